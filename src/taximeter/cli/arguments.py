@@ -1,0 +1,39 @@
+"""Types of arguments that several commands take."""
+
+import argparse
+from datetime import date
+from typing import TypeAlias
+
+from taximeter.kernel.units import parse_tokens
+
+# Generic in the type stubs, not at run time; argparse has no public name for it.
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - see above
+
+
+def tokens(text: str) -> int:
+    """A positive decimal number of Tokens as micro-Tokens, for ``type=``."""
+    try:
+        amount_utok = parse_tokens(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if amount_utok == 0:
+        message = "the amount must be above 0"
+        raise argparse.ArgumentTypeError(message)
+    return amount_utok
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, for ``type=``."""
+    if not text.isdecimal() or int(text) < 1:
+        message = f"{text!r} is not a whole number from 1 on"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def day(text: str) -> date:
+    """A day as 2026-01-31, for ``type=``."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        message = f"{text!r} is not a day like 2026-01-31"
+        raise argparse.ArgumentTypeError(message) from error

@@ -1,0 +1,69 @@
+"""Connections.  The application connects as ``taximeter_app``, which cannot rewrite history."""
+
+import asyncpg
+
+from taximeter.kernel.errors import SetupError
+
+APP_ROLE = "taximeter_app"
+VERSION_MIN = 15
+CONNECT_TIMEOUT_S = 10.0
+# Every statement of ours takes milliseconds; one that does not must not pile up behind a lock.
+STATEMENT_TIMEOUT_MS = 10_000
+COMMAND_TIMEOUT_S = STATEMENT_TIMEOUT_MS / 1000 + 5
+
+_APP_SETTINGS = {
+    "role": APP_ROLE,
+    "application_name": "taximeter",
+    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+    "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
+    # The statements of the hot path are tiny: compiling them costs more than running them.
+    "jit": "off",
+}
+
+
+async def connect_owner(dsn: str) -> asyncpg.Connection:
+    """A connection with the rights of the URL's user: for migrations, the catalog and the command line.
+
+    Raises SetupError, in one line and without the password, when the server cannot be used.
+    """
+    try:
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TimeoutError) as error:
+        raise SetupError(_describe(error)) from error
+    version = connection.get_server_version().major
+    if version < VERSION_MIN:
+        await connection.close()
+        message = f"PostgreSQL {version} is too old; TAXIMETER_DATABASE_URL must name a server of version {VERSION_MIN} or newer"
+        raise SetupError(message)
+    return connection
+
+
+async def open_pool(dsn: str, size: int) -> asyncpg.Pool:
+    """A pool of up to ``size`` connections as the application role.
+
+    Raises SetupError when the server cannot be used.
+    """
+    try:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=size,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings=_APP_SETTINGS,
+        )
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TimeoutError) as error:
+        raise SetupError(_describe(error)) from error
+
+
+async def connect_app(dsn: str) -> asyncpg.Connection:
+    """One connection as the application role, for a task that keeps it.
+
+    Raises what asyncpg raises: the caller tries again.
+    """
+    return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S, server_settings=_APP_SETTINGS)
+
+
+def _describe(error: BaseException) -> str:
+    detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"cannot use the database ({detail}); check TAXIMETER_DATABASE_URL (postgresql://user:password@host:port/name)"

@@ -1,0 +1,221 @@
+"""The wire to an upstream: one pooled HTTP client, and HTTP's failures in the engine's words."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from taximeter.engines.errors import EngineError, EngineFailed, EngineRefused, EngineTimeout, EngineUnavailable
+
+ERROR_BODY_BYTES = 65_536
+MESSAGE_CHARS_MAX = 500
+_RETRY_HEADERS = ("Retry-After", "retry-after-ms")
+_REFUSED = frozenset({400, 404, 422})
+_BUSY = frozenset({429, 503})
+_KEY_REFUSED = frozenset({401, 403})
+_OK = 200
+_ONE_CHECK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamLimits:
+    """How much patience and room an upstream gets.
+
+    Attributes:
+        connections: most connections at a time; further requests wait ``connect_s`` for one.
+        connect_s: seconds to get a connection, waiting in the pool included.
+        silence_s: seconds without a byte after which the upstream counts as hung.
+        keepalive_s: seconds an idle connection is kept; below the 5 s after which uvicorn (vLLM, SGLang)
+            hangs up, so that no request is sent into a connection that is just closing.  0 makes a
+            connection for each request, for servers that hang up without saying so.
+        answer_bytes_max: largest answer, and largest line of a stream, that is read.
+    """
+
+    connections: int = 256
+    connect_s: float = 5.0
+    silence_s: float = 120.0
+    keepalive_s: float = 4.0
+    answer_bytes_max: int = 64 * 1024 * 1024
+
+
+class Link:
+    """Posts JSON to one upstream and gives back an open answer with status 200, or raises an EngineError."""
+
+    def __init__(self, name: str, base_url: str, api_key: str, limits: UpstreamLimits) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            message = f"upstream {name!r}: base_url {base_url!r} is not an http(s) address such as https://host/v1"
+            raise ValueError(message)
+        self.name = name
+        self.limits = limits
+        self._base = base_url.rstrip("/")
+        self._urls: dict[str, URL] = {}
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._session: aiohttp.ClientSession | None = None
+
+    def url(self, path: str) -> URL:
+        """The address of ``/chat/completions`` and the like."""
+        if path not in self._urls:
+            self._urls[path] = URL(self._base + path)
+        return self._urls[path]
+
+    async def post(self, path: str, body: bytes, *, deadline_s: float) -> aiohttp.ClientResponse:
+        """Send ``body``; the answer's status is 200 and its body is still to be read.
+
+        ``deadline_s`` covers reading the body as well.  The caller closes the answer.
+        """
+        with self.failures():
+            answer = await self._client().post(
+                self.url(path),
+                data=body,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=deadline_s, connect=self.limits.connect_s, sock_read=self.limits.silence_s),
+            )
+            if answer.status == _OK:
+                return answer
+            try:
+                raw = await _head(answer)
+            except (aiohttp.ClientError, TimeoutError):
+                raw = b""
+            finally:
+                answer.close()
+        raise self._verdict(answer.status, answer.headers, raw)
+
+    @contextlib.contextmanager
+    def failures(self, work: Callable[[], Mapping[str, int]] = dict) -> Iterator[None]:
+        """Turn the HTTP client's exceptions into an engine's; ``work`` is asked for what was done until then."""
+        try:
+            yield
+        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
+            message = f"engine {self.name} cannot be reached; try again in a moment"
+            raise EngineUnavailable(message) from error
+        except TimeoutError as error:
+            message = f"engine {self.name} gave no answer in time"
+            raise EngineTimeout(message, work=work()) from error
+        except aiohttp.ClientError as error:
+            message = f"the connection to engine {self.name} broke"
+            raise EngineFailed(message, work=work()) from error
+
+    async def body(self, answer: aiohttp.ClientResponse) -> bytes:
+        """The whole body.  Raises EngineFailed when it is larger than the limit."""
+        most = self.limits.answer_bytes_max
+        if answer.content_length is not None and answer.content_length <= most:
+            return await answer.read()
+        pieces = []
+        size = 0
+        async for piece in answer.content.iter_any():
+            size += len(piece)
+            if size > most:
+                answer.close()
+                message = f"engine {self.name} answered with more than {most} bytes"
+                raise EngineFailed(message)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def models(self) -> list[str]:
+        """Names of the upstream's models; empty when it does not list them.  Raises EngineUnavailable."""
+        try:
+            async with self._client().get(self.url("/models"), timeout=aiohttp.ClientTimeout(total=_ONE_CHECK_S)) as answer:
+                raw = await _head(answer)
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError) as error:
+            message = f"engine {self.name} cannot be reached"
+            raise EngineUnavailable(message) from error
+        if status in _KEY_REFUSED:
+            message = f"engine {self.name} refuses the operator's upstream key"
+            raise EngineUnavailable(message)
+        if status in _BUSY or status >= 500:  # noqa: PLR2004 - HTTP's range of server errors
+            message = f"engine {self.name} answers its health check with status {status}"
+            raise EngineUnavailable(message)
+        listed = parse_json(raw)
+        entries = listed.get("data") if isinstance(listed, Mapping) else None
+        names = [entry.get("id") for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+        return [name for name in names if isinstance(name, str)]
+
+    async def close(self) -> None:
+        """Hang up all connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def failed(self, raw: object, work: Mapping[str, int] | None = None) -> EngineFailed:
+        """The error for an ``error`` object inside an answer that pretended to be fine."""
+        return EngineFailed(f"engine {self.name} failed: {error_message(raw)}", work=work)
+
+    def _verdict(self, status: int, headers: Mapping[str, str], raw: bytes) -> EngineError:
+        inner = parse_json(raw)
+        inner = inner.get("error", inner) if isinstance(inner, Mapping) else inner
+        told = error_message(inner)
+        if status in _BUSY:
+            again = {name: headers[name][:40] for name in _RETRY_HEADERS if headers.get(name, "").isprintable() and headers.get(name)}
+            return EngineUnavailable(f"engine {self.name} has no room now; try again later", headers=again)
+        if status in _REFUSED:
+            param = inner.get("param") if isinstance(inner, Mapping) else None
+            return EngineRefused(f"engine {self.name} refused the request: {told}", param=param if isinstance(param, str) else None)
+        if status in _KEY_REFUSED:
+            # The upstream's words often repeat part of the key, so they are not passed on.
+            return EngineFailed(f"engine {self.name} refuses the operator's upstream key; the operator must correct it")
+        return EngineFailed(f"engine {self.name} failed with status {status}: {told}")
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            limits = self.limits
+            connector = (
+                aiohttp.TCPConnector(limit=limits.connections, keepalive_timeout=limits.keepalive_s)
+                if limits.keepalive_s > 0
+                else aiohttp.TCPConnector(limit=limits.connections, force_close=True)
+            )
+            self._session = aiohttp.ClientSession(connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+
+class DataLines:
+    """Cuts an event stream into the payloads of its ``data:`` lines, whatever the network's piece sizes."""
+
+    def __init__(self, line_bytes_max: int) -> None:
+        self._line_bytes_max = line_bytes_max
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The payloads that ``piece`` completes.  Raises EngineFailed when a line has no end."""
+        rows = (self._rest + piece).split(b"\n")
+        self._rest = rows.pop()
+        if len(self._rest) > self._line_bytes_max:
+            message = f"the engine sent a line of more than {self._line_bytes_max} bytes"
+            raise EngineFailed(message)
+        return [data for row in rows if row.startswith(b"data:") and (data := row[5:].strip())]
+
+
+def error_message(raw: object) -> str:
+    """What an upstream's error object says, on one line of bounded length."""
+    text = raw.get("message") or raw.get("detail") if isinstance(raw, Mapping) else raw
+    if not isinstance(text, str) or not text.strip():
+        return "no reason given"
+    return " ".join(text.split())[:MESSAGE_CHARS_MAX]
+
+
+async def _head(answer: aiohttp.ClientResponse) -> bytes:
+    raw = b""
+    async for piece in answer.content.iter_any():
+        raw += piece
+        if len(raw) >= ERROR_BODY_BYTES:
+            break
+    return raw[:ERROR_BODY_BYTES]
+
+
+def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - whatever the upstream sent
+    """Decode what an upstream calls JSON, NaN included (Python's servers write it); None when it is not."""
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(raw)
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(raw)
+    return None
+

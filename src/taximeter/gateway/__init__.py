@@ -1,0 +1,7 @@
+"""The HTTP face: OpenAI's routes, the native API, admin, health and pages."""
+
+from taximeter.gateway.application import Surroundings, create_app
+from taximeter.gateway.metrics import Metrics
+from taximeter.gateway.services import Services
+
+__all__ = ["Metrics", "Services", "Surroundings", "create_app"]

@@ -1,0 +1,121 @@
+"""The admin API: organisations, projects, keys, top-ups, and the catalog as it stands."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.security import HTTPBearer
+
+from taximeter.gateway import admin_views as views
+from taximeter.gateway.admin_route import admin_route
+from taximeter.gateway.paging import cursor, page
+from taximeter.gateway.services import Services
+from taximeter.kernel.errors import InvalidRequest, NotFound
+from taximeter.kernel.ids import decode_id
+from taximeter.kernel.units import parse_tokens
+
+Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
+Cursor = Annotated[str | None, Query(description="The `next_cursor` of the page before.")]
+
+
+def router(services: Services) -> APIRouter:
+    """Everything under ``/v1/admin``."""
+    # The route class checks the key; this only tells the OpenAPI document that there is one.
+    key = HTTPBearer(auto_error=False, scheme_name="AdminKey", description="The admin key.")
+    admin = APIRouter(prefix="/v1/admin", route_class=admin_route(services), dependencies=[Depends(key)])
+    _add_organisations(admin, services)
+    _add_projects(admin, services)
+    _add_keys(admin, services)
+    _add_wallets(admin, services)
+    return admin
+
+
+def object_id(prefix: str, text: str, noun: str) -> UUID:
+    """The id in a path.  Raises NotFound: what cannot be an id names nothing."""
+    value = decode_id(prefix, text)
+    if value is None:
+        message = f"There is no {noun} with this id."
+        raise NotFound(message)
+    return value
+
+
+def _add_organisations(admin: APIRouter, services: Services) -> None:
+    @admin.post("/organisations", status_code=201, response_model=views.OrganisationView, tags=["Organisations"], summary="Create an organisation")
+    async def create_organisation(body: views.NewOrganisation) -> Any:  # noqa: ANN401 - response_model tells
+        """Create an organisation."""
+        return views.organisation_view(await services.tenancy.create_organisation(body.name))
+
+    @admin.get("/organisations", response_model=views.Page, tags=["Organisations"], summary="List organisations")
+    async def list_organisations(limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
+        """List organisations, newest first."""
+        found = await services.identity.organisations(cursor("org", after), limit + 1)
+        return page(found, limit, views.organisation_view)
+
+
+def _add_projects(admin: APIRouter, services: Services) -> None:
+    @admin.post("/projects", status_code=201, response_model=views.ProjectView, tags=["Projects"], summary="Create a project")
+    async def create_project(body: views.NewProject) -> Any:  # noqa: ANN401
+        """Create a project with an empty wallet."""
+        text = body.organisation_id
+        organisation_id = None if text is None else object_id("org", text, "organisation")
+        return views.project_view(await services.tenancy.create_project(organisation_id, body.name))
+
+    @admin.get("/projects", response_model=views.Page, tags=["Projects"], summary="List projects")
+    async def list_projects(organisation_id: str | None = None, limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
+        """List projects, newest first."""
+        owner = None if organisation_id is None else object_id("org", organisation_id, "organisation")
+        found = await services.identity.projects(cursor("prj", after), owner, limit + 1)
+        return page(found, limit, views.project_view)
+
+    @admin.get("/projects/{project_id}", response_model=views.ProjectView, tags=["Projects"], summary="Retrieve a project")
+    async def retrieve_project(project_id: str) -> Any:  # noqa: ANN401
+        """Retrieve a project."""
+        return views.project_view(await services.identity.project(object_id("prj", project_id, "project")))
+
+
+def _add_keys(admin: APIRouter, services: Services) -> None:
+    @admin.post("/projects/{project_id}/keys", status_code=201, response_model=views.IssuedKeyView, tags=["Keys"], summary="Issue a key")
+    async def create_key(project_id: str, body: views.NewKey) -> Any:  # noqa: ANN401
+        """Issue a key.  Its text, `key`, is in this answer and never shown again."""
+        project = object_id("prj", project_id, "project")
+        return views.issued_key_view(await services.identity.issue_key(project, body.name, body.expires_at))
+
+    @admin.get("/projects/{project_id}/keys", response_model=views.Page, tags=["Keys"], summary="List keys")
+    async def list_keys(project_id: str, limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
+        """List a project's keys, newest first, revoked ones included."""
+        found = await services.identity.keys(object_id("prj", project_id, "project"), cursor("key", after), limit + 1)
+        return page(found, limit, views.key_view)
+
+    @admin.delete("/projects/{project_id}/keys/{key_id}", response_model=views.KeyView, tags=["Keys"], summary="Revoke a key")
+    async def revoke_key(project_id: str, key_id: str) -> Any:  # noqa: ANN401
+        """Revoke a key.  Every gateway refuses it within one second."""
+        revoked = await services.identity.revoke_key(object_id("prj", project_id, "project"), object_id("key", key_id, "key"))
+        return views.key_view(revoked)
+
+
+def _add_wallets(admin: APIRouter, services: Services) -> None:
+    @admin.post("/projects/{project_id}/top-ups", status_code=201, tags=["Wallets"], summary="Top up a wallet")
+    async def create_top_up(project_id: str, body: views.NewTopUp) -> dict[str, Any]:
+        """Add prepaid Tokens to a project's wallet."""
+        project = object_id("prj", project_id, "project")
+        result: dict[str, Any] = await services.tenancy.top_up(project, amount_utok(body.tokens), body.reference or "")
+        return result
+
+    @admin.get("/projects/{project_id}/wallet", tags=["Wallets"], summary="Retrieve a wallet")
+    async def retrieve_wallet(project_id: str) -> dict[str, Any]:
+        """What a project's wallet holds."""
+        wallet: dict[str, Any] = await services.tenancy.wallet(object_id("prj", project_id, "project"))
+        return wallet
+
+
+def amount_utok(tokens: str | int) -> int:
+    """A positive amount of Tokens in micro-Tokens.  Raises InvalidRequest."""
+    try:
+        amount = parse_tokens(str(tokens))
+    except ValueError as error:
+        message = f"'tokens' must be a positive decimal number of Tokens: {error}."
+        raise InvalidRequest(message, param="tokens") from error
+    if amount == 0:
+        message = "'tokens' must be more than 0."
+        raise InvalidRequest(message, param="tokens")
+    return amount

@@ -1,0 +1,122 @@
+"""Bodies of the admin API: what is sent and what is answered.  The OpenAPI document is made from these."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, StrictInt, StrictStr
+
+from taximeter.identity import ApiKey, IssuedKey, Organisation, Project
+from taximeter.kernel.ids import encode_id
+
+Name = Annotated[str, Field(description="A name for people, 1 to 200 characters.", examples=["Research"])]
+Tokens = Annotated[
+    StrictStr | StrictInt,
+    Field(description="Tokens as a decimal string with up to six decimals, or a whole number.", examples=["1000", "0.5"]),
+]
+Metadata = Annotated[str | None, Field(description="Your own reference; the same one is booked once only.", max_length=200)]
+
+
+class NewOrganisation(BaseModel):
+    """Body of ``POST /v1/admin/organisations``."""
+
+    name: Name
+
+
+class NewProject(BaseModel):
+    """Body of ``POST /v1/admin/projects``."""
+
+    name: Name
+    organisation_id: Annotated[str | None, Field(description="Where it belongs (org_...); without it, an organisation of the same name is made.")] = (
+        None
+    )
+
+
+class NewKey(BaseModel):
+    """Body of ``POST /v1/admin/projects/{id}/keys``."""
+
+    name: Name
+    expires_at: Annotated[datetime | None, Field(description="When it stops working, with a time zone; null: never.")] = None
+
+
+class NewTopUp(BaseModel):
+    """Body of ``POST /v1/admin/projects/{id}/top-ups``."""
+
+    tokens: Tokens
+    reference: Metadata = None
+
+
+class OrganisationView(BaseModel):
+    """An organisation."""
+
+    id: str
+    name: str
+    created_at: datetime
+
+
+class ProjectView(BaseModel):
+    """A project: the cost centre that owns a wallet."""
+
+    id: str
+    organisation_id: str
+    name: str
+    created_at: datetime
+
+
+class KeyView(BaseModel):
+    """A key, without its secret."""
+
+    id: str
+    project_id: str
+    name: str
+    prefix: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class IssuedKeyView(KeyView):
+    """A fresh key.  ``key`` is shown here and never again."""
+
+    key: str
+
+
+class Page(BaseModel):
+    """A page of a list, newest first.  ``next_cursor`` is null on the last one."""
+
+    data: list[Any]
+    next_cursor: str | None
+
+
+def organisation_view(organisation: Organisation) -> dict[str, Any]:
+    """An organisation as the API shows it."""
+    return {"id": encode_id("org", organisation.id), "name": organisation.name, "created_at": organisation.created_at}
+
+
+def project_view(project: Project) -> dict[str, Any]:
+    """A project as the API shows it."""
+    return {
+        "id": encode_id("prj", project.id),
+        "organisation_id": encode_id("org", project.organisation_id),
+        "name": project.name,
+        "created_at": project.created_at,
+    }
+
+
+def key_view(key: ApiKey) -> dict[str, Any]:
+    """A key as the API shows it."""
+    return {
+        "id": encode_id("key", key.id),
+        "project_id": encode_id("prj", key.project_id),
+        "name": key.name,
+        "prefix": f"tx-{key.prefix}",
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+        "last_used_at": key.last_used_at,
+    }
+
+
+def issued_key_view(issued: IssuedKey) -> dict[str, Any]:
+    """A fresh key with its text."""
+    return {**key_view(issued.key), "key": issued.text}

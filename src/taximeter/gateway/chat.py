@@ -1,0 +1,152 @@
+"""POST /v1/chat/completions, plain and streamed."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from taximeter.engines import Chunk
+from taximeter.gateway.body import take_flag
+from taximeter.gateway.completion import Completion
+from taximeter.gateway.disconnect import ClientWatch
+from taximeter.gateway.envelopes import encode_json, json_response
+from taximeter.gateway.orders import make_order, read_call
+from taximeter.gateway.rides import RideEvent, first_event
+from taximeter.gateway.services import Services
+from taximeter.gateway.sse import DONE, EventStream
+from taximeter.kernel.errors import InvalidRequest
+from taximeter.metering import Receipt, Ride
+
+
+def routes(services: Services) -> list[Route]:
+    """The chat route."""
+
+    async def create(request: Request) -> Response:
+        caller, body = await read_call(services, request)
+        stream = take_flag(body, "stream")
+        with_usage = _take_include_usage(body, stream=stream)
+        order = make_order(request, caller, "chat", body, stream=stream)
+        ride = await services.metering.open(order)
+        if stream:
+            return await _streamed(request, ride, order.model, with_usage=with_usage)
+        return await _plain(request, ride, order.model)
+
+    return [Route("/v1/chat/completions", create, methods=["POST"])]
+
+
+def usage(receipt: Receipt) -> dict[str, Any]:
+    """OpenAI's ``usage``: cached is part of prompt, reasoning is part of completion."""
+    work = receipt.work
+    reasoning = work.get("reasoning_tokens", 0)
+    prompt = work.get("prompt_tokens", 0)
+    completion = work.get("output_tokens", 0) + reasoning
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": work.get("cached_prompt_tokens", 0)},
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    }
+
+
+def _take_include_usage(body: dict[str, Any], *, stream: bool) -> bool:
+    options = body.pop("stream_options", None)
+    if options is None:
+        return False
+    if not isinstance(options, dict):
+        message = "'stream_options' must be an object."
+        raise InvalidRequest(message, param="stream_options")
+    if not stream:
+        message = "'stream_options' is only allowed when 'stream' is true."
+        raise InvalidRequest(message, param="stream_options")
+    return take_flag(options, "include_usage")
+
+
+def _head(ride: Ride, kind: str, model: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{ride.id.hex}", "object": kind, "created": ride.created_at_s, "model": model}
+
+
+async def _plain(request: Request, ride: Ride, model: str) -> Response:
+    completion = Completion()
+    receipt: Receipt | None = None
+    async with ClientWatch(request.receive):
+        async for event in ride.events():
+            if isinstance(event, Chunk):
+                completion.add(event.choices)
+            elif isinstance(event, Receipt):
+                receipt = event
+    assert receipt is not None, "a ride ends with its receipt"
+    body = _head(ride, "chat.completion", model)
+    body["choices"] = completion.choices(truncated=receipt.outcome == "truncated")
+    body["usage"] = usage(receipt)
+    body["taximeter"] = receipt.extra()
+    return json_response(body, receipt.headers())
+
+
+async def _streamed(request: Request, ride: Ride, model: str, *, with_usage: bool) -> Response:
+    events = ride.events()
+    # Errors before the first delta are still plain HTTP errors.
+    first = await first_event(request, events)
+    writer = _ChunkWriter(_head(ride, "chat.completion.chunk", model), with_usage=with_usage)
+    return EventStream(_chunks(first, events, writer), ride.headers())
+
+
+async def _chunks(first: RideEvent, events: AsyncGenerator[RideEvent, None], writer: "_ChunkWriter") -> AsyncGenerator[bytes, None]:
+    try:
+        for piece in writer.pieces(first):
+            yield piece
+        async for event in events:
+            for piece in writer.pieces(event):
+                yield piece
+    finally:
+        await events.aclose()
+
+
+class _ChunkWriter:
+    """Chunks as bytes, with the price in the last one.
+
+    With ``include_usage`` the last chunk is the extra one without choices.  Without it, it is the one
+    with ``finish_reason``: an extra chunk would break the many clients that read ``choices[0]`` of
+    every chunk.  That one is therefore kept back until the receipt is there.
+    """
+
+    def __init__(self, head: dict[str, Any], *, with_usage: bool) -> None:
+        self._head = encode_json(head)[:-1] + b',"choices":'
+        self._with_usage = with_usage
+        self._kept: list[dict[str, Any]] | None = None
+        self._finished = False
+
+    def pieces(self, event: RideEvent) -> list[bytes]:
+        """What to send now, for one event of the ride."""
+        if isinstance(event, Chunk):
+            return self._delta(event)
+        assert isinstance(event, Receipt), "chat has no other events"
+        return [self._end(event)]
+
+    def _delta(self, chunk: Chunk) -> list[bytes]:
+        ends = any(choice.get("finish_reason") for choice in chunk.choices)
+        self._finished = self._finished or ends
+        if self._with_usage:
+            return [self._line(chunk.choices, b',"usage":null')]
+        pieces = [] if self._kept is None else [self._line(self._kept)]
+        self._kept = chunk.choices if ends else None
+        if not ends:
+            pieces.append(self._line(chunk.choices))
+        return pieces
+
+    def _end(self, receipt: Receipt) -> bytes:
+        extra = b',"taximeter":' + encode_json(receipt.extra())
+        choices = self._kept
+        if choices is None and not self._finished:
+            # The engine was stopped at its bound, or gave no reason.
+            reason = "length" if receipt.outcome == "truncated" else "stop"
+            choices = [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": reason}]
+        if not self._with_usage:
+            return self._line(choices or [], extra) + DONE
+        last = self._line([], b',"usage":' + encode_json(usage(receipt)) + extra) + DONE
+        return last if choices is None else self._line(choices, b',"usage":null') + last
+
+    def _line(self, choices: list[dict[str, Any]], tail: bytes = b"") -> bytes:
+        return b"data: " + self._head + encode_json(choices) + tail + b"}\n\n"

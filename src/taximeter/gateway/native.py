@@ -1,0 +1,110 @@
+"""The native API: quotes, receipts, wallet, usage."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from taximeter.gateway.body import take_model
+from taximeter.gateway.envelopes import json_response
+from taximeter.gateway.errors import MissingField
+from taximeter.gateway.orders import authenticate, read_call
+from taximeter.gateway.paging import cursor, page, page_size
+from taximeter.gateway.services import Services
+from taximeter.kernel.clock import Clock, utc_from_ms
+from taximeter.kernel.errors import InvalidRequest, NotFound
+from taximeter.kernel.ids import decode_id
+
+DEFAULT_PAGE = 50
+GROUPS = ("day", "model", "project", "key")
+USAGE_DAYS = 30
+USAGE_DAYS_MAX = 400
+# What only concerns the form of the answer does not change the price.
+_FORM_FIELDS = ("model", "stream", "stream_options", "stream_format", "encoding_format")
+
+
+def routes(services: Services, clock: Clock) -> list[Route]:
+    """The native routes."""
+
+    async def quote(request: Request) -> Response:
+        caller, body = await read_call(services, request)
+        model = take_model(body)
+        wanted = body.get("request")
+        if wanted is None:
+            message = "You must provide 'request': the body that you would send to the model."
+            raise MissingField(message, param="request")
+        if not isinstance(wanted, dict):
+            message = "'request' must be an object: the body that you would send to the model."
+            raise InvalidRequest(message, param="request")
+        priced = {name: value for name, value in wanted.items() if name not in _FORM_FIELDS}
+        return json_response(services.metering.quote(caller, model, priced).to_api())
+
+    async def receipts(request: Request) -> Response:
+        caller = await authenticate(services, request)
+        limit = page_size(request.query_params.get("limit"), DEFAULT_PAGE, services.settings.page_size_max)
+        after = cursor("rcp", request.query_params.get("cursor"))
+        found = await services.records.receipts(caller, after, limit + 1)
+        return json_response(page(found, limit, lambda receipt: receipt.to_api()))
+
+    async def receipt(request: Request) -> Response:
+        caller = await authenticate(services, request)
+        receipt_id = decode_id("rcp", request.path_params["receipt_id"])
+        if receipt_id is None:
+            message = "There is no receipt with this id."
+            raise NotFound(message)
+        return json_response((await services.records.receipt(caller, receipt_id)).to_api())
+
+    async def wallet(request: Request) -> Response:
+        caller = await authenticate(services, request)
+        return json_response(await services.tenancy.wallet(caller.project_id))
+
+    async def usage(request: Request) -> Response:
+        caller = await authenticate(services, request)
+        groups = _groups(request.query_params.get("group_by"))
+        start, end = _span(request, utc_from_ms(clock.now_ms()))
+        rows = await services.records.usage(caller, groups, start, end)
+        return json_response({"from": start.isoformat(), "to": end.isoformat(), "group_by": groups, "data": list(rows)})
+
+    return [
+        Route("/v1/quotes", quote, methods=["POST"]),
+        Route("/v1/receipts", receipts, methods=["GET"]),
+        Route("/v1/receipts/{receipt_id}", receipt, methods=["GET"]),
+        Route("/v1/wallet", wallet, methods=["GET"]),
+        Route("/v1/usage", usage, methods=["GET"]),
+    ]
+
+
+def _groups(text: str | None) -> list[str]:
+    groups = [name.strip() for name in ("day" if text is None else text).split(",")]
+    if not set(groups) <= set(GROUPS) or len(set(groups)) != len(groups):
+        message = f"'group_by' must be a comma-separated choice of {', '.join(GROUPS)}."
+        raise InvalidRequest(message, param="group_by")
+    return groups
+
+
+def _span(request: Request, now: datetime) -> tuple[datetime, datetime]:
+    """The wanted time: ``from`` included, ``to`` not; a ``to`` that is a day includes that day."""
+    end = _time(request, "to", days=1) or now
+    start = _time(request, "from", days=0) or end - timedelta(days=USAGE_DAYS)
+    if not start < end or end - start > timedelta(days=USAGE_DAYS_MAX):
+        message = f"'from' must be before 'to', by at most {USAGE_DAYS_MAX} days."
+        raise InvalidRequest(message, param="from")
+    return start, end
+
+
+def _time(request: Request, name: str, *, days: int) -> datetime | None:
+    text: Any = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        if len(text) == len("2026-01-31"):
+            day = date.fromisoformat(text)
+            return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=days)
+        # The plus of a zone arrives as a space when the client did not escape it.
+        value = datetime.fromisoformat(text.replace(" ", "+"))
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        message = f"'{name}' must be a day such as 2026-01-31 or a time such as 2026-01-31T12:00:00Z."
+        raise InvalidRequest(message, param=name) from error

@@ -1,0 +1,64 @@
+"""From a request's headers and body to an order for metering."""
+
+from typing import Any
+
+from starlette.requests import Request
+
+from taximeter.engines import Modality
+from taximeter.gateway.body import read_json, take_model
+from taximeter.gateway.services import Services
+from taximeter.identity import Caller
+from taximeter.kernel.errors import InvalidRequest
+from taximeter.kernel.units import parse_tokens
+from taximeter.metering import Order
+
+MAX_TOKENS = "taximeter-max-tokens"
+QUOTE = "taximeter-quote"
+IDEMPOTENCY_KEY = "idempotency-key"
+HEADER_LENGTH_MAX = 255
+
+
+async def authenticate(services: Services, request: Request) -> Caller:
+    """Who sends this request.  Raises Unauthenticated."""
+    return await services.identity.authenticate(request.headers.get("authorization"))
+
+
+async def read_call(services: Services, request: Request) -> tuple[Caller, dict[str, Any]]:
+    """The caller and the JSON body; strangers' bodies are not read."""
+    caller = await authenticate(services, request)
+    return caller, await read_json(request, services.settings.body_bytes_max)
+
+
+def make_order(request: Request, caller: Caller, modality: Modality, body: dict[str, Any], *, stream: bool = False) -> Order:
+    """The order in ``body`` and the headers.  Raises InvalidRequest, naming the header or field."""
+    return Order(
+        caller=caller,
+        model=take_model(body),
+        modality=modality,
+        request=body,
+        stream=stream,
+        tokens_max_utok=_tokens_max(request),
+        quote_id=_short_header(request, QUOTE),
+        idempotency_key=_short_header(request, IDEMPOTENCY_KEY),
+    )
+
+
+def _tokens_max(request: Request) -> int | None:
+    text = request.headers.get(MAX_TOKENS)
+    if text is None:
+        return None
+    try:
+        return parse_tokens(text[:HEADER_LENGTH_MAX])
+    except ValueError as error:
+        message = f"The header '{MAX_TOKENS}' must be a decimal number of Tokens such as 12.5: {error}."
+        raise InvalidRequest(message, param=MAX_TOKENS) from error
+
+
+def _short_header(request: Request, name: str) -> str | None:
+    text = request.headers.get(name)
+    if text is None:
+        return None
+    if not text or len(text) > HEADER_LENGTH_MAX or not text.isprintable():
+        message = f"The header '{name}' must be 1 to {HEADER_LENGTH_MAX} printable characters."
+        raise InvalidRequest(message, param=name)
+    return text

@@ -1,0 +1,102 @@
+"""Who is who: organisation > project > API key, and the Caller that a key proves."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """The proven sender of a request, with all that metering needs to charge it.
+
+    Attributes:
+        lane: the ledger lane of the project's accounts.
+        allowance_account: the wallet's account of expiring Tokens, as the ledger numbers it.
+        prepaid_account: the wallet's account of bought Tokens.
+    """
+
+    organisation_id: UUID
+    project_id: UUID
+    key_id: UUID
+    key_name: str
+    lane: int
+    allowance_account: int
+    prepaid_account: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Organisation:
+    """A customer: the roof over projects."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A cost centre: it owns a wallet, keys, receipts and videos."""
+
+    id: UUID
+    organisation_id: UUID
+    name: str
+    lane: int
+    allowance_account: int
+    prepaid_account: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewProject:
+    """What is needed to record a project, its ledger accounts included."""
+
+    id: UUID
+    organisation_id: UUID
+    name: str
+    lane: int
+    allowance_account: int
+    prepaid_account: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A credential as it may be shown: without its secret, which nobody has any more."""
+
+    id: UUID
+    project_id: UUID
+    name: str
+    prefix: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A fresh key; ``text`` is shown to its owner once and kept nowhere."""
+
+    key: ApiKey
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyText:
+    """A presented key, taken apart: the prefix finds the row, the hash proves it."""
+
+    prefix: str
+    secret_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """What the store knows about a prefix at the moment of asking.
+
+    Attributes:
+        remaining_s: seconds until the key expires by the database's clock; None: never.
+    """
+
+    caller: Caller
+    secret_sha256: bytes
+    revoked: bool
+    remaining_s: float | None

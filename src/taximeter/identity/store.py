@@ -1,0 +1,84 @@
+"""Identity in PostgreSQL.  Methods that take a connection join the caller's transaction."""
+
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from taximeter.db import sql
+from taximeter.identity.model import ApiKey, Caller, Credential, KeyText, NewProject, Organisation, Project
+
+_SQL = sql.load("taximeter.identity")
+
+
+class IdentityStore:
+    """Rows in, model out."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def insert_organisation(self, connection: asyncpg.Connection, organisation_id: UUID, name: str) -> Organisation:
+        """Record an organisation."""
+        row = await connection.fetchrow(_SQL["insert_organisation"], organisation_id, name)
+        return Organisation(**row)
+
+    async def insert_project(self, connection: asyncpg.Connection, project: NewProject) -> Project:
+        """Record a project whose ledger accounts were made in the same transaction."""
+        row = await connection.fetchrow(
+            _SQL["insert_project"],
+            project.id,
+            project.organisation_id,
+            project.name,
+            project.lane,
+            project.allowance_account,
+            project.prepaid_account,
+        )
+        return Project(**row)
+
+    async def find_organisation(self, organisation_id: UUID) -> Organisation | None:
+        """One organisation."""
+        row = await self._pool.fetchrow(_SQL["find_organisation"], organisation_id)
+        return None if row is None else Organisation(**row)
+
+    async def list_organisations(self, after: UUID | None, limit: int) -> list[Organisation]:
+        """Newest first, those older than ``after``."""
+        return [Organisation(**row) for row in await self._pool.fetch(_SQL["list_organisations"], after, limit)]
+
+    async def find_project(self, project_id: UUID) -> Project | None:
+        """One project."""
+        row = await self._pool.fetchrow(_SQL["find_project"], project_id)
+        return None if row is None else Project(**row)
+
+    async def list_projects(self, after: UUID | None, organisation_id: UUID | None, limit: int) -> list[Project]:
+        """Newest first, those older than ``after``, of one organisation or all."""
+        return [Project(**row) for row in await self._pool.fetch(_SQL["list_projects"], after, organisation_id, limit)]
+
+    async def insert_key(self, key_id: UUID, project_id: UUID, name: str, text: KeyText, expires_at: datetime | None) -> ApiKey | None:
+        """Record a key; None when another key has its prefix."""
+        row = await self._pool.fetchrow(_SQL["insert_key"], key_id, project_id, name, text.prefix, text.secret_sha256, expires_at)
+        return None if row is None else ApiKey(**row)
+
+    async def list_keys(self, project_id: UUID, after: UUID | None, limit: int) -> list[ApiKey]:
+        """A project's keys, newest first, those older than ``after``."""
+        return [ApiKey(**row) for row in await self._pool.fetch(_SQL["list_keys"], project_id, after, limit)]
+
+    async def revoke_key(self, project_id: UUID, key_id: UUID) -> ApiKey | None:
+        """Withdraw a key of this project; None when it has no such key."""
+        row = await self._pool.fetchrow(_SQL["revoke_key"], project_id, key_id)
+        return None if row is None else ApiKey(**row)
+
+    async def find_credential(self, text: KeyText) -> Credential | None:
+        """What is known about a presented key's prefix; a use of the right key is noted."""
+        row = await self._pool.fetchrow(_SQL["find_key"], text.prefix, text.secret_sha256)
+        if row is None:
+            return None
+        caller = Caller(
+            organisation_id=row["organisation_id"],
+            project_id=row["project_id"],
+            key_id=row["id"],
+            key_name=row["name"],
+            lane=row["lane"],
+            allowance_account=row["allowance_account"],
+            prepaid_account=row["prepaid_account"],
+        )
+        return Credential(caller=caller, secret_sha256=row["secret_sha256"], revoked=row["revoked"], remaining_s=row["remaining_s"])

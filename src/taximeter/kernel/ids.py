@@ -1,0 +1,54 @@
+"""Identifiers: UUIDv7 inside, prefixed Crockford base32 outside (``rcp_01JC...``)."""
+
+import secrets
+import threading
+from uuid import UUID
+
+from taximeter.kernel.clock import Clock
+
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+ENCODED_LENGTH = 26
+_VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
+
+
+class IdFactory:
+    """Makes UUIDv7 ids (RFC 9562) that never go backwards within one process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def new(self) -> UUID:
+        """A fresh id: 48 bits of Unix milliseconds, then 74 random bits."""
+        with self._lock:
+            stamp = self._clock.now_ms() << 80
+            value = stamp | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
+            if value <= self._last:
+                value = self._last + 1
+            self._last = value
+        return UUID(int=value)
+
+
+def encode_id(prefix: str, value: UUID) -> str:
+    """The public form of an id: ``rcp_`` and 26 letters."""
+    number = value.int
+    letters = []
+    for _ in range(ENCODED_LENGTH):
+        number, digit = divmod(number, 32)
+        letters.append(ALPHABET[digit])
+    return f"{prefix}_{''.join(reversed(letters))}"
+
+
+def decode_id(prefix: str, text: str) -> UUID | None:
+    """The id behind a public form, or None when the text is not one with this prefix."""
+    head, _, tail = text.partition("_")
+    if head != prefix or len(tail) != ENCODED_LENGTH:
+        return None
+    number = 0
+    for letter in tail:
+        value = _VALUES.get(letter)
+        if value is None:
+            return None
+        number = number * 32 + value
+    return UUID(int=number) if number < 2**128 else None

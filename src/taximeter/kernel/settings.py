@@ -1,0 +1,94 @@
+"""Settings: read once from the environment, frozen, passed down."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from taximeter.kernel.errors import SetupError
+
+PREFIX = "TAXIMETER_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every knob.  Field ``port`` is the variable ``TAXIMETER_PORT``; durations are in seconds.
+
+    ``docs/reference/settings.md`` lists them all (a test compares the two).
+    """
+
+    home: Path = Path(".taximeter")
+    host: str = "127.0.0.1"
+    port: int = 8000
+    database_url: str = ""
+    """A PostgreSQL >= 15 to use; empty starts the embedded one in ``home``."""
+    admin_key: str = ""
+    """Bearer key of the admin API; empty: made at the first start and kept in ``home``."""
+    gateways: int = 1
+    """Gateway processes that share the port."""
+    object_url: str = ""
+    """Where produced files go (``s3://bucket/prefix``, ``file:///path``); empty: ``home``/objects."""
+    upstreams_file: str = ""
+    """YAML with the OpenAI-compatible upstreams (name, base_url, api_key_env); empty: none."""
+    engine_hosts: str = ""
+    """JSON object from engine names to the addresses of their hosts (``taximeter worker --host``); ``serve`` fills it in."""
+    host_port: int = 0
+    """The loopback port of an engine host; ``serve`` fills it in."""
+    host_secret: str = ""
+    """What engine hosts and those who call them share; ``serve`` makes one."""
+    demo: bool = True
+    """Serve the demo engines and keep a demo project with a key in ``home``/demo.env."""
+    log_level: str = "info"
+
+    body_bytes_max: int = 10_000_000
+    page_size_max: int = 100
+    key_cache_s: float = 0.5
+    """How long a gateway may trust a key it has seen: a revoked key stops within this time."""
+    catalog_refresh_s: float = 1.0
+    pool_size: int = 6
+    lanes: int = 4
+    """Ledger lanes; tenants are spread over them and share no row across them."""
+    post_batch_max: int = 500
+    post_queue_max: int = 20_000
+    quote_ttl_s: int = 900
+    hold_ttl_s: int = 900
+    """How long a synchronous request's hold may live when its process died without a trace."""
+    process_dead_s: float = 15.0
+    """A process without a heartbeat for this long is dead; its open holds are released."""
+    sweep_interval_s: float = 2.0
+    chat_timeout_s: float = 300.0
+    speech_timeout_s: float = 300.0
+    video_timeout_s: float = 3600.0
+    video_attempts_max: int = 3
+    video_hold_ttl_s: int = 172_800
+    """A video that has not ended two days after it was ordered is given up and costs nothing."""
+    video_ttl_s: int = 86_400
+    job_lease_s: float = 15.0
+    jobs_parallel: int = 1
+    stop_grace_s: float = 10.0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read ``TAXIMETER_*``.  Raises SetupError naming the variable that cannot be understood."""
+        types = get_type_hints(cls)
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            name = PREFIX + field.name.upper()
+            text = environ.get(name, "").strip()
+            if text:
+                values[field.name] = _parse(name, text, types[field.name])
+        settings = cls(**values)
+        if not 1 <= settings.port <= 65535:  # noqa: PLR2004 - the range of TCP ports
+            message = f"TAXIMETER_PORT is {settings.port}; choose a port from 1 to 65535"
+            raise SetupError(message)
+        return settings
+
+
+def _parse(name: str, text: str, kind: type) -> Any:  # noqa: ANN401 - one of the field types above
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+        return kind(text)
+    except (KeyError, ValueError) as error:
+        message = f"{name}={text!r} is not a valid {kind.__name__}; correct or unset it"
+        raise SetupError(message) from error

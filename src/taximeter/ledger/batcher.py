@@ -1,0 +1,252 @@
+"""Natural group commit: one batch is in flight per lane, and whatever arrives meanwhile is the next one.
+
+No timer: an idle system posts batches of one, a loaded one larger batches.  When the connection breaks
+the same batch is sent again with the same ids, so that an operation whose answer was lost is not done twice.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import asyncpg
+
+from taximeter.kernel.clock import Clock
+from taximeter.ledger.errors import LedgerBusy, LedgerUnavailable
+from taximeter.ledger.model import Kind, Operation, Outcome, Status
+
+log = logging.getLogger(__name__)
+
+Post = Callable[[asyncpg.Connection, int, Sequence[Operation]], Awaitable[list[Outcome]]]
+
+BACKOFF_S_MIN = 0.05
+BACKOFF_S_MAX = 2.0
+CONNECTION_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+)
+RETRIED_ERRORS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one lane's queue."""
+
+    batch_max: int = 500
+    queue_max: int = 20_000
+    hold_patience_s: float = 5.0
+    """A new hold that the database has not answered after this long is refused (and voided later)."""
+
+
+@dataclass(slots=True)
+class _Item:
+    operation: Operation
+    answer: asyncio.Future[Outcome]
+    deadline_s: float | None
+
+    def late(self, now_s: float) -> bool:
+        """Nobody waits for it any more.  A resolution is never late."""
+        return self.deadline_s is not None and self.deadline_s < now_s
+
+
+def _answer(item: _Item, outcome: Outcome | Exception) -> None:
+    if item.answer.done():
+        return  # The caller was cancelled.
+    if isinstance(outcome, Exception):
+        item.answer.set_exception(outcome)
+    else:
+        item.answer.set_result(outcome)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a lane has done since the start."""
+
+    batches: int = 0
+    operations: int = 0
+    reconnects: int = 0
+    retries: int = 0
+    abandoned: int = 0
+
+
+@dataclass
+class Lane:
+    """The queue of one lane and the task that empties it."""
+
+    number: int
+    connect: Callable[[], Awaitable[asyncpg.Connection]]
+    post: Post
+    clock: Clock
+    limits: Limits = field(default_factory=Limits)
+    counters: Counters = field(default_factory=Counters)
+
+    def __post_init__(self) -> None:
+        """Start the task."""
+        self._queue: deque[_Item] = deque()
+        self._wake = asyncio.Event()
+        self._connection: asyncpg.Connection | None = None
+        self._closing = False
+        self._task = asyncio.create_task(self._run(), name=f"ledger-lane-{self.number}")
+
+    @property
+    def waiting(self) -> int:
+        """Operations in the queue."""
+        return len(self._queue)
+
+    async def submit(self, operation: Operation) -> Outcome:
+        """Post one operation and wait for its outcome.
+
+        Raises LedgerBusy when the queue is full and LedgerUnavailable when the database does not answer;
+        both only for operations that reserve something new.  Resolutions wait as long as it takes.
+        """
+        deadline_s = None
+        if operation.kind in (Kind.HOLD, Kind.DIRECT):
+            if len(self._queue) >= self.limits.queue_max:
+                message = "too many requests wait for the ledger; try again in a second"
+                raise LedgerBusy(message, headers={"retry-after": "1"})
+            deadline_s = self.clock.monotonic_s() + self.limits.hold_patience_s
+        item = _Item(operation, asyncio.get_running_loop().create_future(), deadline_s)
+        self._queue.append(item)
+        self._wake.set()
+        return await item.answer
+
+    async def close(self) -> None:
+        """Post what is queued, then stop.  Waits at most ``hold_patience_s``."""
+        self._closing = True
+        self._wake.set()
+        done, _ = await asyncio.wait({self._task}, timeout=self.limits.hold_patience_s)
+        if not done:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            log.error("lane %s stopped with %s operations not posted", self.number, len(self._queue))
+        if self._connection is not None:
+            await self._connection.close(timeout=1.0)
+
+    async def _run(self) -> None:
+        while self._queue or not self._closing:
+            if self._queue:
+                await self._post_until_answered(self._take())
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    def _take(self) -> list[_Item]:
+        """The next batch.  An id stands in it once; a second operation on it waits for the next one."""
+        batch: list[_Item] = []
+        later: list[_Item] = []
+        seen: set[UUID] = set()
+        while self._queue and len(batch) < self.limits.batch_max:
+            item = self._queue.popleft()
+            if item.operation.id in seen:
+                later.append(item)
+            else:
+                seen.add(item.operation.id)
+                batch.append(item)
+        self._queue.extendleft(reversed(later))
+        return batch
+
+    async def _post_until_answered(self, batch: list[_Item]) -> None:
+        backoff_s = BACKOFF_S_MIN
+        while batch:
+            try:
+                answers = await self._post_once([item.operation for item in batch])
+            except RETRIED_ERRORS:
+                self.counters.retries += 1
+            except CONNECTION_ERRORS as error:
+                log.warning("lane %s: the database does not answer (%s)", self.number, error)
+                self.counters.reconnects += 1
+                await self._drop_connection()
+                batch = self._refuse_late(batch)
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
+            except asyncpg.PostgresError as error:
+                if len(batch) == 1:
+                    log.exception("lane %s: the database rejected operation %s", self.number, batch[0].operation.id)
+                    _answer(batch[0], error)
+                    return
+                # One bad operation must not take its neighbours along.
+                for item in batch:
+                    await self._post_until_answered([item])
+                return
+            else:
+                for item, outcome in zip(batch, answers, strict=True):
+                    _answer(item, outcome)
+                return
+
+    async def _post_once(self, operations: list[Operation]) -> list[Outcome]:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self.connect()
+        answers = await self.post(self._connection, self.number, operations)
+        self.counters.batches += 1
+        self.counters.operations += len(operations)
+        return answers
+
+    def _refuse_late(self, batch: list[_Item]) -> list[_Item]:
+        """Refuse the new reservations that have waited too long, sent or not; returns the rest of the batch."""
+        now_s = self.clock.monotonic_s()
+        rest = [item for item in batch if not item.late(now_s)]
+        for item in batch:
+            if item.late(now_s):
+                self._refuse(item)
+                if item.operation.kind is Kind.HOLD:
+                    # It was sent and its fate is unknown: make sure that it is void if it did happen.
+                    void = Operation(id=item.operation.id, kind=Kind.VOID, lane=self.number)
+                    rest.append(_Item(void, asyncio.get_running_loop().create_future(), None))
+        for item in [item for item in self._queue if item.late(now_s)]:
+            self._queue.remove(item)
+            self._refuse(item)
+        return rest
+
+    def _refuse(self, item: _Item) -> None:
+        self.counters.abandoned += 1
+        message = "the ledger's database does not answer; nothing was run or charged, try again in a few seconds"
+        _answer(item, LedgerUnavailable(message, headers={"retry-after": "5"}))
+
+    async def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+
+class Books:
+    """The lanes of one process."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[asyncpg.Connection]],
+        post: Post,
+        clock: Clock,
+        limits: Limits | None = None,
+    ) -> None:
+        self._connect = connect
+        self._post = post
+        self._clock = clock
+        self._limits = limits or Limits()
+        self._lanes: dict[int, Lane] = {}
+
+    async def submit(self, operation: Operation) -> Outcome:
+        """Post one operation through its lane (see ``Lane.submit``)."""
+        lane = self._lanes.get(operation.lane)
+        if lane is None:
+            lane = self._lanes[operation.lane] = Lane(operation.lane, self._connect, self._post, self._clock, self._limits)
+        outcome = await lane.submit(operation)
+        assert outcome.status is not Status.NO_SUCH_ACCOUNT, f"operation {operation.id} names an account that does not exist"
+        return outcome
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """The lanes in use, for metrics."""
+        return tuple(self._lanes.values())
+
+    async def close(self) -> None:
+        """Post what is queued, then close every lane."""
+        await asyncio.gather(*(lane.close() for lane in self._lanes.values()))

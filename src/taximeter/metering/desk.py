@@ -1,0 +1,116 @@
+"""What every ride needs: the books, the engines, the catalog; and how an order is priced and held."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from taximeter import pricing
+from taximeter.engines import Engine, EngineUnavailable
+from taximeter.identity import Caller
+from taximeter.kernel.clock import Clock
+from taximeter.kernel.ids import IdFactory
+from taximeter.kernel.settings import Settings
+from taximeter.kernel.units import format_tokens
+from taximeter.ledger import AccountClosed, Books, InsufficientBalance, Kind, Operation, Outcome, Status, Wallet
+from taximeter.metering.errors import AboveCallersMaximum, WrongModality
+from taximeter.metering.fares import Fare, quote_fare
+from taximeter.metering.model import Order
+from taximeter.metering.rules import encode_fact, request_fact
+
+
+@dataclass
+class Desk:
+    """What every ride needs, made once by the composition root.
+
+    ``catalog`` is replaced by the composition root when something was published.
+    """
+
+    settings: Settings
+    books: Books
+    engines: Mapping[str, Engine]
+    clock: Clock
+    ids: IdFactory
+    catalog: pricing.Catalog
+    process_id: UUID
+    background: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run something to its end even when nobody waits for it any more."""
+        task = asyncio.create_task(work)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+        return task
+
+    def engine_of(self, fare: Fare) -> Engine:
+        """The engine that runs the fare's model.  Raises EngineUnavailable."""
+        engine = self.engines.get(fare.model.engine or "")
+        if engine is None:
+            message = f"no engine runs {fare.model.name} here; it can be quoted only"
+            raise EngineUnavailable(message, headers={"retry-after": "60", "x-should-retry": "false"})
+        return engine
+
+    def timeout_s(self, modality: str) -> float:
+        """How long a job of this kind may take."""
+        limits = {"speech": self.settings.speech_timeout_s, "video": self.settings.video_timeout_s}
+        return limits.get(modality, self.settings.chat_timeout_s)
+
+
+def wallet_of(caller: Caller) -> Wallet:
+    """The caller's accounts in the ledger."""
+    return Wallet(lane=caller.lane, allowance=caller.allowance_account, prepaid=caller.prepaid_account)
+
+
+def price_order(desk: Desk, order: Order) -> Fare:
+    """The fare of an order, checked against what its sender allows.
+
+    Raises ModelNotFound, ModelNotPriced, WrongModality, InvalidRequest, AboveCallersMaximum.
+    """
+    model = desk.catalog.model(order.model)
+    if model.modality != order.modality:
+        message = f"{model.name} is a model for {model.modality}, not for {order.modality}; GET /v1/models lists what each is for"
+        raise WrongModality(message, param="model")
+    fare = quote_fare(desk.catalog, order.model, order.request)
+    if order.tokens_max_utok is not None and fare.maximum_utok > order.tokens_max_utok:
+        message = (
+            f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens, more than the"
+            f" {format_tokens(order.tokens_max_utok)} that its taximeter-max-tokens header allows; nothing was run"
+        )
+        raise AboveCallersMaximum(message, param="taximeter-max-tokens")
+    return fare
+
+
+async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s: int, job: Mapping[str, Any] | None) -> Outcome:
+    """Reserve the maximum of a fare; with a job, write its row in the same transaction.
+
+    Raises InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
+    """
+    wallet = wallet_of(order.caller)
+    process_id = desk.process_id if job is None else None
+    end_user = order.request.get("user")
+    fact: dict[str, Any] = {"request": request_fact(order.caller, fare, process_id, end_user if isinstance(end_user, str) else None)}
+    if job is not None:
+        fact["job"] = job
+    outcome = await desk.books.submit(
+        Operation(
+            id=request_id,
+            kind=Kind.HOLD,
+            lane=wallet.lane,
+            amount_utok=fare.maximum_utok,
+            legs=wallet.legs(),
+            ttl_s=ttl_s,
+            fact=encode_fact(fact),
+        )
+    )
+    if outcome.status in (Status.REFUSED, Status.REPLAYED_REFUSED):
+        message = (
+            f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens and the wallet has"
+            f" {format_tokens(outcome.available_utok)} available; top it up, or ask for less"
+        )
+        raise InsufficientBalance(message, headers={"taximeter-balance": format_tokens(outcome.available_utok)})
+    if outcome.status is Status.ACCOUNT_CLOSED:
+        message = "this project's wallet is closed; ask its administrator"
+        raise AccountClosed(message)
+    assert outcome.status in (Status.APPLIED, Status.REPLAYED), outcome
+    return outcome

@@ -1,0 +1,58 @@
+"""Refusals of metering.
+
+AboveCallersMaximum   400 above_max_tokens
+WrongModality         400 wrong_modality
+VideoNotFound         404 video_not_found
+VideoNotReady         400 video_not_ready
+VideoFailed           400 video_failed
+VideoExpired          410 video_expired
+ReceiptNotFound       404 receipt_not_found
+"""
+
+from taximeter.kernel.errors import InvalidRequest, NotFound, Refusal
+
+
+class AboveCallersMaximum(InvalidRequest):
+    """The request may cost more than the caller's ``taximeter-max-tokens``."""
+
+    code = "above_max_tokens"
+
+
+class WrongModality(InvalidRequest):
+    """The model does something else than this route."""
+
+    code = "wrong_modality"
+
+
+class VideoNotFound(NotFound):
+    """There is no such video, or it belongs to somebody else."""
+
+    code = "video_not_found"
+
+
+class VideoNotReady(InvalidRequest):
+    """The video is still being made.
+
+    400 and not 409: the official client sends a 409 three times.
+    """
+
+    code = "video_not_ready"
+
+
+class VideoFailed(InvalidRequest):
+    """The video could not be made; there is no content."""
+
+    code = "video_failed"
+
+
+class VideoExpired(Refusal):
+    """The video was made and its file has been removed since."""
+
+    code = "video_expired"
+    status = 410
+
+
+class ReceiptNotFound(NotFound):
+    """There is no such receipt, or it belongs to somebody else."""
+
+    code = "receipt_not_found"

@@ -1,0 +1,184 @@
+"""Orders, quotes and receipts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from taximeter.engines import Modality
+from taximeter.identity import Caller
+from taximeter.kernel.ids import encode_id
+from taximeter.kernel.units import format_tokens
+from taximeter.metering.fares import Fare
+
+RECEIPT_PREFIX = "rcp"
+QUOTE_PREFIX = "quo"
+VIDEO_PREFIX = "video"
+# JSON numbers above this lose digits in JavaScript and in many other readers.
+SAFE_INTEGER_MAX = 2**53
+
+Outcome = Literal["completed", "truncated", "disconnected", "cancelled", "failed", "expired"]
+Settlement = Literal["settled", "pending"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One request to be metered.
+
+    Attributes:
+        request: the body in OpenAI's shape, without ``model`` and what only concerns the form of the answer.
+        stream: the caller reads the answer while it is made; what was sent counts as delivered.
+        tokens_max_utok: refuse when the request may cost more.
+        quote_id: the quote to be held to, as the caller sent it.
+        idempotency_key: the caller's name for this request, for repeats.
+    """
+
+    caller: Caller
+    model: str
+    modality: Modality
+    request: dict[str, Any]
+    stream: bool = False
+    tokens_max_utok: int | None = None
+    quote_id: str | None = None
+    idempotency_key: str | None = None
+
+
+def jsonable_work(work: Mapping[str, int]) -> dict[str, int | str]:
+    """Work for JSON: integers, as strings when a reader could lose digits."""
+    return {name: value if value <= SAFE_INTEGER_MAX else str(value) for name, value in work.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A fare with a name and a time until which it is offered."""
+
+    id: UUID
+    fare: Fare
+    expires_at: datetime
+
+    def to_api(self) -> dict[str, Any]:
+        """The body of ``POST /v1/quotes``."""
+        fare = self.fare
+        return {
+            "id": encode_id(QUOTE_PREFIX, self.id),
+            "object": "quote",
+            "model": fare.model.name,
+            "modality": fare.model.modality,
+            "tokens_expected": format_tokens(fare.expected_utok),
+            "tokens_max": format_tokens(fare.maximum_utok),
+            "breakdown": fare_lines(fare),
+            "work_expected": jsonable_work(fare.estimate.expected),
+            "work_max": jsonable_work(fare.estimate.maximum),
+            "rate_card": fare.parts.rate_card,
+            "tariff": fare.parts.tariff,
+            "multiplier": str(fare.parts.multiplier),
+            "expires_at": self.expires_at.isoformat(),
+        }
+
+
+def fare_lines(fare: Fare) -> list[dict[str, Any]]:
+    """The breakdown of a fare, one object a line; Tokens consumed as decimal strings."""
+    return [
+        {
+            "label": line.label,
+            "quantity": line.quantity,
+            "rate": line.rate,
+            "tokens_expected": format_tokens(line.expected_utok),
+            "tokens_max": format_tokens(line.maximum_utok),
+        }
+        for line in fare.parts.lines
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What was measured, consumed and charged for one request.
+
+    Attributes:
+        outcome: None while the request runs.
+        reason: why it ended so, when not simply completed.
+        work: physical quantities that were billed.
+        measured: False when the engine could not count a quantity and it was estimated.
+        lines: Tokens consumed, line by line, as the card rates them.
+        balance_utok: what the wallet had left after the settlement; None when read back later.
+    """
+
+    id: UUID
+    model: str
+    modality: str
+    rate_card: str
+    tariff: str
+    multiplier: str
+    held_utok: int
+    created_at: datetime
+    outcome: Outcome | None = None
+    reason: str | None = None
+    work: Mapping[str, int] = field(default_factory=dict)
+    measured: bool = True
+    consumed_utok: int = 0
+    charged_utok: int = 0
+    settlement: Settlement = "pending"
+    lines: tuple[Mapping[str, Any], ...] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    engine_ms: int = 0
+    settled_at: datetime | None = None
+    balance_utok: int | None = None
+
+    @property
+    def public_id(self) -> str:
+        """``rcp_...``."""
+        return encode_id(RECEIPT_PREFIX, self.id)
+
+    def to_api(self) -> dict[str, Any]:
+        """The body of ``GET /v1/receipts/{id}``."""
+        return {
+            "id": self.public_id,
+            "object": "receipt",
+            "model": self.model,
+            "modality": self.modality,
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "work": jsonable_work(self.work),
+            "measured": self.measured,
+            "tokens_held": format_tokens(self.held_utok),
+            "tokens_consumed": format_tokens(self.consumed_utok),
+            "tokens_charged": format_tokens(self.charged_utok),
+            "rate_card": self.rate_card,
+            "tariff": self.tariff,
+            "multiplier": self.multiplier,
+            "settlement": self.settlement,
+            "lines": [dict(line) for line in self.lines],
+            "detail": dict(self.detail),
+            "engine_ms": self.engine_ms,
+            "transfers": {"hold": f"{self.id}/0", "resolution": f"{self.id}/1" if self.outcome else None},
+            "created_at": self.created_at.isoformat(),
+            "settled_at": self.settled_at.isoformat() if self.settled_at else None,
+        }
+
+    def extra(self) -> dict[str, Any]:
+        """The ``taximeter`` object inside an answer's body."""
+        return {
+            "receipt": self.public_id,
+            "tokens_held": format_tokens(self.held_utok),
+            "tokens_consumed": format_tokens(self.consumed_utok),
+            "tokens_charged": format_tokens(self.charged_utok),
+            "balance": None if self.balance_utok is None else format_tokens(self.balance_utok),
+            "rate_card": self.rate_card,
+            "settlement": self.settlement,
+            "measured": self.measured,
+            "outcome": self.outcome,
+        }
+
+    def headers(self) -> dict[str, str]:
+        """The ``taximeter-*`` headers of an answer that is complete."""
+        headers = {
+            "taximeter-receipt": self.public_id,
+            "taximeter-tokens-held": format_tokens(self.held_utok),
+            "taximeter-tokens-consumed": format_tokens(self.consumed_utok),
+            "taximeter-tokens-charged": format_tokens(self.charged_utok),
+            "taximeter-rate-card": self.rate_card,
+        }
+        if self.balance_utok is not None:
+            headers["taximeter-balance"] = format_tokens(self.balance_utok)
+        return headers

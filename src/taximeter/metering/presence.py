@@ -1,0 +1,24 @@
+"""A process says that it lives, so that another one can release the holds of one that died."""
+
+import asyncio
+import logging
+
+import asyncpg
+
+from taximeter.metering.desk import Desk
+from taximeter.metering.store import MeteringStore
+
+log = logging.getLogger(__name__)
+
+BEATS_PER_LIFE = 5
+
+
+async def keep_alive(desk: Desk, store: MeteringStore, kind: str) -> None:
+    """Beat until cancelled.  A missed beat is not fatal: the next one counts again."""
+    interval_s = desk.settings.process_dead_s / BEATS_PER_LIFE
+    while True:
+        try:
+            await store.hello(desk.process_id, kind)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("no heartbeat: %s", error)
+        await asyncio.sleep(interval_s)

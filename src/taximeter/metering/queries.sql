@@ -1,0 +1,74 @@
+-- Statements of metering.
+
+-- name: post
+select status, total, available
+from metering.post($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::jsonb[])
+order by pos
+
+-- name: receipt
+select q.*, r.phase, r.outcome, r.reason, r.work, r.measured, r.consumed_utok, r.lines, r.detail, r.engine_ms, r.settled_at,
+    (select coalesce(sum(x.charged_utok), 0)::bigint from metering.receipts x where x.id = q.id) as charged_utok
+from metering.requests q
+left join lateral (select * from metering.receipts x where x.id = q.id order by x.phase desc limit 1) r on true
+where q.id = $1 and q.project_id = $2
+
+-- name: receipts
+select q.*, r.phase, r.outcome, r.reason, r.work, r.measured, r.consumed_utok, r.lines, r.detail, r.engine_ms, r.settled_at,
+    (select coalesce(sum(x.charged_utok), 0)::bigint from metering.receipts x where x.id = q.id) as charged_utok
+from metering.requests q
+left join lateral (select * from metering.receipts x where x.id = q.id order by x.phase desc limit 1) r on true
+where q.project_id = $1 and ($2::uuid is null or q.id < $2)
+order by q.id desc
+limit $3
+
+-- name: receipts_of
+select q.*, r.phase, r.outcome, r.reason, r.work, r.measured, r.consumed_utok, r.lines, r.detail, r.engine_ms, r.settled_at,
+    (select coalesce(sum(x.charged_utok), 0)::bigint from metering.receipts x where x.id = q.id) as charged_utok
+from metering.requests q
+left join lateral (select * from metering.receipts x where x.id = q.id order by x.phase desc limit 1) r on true
+where q.project_id = $1 and q.id = any ($2::uuid[])
+
+-- name: usage
+select
+    case when $4 then (r.settled_at at time zone 'UTC')::date end as day,
+    case when $5 then r.model end as model,
+    case when $6 then r.project_id end as project,
+    case when $7 then r.key_id end as key,
+    count(distinct r.id) as requests,
+    count(*) filter (where r.outcome = 'failed') as failed,
+    sum(r.consumed_utok)::numeric as consumed_utok,
+    sum(r.charged_utok)::numeric as charged_utok,
+    sum(r.engine_ms)::numeric as engine_ms
+from metering.receipts r
+where r.project_id = $1 and r.settled_at >= $2 and r.settled_at < $3
+group by 1, 2, 3, 4
+order by 1, 2, 3, 4
+
+-- name: hello
+insert into metering.processes (id, kind) values ($1, $2)
+on conflict (id) do update set heartbeat_at = clock_timestamp()
+
+-- name: goodbye
+delete from metering.processes where id = $1
+
+-- name: orphans
+select h.id, a.lane, q.process_id is not null and h.expires_at >= clock_timestamp() as process_died, j.id is not null as is_job
+from (select id, min(debit) as debit, min(expires_at) as expires_at from ledger.holds group by id) h
+join ledger.accounts a on a.id = h.debit
+left join metering.requests q on q.id = h.id
+left join jobs.jobs j on j.id = h.id
+where h.expires_at < clock_timestamp()
+    or (
+        q.process_id is not null
+        and not exists (
+            select from metering.processes p
+            where p.id = q.process_id and p.heartbeat_at > clock_timestamp() - make_interval(secs => $1)
+        )
+    )
+limit $2
+
+-- name: forget_processes
+delete from metering.processes p
+where p.heartbeat_at < clock_timestamp() - interval '1 day'
+    and not exists (select from metering.requests q join ledger.holds h on h.id = q.id where q.process_id = p.id)
+

@@ -1,0 +1,184 @@
+"""One synchronous request: the engine runs under a hold, and every way out ends the hold once."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from taximeter.engines import Chunk, Done, Engine, EngineError, EngineFailed, EngineTimeout, Job, Media, Vectors
+from taximeter.kernel.clock import utc_from_ms
+from taximeter.kernel.errors import Refusal
+from taximeter.kernel.units import format_tokens
+from taximeter.ledger import Kind, Operation, Outcome, Status
+from taximeter.metering import model
+from taximeter.metering.desk import Desk, wallet_of
+from taximeter.metering.fares import Fare
+from taximeter.metering.model import Order, Receipt
+from taximeter.metering.rules import NOTHING, Bill, bill, encode_fact, receipt_fact, terms_of
+from taximeter.meters import BadReport
+
+# An answer waits this long for its settlement; after that it says "pending" and the books follow.
+END_PATIENCE_S = 5.0
+
+
+class Ride:
+    """A request whose maximum is held.  ``events`` runs it; without that, nothing ends the hold but the sweeper."""
+
+    def __init__(self, desk: Desk, order: Order, fare: Fare, engine: Engine, job: Job, request_id: UUID, held: Outcome) -> None:  # noqa: PLR0913, PLR0917
+        self.id = request_id
+        self.fare = fare
+        self.balance_utok = held.available_utok
+        self.created_at: datetime = utc_from_ms(desk.clock.now_ms())
+        self._desk = desk
+        self._order = order
+        self._engine = engine
+        self._job = job
+        self._held_utok = held.total_utok
+        self._output_tokens = 0
+        self._terms = terms_of(fare)
+        self._ended = False
+
+    @property
+    def created_at_s(self) -> int:
+        """Unix seconds, for OpenAI's ``created``."""
+        return int(self.created_at.timestamp())
+
+    def headers(self) -> dict[str, str]:
+        """The ``taximeter-*`` headers that are known before the engine runs."""
+        return {
+            "taximeter-receipt": self._receipt().public_id,
+            "taximeter-tokens-held": format_tokens(self._held_utok),
+            "taximeter-balance": format_tokens(self.balance_utok),
+            "taximeter-rate-card": self.fare.parts.rate_card,
+        }
+
+    async def events(self) -> AsyncGenerator[Chunk | Media | Vectors | Receipt, None]:
+        """Run the engine; the last item is the receipt, settled.
+
+        When the engine fails, the hold is released and the EngineError (or BadReport) is raised.
+        Closing the generator early means that the caller has gone: a streamed text is charged for
+        what was generated until then, anything else costs nothing.
+        """
+        done: Done | None = None
+        run = self._engine.run(self._job)
+        deadline_s = asyncio.get_running_loop().time() + self._job.deadline_s
+        try:
+            while True:
+                # The limit is set anew around each wait: a timeout must not reach across a yield into the caller's code.
+                async with asyncio.timeout_at(deadline_s):
+                    event = await anext(run, None)
+                if event is None:
+                    break
+                if isinstance(event, Done):
+                    done = event
+                elif isinstance(event, Chunk):
+                    self._output_tokens = event.output_tokens or self._output_tokens + 1
+                    yield event
+                elif isinstance(event, (Media, Vectors)):
+                    yield event
+            if done is None:
+                message = f"the engine of {self.fare.model.name} stopped without a report; nothing was charged"
+                raise EngineFailed(message)
+            charge = bill(self._terms, done.work, measured=done.measured)
+            receipt = await self._end(Kind.SETTLE, charge, "truncated" if done.truncated else "completed", None, done)
+        except TimeoutError as error:
+            message = f"{self.fare.model.name} did not finish within {self._job.deadline_s:g} seconds; nothing was charged"
+            timeout = EngineTimeout(message)
+            await self._release(timeout)
+            raise timeout from error
+        except (EngineError, BadReport) as error:
+            await self._release(error)
+            raise
+        finally:
+            # The hold is open here only when the caller left or this task is being cancelled.
+            leaving = None if self._ended else self._desk.spawn(self._leave())
+            await _close(run)
+            if leaving is not None:
+                await asyncio.shield(leaving)
+        yield receipt
+
+    async def _leave(self) -> None:
+        """The caller has gone."""
+        if not (self._order.stream and self._order.modality == "chat" and self._output_tokens):
+            await self._end(Kind.VOID, NOTHING, "disconnected", "the caller left before anything was delivered; nothing was charged")
+            return
+        expected = self.fare.estimate.expected
+        reported = {
+            "prompt_tokens": expected.get("fresh_prompt_tokens", 0) + expected.get("cached_prompt_tokens", 0),
+            "cached_tokens": 0,
+            "output_tokens": min(self._output_tokens, self._job.bound["output_tokens"]),
+            "reasoning_tokens": 0,
+        }
+        charge = bill(self._terms, reported, measured=False)
+        reason = f"the caller left after {self._output_tokens} tokens were generated; only these are charged"
+        await self._end(Kind.SETTLE, charge, "disconnected", reason)
+
+    async def _release(self, error: Refusal) -> None:
+        await self._end(Kind.VOID, NOTHING, "failed", f"{error.code}: {error.message}")
+
+    async def _end(self, kind: Kind, charge: Bill, outcome: model.Outcome, reason: str | None, done: Done | None = None) -> Receipt:
+        """End the hold, once.  When the database is slow or down the answer does not wait: its receipt says pending."""
+        assert not self._ended
+        self._ended = True
+        posting = self._desk.spawn(self._post(kind, charge, outcome, reason, done))
+        try:
+            posted = await asyncio.wait_for(asyncio.shield(posting), END_PATIENCE_S)
+        except TimeoutError:
+            posted = None
+        return self._receipt(charge, outcome, reason, done, posted)
+
+    async def _post(self, kind: Kind, charge: Bill, outcome: model.Outcome, reason: str | None, done: Done | None) -> Outcome:
+        detail = {} if done is None else done.detail
+        engine_ms = 0 if done is None else done.engine_ms
+        posted = await self._desk.books.submit(
+            Operation(
+                id=self.id,
+                kind=kind,
+                lane=wallet_of(self._order.caller).lane,
+                amount_utok=charge.charged_utok if kind is Kind.SETTLE else 0,
+                fact=encode_fact({"receipt": receipt_fact(charge, outcome, reason, detail, engine_ms)}),
+            )
+        )
+        # The sweeper may have been first; what it wrote stands.
+        assert posted.status in (Status.APPLIED, Status.REPLAYED, Status.SETTLED_LATE, Status.ALREADY_RESOLVED), posted
+        return posted
+
+    def _receipt(
+        self,
+        charge: Bill = NOTHING,
+        outcome: model.Outcome | None = None,
+        reason: str | None = None,
+        done: Done | None = None,
+        posted: Outcome | None = None,
+    ) -> Receipt:
+        parts = self.fare.parts
+        detail: dict[str, Any] = {} if done is None else done.detail
+        return Receipt(
+            id=self.id,
+            model=self.fare.model.name,
+            modality=self.fare.model.modality,
+            rate_card=parts.rate_card,
+            tariff=parts.tariff,
+            multiplier=str(parts.multiplier),
+            held_utok=self._held_utok,
+            created_at=self.created_at,
+            outcome=outcome,
+            reason=reason,
+            work=charge.work,
+            measured=charge.measured,
+            consumed_utok=charge.consumed_utok,
+            charged_utok=charge.charged_utok if posted is None else posted.total_utok,
+            settlement="pending" if posted is None else "settled",
+            lines=charge.lines,
+            detail=detail,
+            engine_ms=0 if done is None else done.engine_ms,
+            settled_at=None if posted is None else utc_from_ms(self._desk.clock.now_ms()),
+            balance_utok=self.balance_utok if posted is None else posted.available_utok,
+        )
+
+
+async def _close(run: Any) -> None:  # noqa: ANN401 - an engine's iterator; only generators can be closed
+    close = getattr(run, "aclose", None)
+    if close is not None:
+        await close()

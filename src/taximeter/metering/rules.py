@@ -1,0 +1,103 @@
+"""From measured work to a bill, and from bills to facts.  Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from taximeter import meters, pricing
+from taximeter.identity import Caller
+from taximeter.kernel.units import format_tokens
+from taximeter.metering.fares import Fare
+from taximeter.metering.model import Outcome, fare_lines, jsonable_work
+from taximeter.pricing import RateCard
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a request is charged, and why."""
+
+    work: Mapping[str, int]
+    measured: bool
+    consumed_utok: int
+    charged_utok: int
+    lines: tuple[Mapping[str, Any], ...]
+
+
+NOTHING = Bill(work={}, measured=True, consumed_utok=0, charged_utok=0, lines=())
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a request was quoted by, and is therefore settled by."""
+
+    card: RateCard
+    meter: str
+    profile: Mapping[str, Any]
+    estimate: meters.Estimate
+    multiplier: Decimal
+    maximum_utok: int
+
+
+def terms_of(fare: Fare) -> Terms:
+    """The terms of a fare that was just quoted."""
+    return Terms(fare.priced.card, fare.model.meter, fare.model.profile, fare.estimate, fare.parts.multiplier, fare.maximum_utok)
+
+
+def bill(terms: Terms, reported: Mapping[str, int], *, measured: bool) -> Bill:
+    """Rate what the engine reported.  Never above the quoted maximum.
+
+    Raises BadReport when the report lacks a quantity or holds nonsense.
+    """
+    work = meters.get(terms.meter).actual(reported, terms.estimate, terms.profile)
+    consumption = pricing.rate(terms.card, work)
+    charged_utok = pricing.charge(consumption.total_utok, terms.multiplier, terms.maximum_utok)
+    assert 0 <= charged_utok <= terms.maximum_utok
+    lines = tuple(
+        {"label": line.label, "quantity": line.quantity, "rate": line.rate, "tokens": format_tokens(line.amount_utok)} for line in consumption.lines
+    )
+    return Bill(work, measured, consumption.total_utok, charged_utok, lines)
+
+
+def request_fact(caller: Caller, fare: Fare, process_id: UUID | None, end_user: str | None) -> dict[str, Any]:
+    """The row of ``metering.requests`` that is written with the hold."""
+    return {
+        "project_id": str(caller.project_id),
+        "key_id": str(caller.key_id),
+        "process_id": None if process_id is None else str(process_id),
+        "model": fare.model.name,
+        "modality": fare.model.modality,
+        "rate_card": fare.parts.rate_card,
+        "tariff": fare.parts.tariff,
+        "multiplier": str(fare.parts.multiplier),
+        "fare": {
+            "lines": fare_lines(fare),
+            "work_expected": jsonable_work(fare.estimate.expected),
+            "work_max": jsonable_work(fare.estimate.maximum),
+            "expected_utok": fare.expected_utok,
+            "maximum_utok": fare.maximum_utok,
+        },
+        "end_user": end_user,
+    }
+
+
+def receipt_fact(charge: Bill, outcome: Outcome, reason: str | None, detail: Mapping[str, Any], engine_ms: int) -> dict[str, Any]:
+    """The row of ``metering.receipts`` that is written with the resolution."""
+    return {
+        "outcome": outcome,
+        "reason": reason,
+        "work": jsonable_work(charge.work),
+        "measured": charge.measured,
+        "consumed_utok": charge.consumed_utok,
+        "lines": list(charge.lines),
+        "detail": dict(detail),
+        "engine_ms": engine_ms,
+    }
+
+
+def encode_fact(fact: Mapping[str, Any]) -> str:
+    """A fact as the JSON text that the posting function reads."""
+    return msgspec.json.encode(fact).decode()

@@ -1,0 +1,77 @@
+"""Quotes, rides and the list of models."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from taximeter import pricing
+from taximeter.engines import Job
+from taximeter.identity import Caller
+from taximeter.kernel.clock import utc_from_ms
+from taximeter.kernel.ids import encode_id
+from taximeter.metering.desk import Desk, hold, price_order
+from taximeter.metering.fares import quote_fare
+from taximeter.metering.model import Order, Quote
+from taximeter.metering.ride import Ride
+
+
+class Metering:
+    """Quotes and rides."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def quote(self, caller: Caller, model: str, request: dict[str, Any]) -> Quote:  # noqa: ARG002 - prices will depend on the caller's plan
+        """What a request would cost now.  Raises ModelNotFound, ModelNotPriced, InvalidRequest."""
+        fare = quote_fare(self._desk.catalog, model, request)
+        now = utc_from_ms(self._desk.clock.now_ms())
+        return Quote(self._desk.ids.new(), fare, now + timedelta(seconds=self._desk.settings.quote_ttl_s))
+
+    async def open(self, order: Order) -> Ride:
+        """Price an order and hold its maximum; the ride then runs it.
+
+        Raises what ``price_order`` and ``hold`` raise, and EngineUnavailable when no engine runs the model.
+        """
+        desk = self._desk
+        fare = price_order(desk, order)
+        engine = desk.engine_of(fare)
+        request_id = desk.ids.new()
+        timeout_s = desk.timeout_s(order.modality)
+        outcome = await hold(desk, request_id, order, fare, ttl_s=int(timeout_s) + desk.settings.hold_ttl_s, job=None)
+        job = Job(
+            id=encode_id("req", request_id),
+            modality=order.modality,
+            model=fare.model.engine_model or fare.model.name,
+            request={**fare.estimate.request, "stream": order.stream} if order.modality == "chat" else dict(fare.estimate.request),
+            bound=dict(fare.estimate.bound),
+            deadline_s=timeout_s,
+        )
+        return Ride(desk, order, fare, engine, job, request_id, outcome)
+
+    def models(self) -> Sequence[dict[str, Any]]:
+        """The models of the catalog as ``GET /v1/models`` lists them."""
+        return [self._model(entry) for _, entry in sorted(self._desk.catalog.models.items())]
+
+    def _model(self, entry: pricing.ModelEntry) -> dict[str, Any]:
+        view: dict[str, Any] = {
+            "id": entry.name,
+            "object": "model",
+            "created": int(entry.effective_from.timestamp()),
+            "owned_by": "taximeter",
+            "modality": entry.modality,
+            "title": entry.title,
+            "available": entry.engine in self._desk.engines,
+        }
+        try:
+            priced = self._desk.catalog.priced(entry.name)
+        except pricing.ModelNotPriced:
+            return {**view, "available": False, "price": None}
+        view["price"] = {
+            "rate_card": priced.card.id,
+            "rates": [{"label": line.label, "rate": pricing.rate_text(line, priced.card)} for line in priced.card.lines],
+            "tariff": priced.tariff.id,
+            "currency": priced.tariff.currency,
+            "price_nano_per_token": str(priced.tariff.price_nano),
+            "multiplier": str(priced.tariff.multipliers["base"]),
+        }
+        return view

@@ -1,0 +1,84 @@
+"""Metering's SQL: posting with facts, receipts and usage."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from taximeter.db import sql
+from taximeter.ledger import Operation, Outcome, store
+from taximeter.metering.model import Receipt
+
+_SQL = sql.load("taximeter.metering")
+
+
+async def post(connection: asyncpg.Connection, lane: int, operations: Sequence[Operation]) -> list[Outcome]:
+    """Post a batch, and write each operation's fact in the same transaction."""
+    rows = await connection.fetch(_SQL["post"], *store.columns(lane, operations), [operation.fact for operation in operations])
+    return store.outcomes(rows)
+
+
+class MeteringStore:
+    """Reads receipts and usage; keeps the list of living processes."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def find_receipt(self, project_id: UUID, receipt_id: UUID) -> Receipt | None:
+        """One of the project's receipts."""
+        row = await self._pool.fetchrow(_SQL["receipt"], receipt_id, project_id)
+        return None if row is None else _receipt(row)
+
+    async def list_receipts(self, project_id: UUID, after: UUID | None, limit: int) -> list[Receipt]:
+        """A page of the project's receipts, newest first."""
+        return [_receipt(row) for row in await self._pool.fetch(_SQL["receipts"], project_id, after, limit)]
+
+    async def find_receipts(self, project_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Receipt]:
+        """Several of the project's receipts, by id."""
+        return {row["id"]: _receipt(row) for row in await self._pool.fetch(_SQL["receipts_of"], project_id, list(ids))}
+
+    async def usage(self, project_id: UUID, start: datetime, end: datetime, groups: Sequence[str]) -> list[asyncpg.Record]:
+        """Sums over the receipts settled from ``start`` up to, not including, ``end``."""
+        flags = [name in groups for name in ("day", "model", "project", "key")]
+        rows: list[asyncpg.Record] = await self._pool.fetch(_SQL["usage"], project_id, start, end, *flags)
+        return rows
+
+    async def hello(self, process_id: UUID, kind: str) -> None:
+        """This process lives."""
+        await self._pool.execute(_SQL["hello"], process_id, kind)
+
+    async def goodbye(self, process_id: UUID) -> None:
+        """This process ends; holds that it left are free to be released."""
+        await self._pool.execute(_SQL["goodbye"], process_id)
+
+    async def orphans(self, dead_after_s: float, limit: int) -> list[asyncpg.Record]:
+        """Open holds that are overdue or whose process is gone: id, lane, process_died, is_job."""
+        rows: list[asyncpg.Record] = await self._pool.fetch(_SQL["orphans"], dead_after_s, limit)
+        return rows
+
+    async def forget_processes(self) -> None:
+        """Drop processes that have been gone for a day."""
+        await self._pool.execute(_SQL["forget_processes"])
+
+
+def _receipt(row: asyncpg.Record) -> Receipt:
+    base: dict[str, Any] = {name: row[name] for name in ("id", "model", "modality", "rate_card", "tariff", "multiplier", "held_utok", "created_at")}
+    if row["outcome"] is None:
+        return Receipt(**base)
+    return Receipt(
+        **base,
+        outcome=row["outcome"],
+        reason=row["reason"],
+        work={name: int(value) for name, value in json.loads(row["work"]).items()},
+        measured=row["measured"],
+        consumed_utok=row["consumed_utok"],
+        charged_utok=row["charged_utok"],
+        settlement="settled",
+        lines=tuple(json.loads(row["lines"])),
+        detail=json.loads(row["detail"]),
+        engine_ms=row["engine_ms"],
+        settled_at=row["settled_at"],
+    )

@@ -1,0 +1,73 @@
+"""Releases holds that nobody will end: overdue ones, and those of processes that died.
+
+Expiry is an event in the log, posted like any other operation.  A settlement that comes after it is not
+dropped: the ledger charges what the wallet still has and books the rest as the operator's shortfall.
+"""
+
+import asyncio
+import logging
+
+import asyncpg
+
+from taximeter.jobs import JobStore
+from taximeter.kernel.errors import Unavailable
+from taximeter.ledger import Kind, Operation
+from taximeter.ledger import store as ledger_store
+from taximeter.metering.desk import Desk
+from taximeter.metering.objects import Objects
+from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
+from taximeter.metering.store import MeteringStore
+
+log = logging.getLogger(__name__)
+
+BATCH_MAX = 1000
+PARTITION_DAYS = 7
+HOUSEKEEPING_EVERY = 60
+"""Partitions and expired objects are looked after once in so many sweeps."""
+
+
+class Sweeper:
+    """Runs in every worker; two at once do no harm, because a hold ends once."""
+
+    def __init__(self, desk: Desk, store: MeteringStore, jobs: JobStore, objects: Objects, pool: asyncpg.Pool) -> None:
+        self._desk = desk
+        self._store = store
+        self._jobs = jobs
+        self._objects = objects
+        self._pool = pool
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        sweeps = 0
+        while True:
+            try:
+                await self.sweep()
+                if sweeps % HOUSEKEEPING_EVERY == 0:
+                    await self.keep_house()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, Unavailable) as error:
+                log.warning("sweep failed, trying again: %s", error)
+            sweeps += 1
+            await asyncio.sleep(self._desk.settings.sweep_interval_s)
+
+    async def sweep(self) -> int:
+        """Release what is overdue or orphaned; returns how many holds."""
+        rows = await self._store.orphans(self._desk.settings.process_dead_s, BATCH_MAX)
+        await asyncio.gather(*(self._release(row) for row in rows))
+        return len(rows)
+
+    async def keep_house(self) -> None:
+        """Make coming partitions, remove results whose time is over, forget processes long gone."""
+        async with self._pool.acquire() as connection:
+            await ledger_store.ensure_partitions(connection, PARTITION_DAYS)
+        for job_id, key in await self._jobs.objects_to_remove(BATCH_MAX):
+            await self._objects.remove(key)
+            await self._jobs.mark_object_gone(job_id)
+        await self._store.forget_processes()
+
+    async def _release(self, row: asyncpg.Record) -> None:
+        reason = "the process that ran it died" if row["process_died"] else "its hold expired before it was settled"
+        fact = {"receipt": receipt_fact(NOTHING, "expired", f"{reason}; nothing was charged", {}, 0)}
+        if row["is_job"]:
+            fact["job"] = {"state": "failed", "error_code": "expired", "error_message": f"{reason}; nothing was charged"}
+        await self._desk.books.submit(Operation(id=row["id"], kind=Kind.EXPIRE, lane=row["lane"], fact=encode_fact(fact)))
+        log.info("released hold %s: %s", row["id"], reason)

@@ -1,0 +1,115 @@
+"""Tenants and their wallets: where identity meets the ledger."""
+
+import hashlib
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from taximeter.identity import IdentityStore, NewProject, Organisation, Project, check_name
+from taximeter.kernel.errors import NotFound
+from taximeter.kernel.ids import IdFactory, encode_id
+from taximeter.kernel.settings import Settings
+from taximeter.kernel.units import format_tokens
+from taximeter.ledger import AccountCode, Books, DifferentBody, Kind, Leg, Operation, Status, operator_account
+from taximeter.ledger import store as ledger_store
+
+TOP_UP_CODE = 100
+# Ids made from a reference begin with these bits, which no time of a uuidv7 reaches.
+NAMED_ID_PREFIX = 0xFFFF << 112
+
+
+class Tenancy:
+    """Creates projects with their accounts, and puts Tokens on them."""
+
+    def __init__(self, pool: asyncpg.Pool, store: IdentityStore, books: Books, ids: IdFactory, settings: Settings) -> None:
+        self._pool = pool
+        self._store = store
+        self._books = books
+        self._ids = ids
+        self._settings = settings
+
+    async def create_organisation(self, name: str) -> Organisation:
+        """A new organisation.  Raises InvalidRequest for a bad name."""
+        async with self._pool.acquire() as connection:
+            return await self._store.insert_organisation(connection, self._ids.new(), check_name(name))
+
+    async def create_project(self, organisation_id: UUID | None, name: str) -> Project:
+        """A new project with an empty wallet; without an organisation, one of the same name is made.
+
+        Raises InvalidRequest for a bad name and NotFound for an unknown organisation.
+        """
+        name = check_name(name)
+        project_id = self._ids.new()
+        if organisation_id is not None and await self._store.find_organisation(organisation_id) is None:
+            message = "there is no organisation with this id"
+            raise NotFound(message)
+        async with self._pool.acquire() as connection, connection.transaction():
+            if organisation_id is None:
+                organisation_id = (await self._store.insert_organisation(connection, self._ids.new(), name)).id
+            lane = int.from_bytes(hashlib.blake2b(project_id.bytes, digest_size=4).digest()) % self._settings.lanes
+            wallet = await ledger_store.open_wallet(connection, project_id, lane)
+            project = NewProject(
+                id=project_id,
+                organisation_id=organisation_id,
+                name=name,
+                lane=lane,
+                allowance_account=wallet.allowance,
+                prepaid_account=wallet.prepaid,
+            )
+            return await self._store.insert_project(connection, project)
+
+    async def top_up(self, project_id: UUID, amount_utok: int, reference: str) -> dict[str, Any]:
+        """Put prepaid Tokens on a wallet.  The same reference is booked once.
+
+        Raises NotFound, and DifferentBody when the reference was booked with another amount.
+        """
+        project = await self._project(project_id)
+        operation_id = _named_id(project_id, reference) if reference else self._ids.new()
+        treasury = operator_account(AccountCode.TREASURY, project.lane)
+        leg = Leg(treasury, project.prepaid_account, amount_utok, cascade=False)
+        outcome = await self._books.submit(
+            Operation(id=operation_id, kind=Kind.DIRECT, lane=project.lane, amount_utok=amount_utok, legs=(leg,), code=TOP_UP_CODE)
+        )
+        if outcome.status is Status.DIFFERENT_BODY:
+            message = f"the reference {reference!r} was booked before with another amount; use a new reference"
+            raise DifferentBody(message, param="reference")
+        return {
+            "id": encode_id("top", operation_id),
+            "object": "top_up",
+            "project_id": encode_id("prj", project_id),
+            "tokens": format_tokens(amount_utok),
+            "reference": reference or None,
+            "replayed": outcome.status is Status.REPLAYED,
+            "wallet": await self.wallet(project_id),
+        }
+
+    async def wallet(self, project_id: UUID) -> dict[str, Any]:
+        """What a wallet holds.  Raises NotFound."""
+        async with self._pool.acquire() as connection:
+            found = await ledger_store.find_wallet(connection, project_id)
+        if found is None:
+            message = "there is no project with this id"
+            raise NotFound(message)
+        _, balances = found
+        return {
+            "object": "wallet",
+            "project_id": encode_id("prj", project_id),
+            "balance": format_tokens(balances.available_utok),
+            "held": format_tokens(balances.held_utok),
+            "allowance": format_tokens(balances.allowance_utok),
+            "prepaid": format_tokens(balances.prepaid_utok),
+            "unit": "Token",
+        }
+
+    async def _project(self, project_id: UUID) -> Project:
+        project = await self._store.find_project(project_id)
+        if project is None:
+            message = "there is no project with this id"
+            raise NotFound(message)
+        return project
+
+
+def _named_id(project_id: UUID, reference: str) -> UUID:
+    digest = hashlib.blake2b(project_id.bytes + b"top-up" + reference.encode(), digest_size=14).digest()
+    return UUID(int=NAMED_ID_PREFIX | int.from_bytes(digest))

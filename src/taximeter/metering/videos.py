@@ -1,0 +1,185 @@
+"""Videos as durable jobs: submit, look at, delete, read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from taximeter.identity import Caller
+from taximeter.jobs import Job, JobStore
+from taximeter.kernel.ids import decode_id, encode_id
+from taximeter.ledger import Kind, Operation
+from taximeter.metering.desk import Desk, hold, price_order, wallet_of
+from taximeter.metering.errors import VideoExpired, VideoFailed, VideoNotFound, VideoNotReady
+from taximeter.metering.model import VIDEO_PREFIX, Order, Receipt
+from taximeter.metering.objects import Objects, StoredFile
+from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
+from taximeter.metering.store import MeteringStore
+
+KIND = "video"
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker needs to run and settle a video by the terms it was quoted with, whatever the catalog says by then.
+
+    Attributes:
+        request: the normalised request for the engine.
+        rate_card: ``name@version``; versions stay in the catalog for ever.
+    """
+
+    lane: int
+    engine: str
+    engine_model: str
+    request: dict[str, Any]
+    expected: dict[str, int]
+    maximum: dict[str, int]
+    bound: dict[str, int]
+    rate_card: str
+    meter: str
+    profile: dict[str, Any]
+    multiplier: str
+    maximum_utok: int
+    keep_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class VideoView:
+    """A video with what it costs."""
+
+    job: Job
+    receipt: Receipt
+
+    @property
+    def id(self) -> str:
+        """``video_...``."""
+        return encode_id(VIDEO_PREFIX, self.job.id)
+
+    def to_api(self) -> dict[str, Any]:
+        """OpenAI's video object, and ``taximeter`` beside it."""
+        job = self.job
+        request = job.payload["request"]
+        error = None if job.error_code is None else {"code": job.error_code, "message": job.error_message}
+        return {
+            "id": self.id,
+            "object": "video",
+            "model": self.receipt.model,
+            "status": job.state,
+            "progress": job.progress,
+            "created_at": _seconds(job.created_at),
+            "completed_at": _seconds(job.completed_at),
+            "expires_at": _seconds(job.expires_at),
+            "prompt": request["prompt"],
+            "size": f"{request['width']}x{request['height']}",
+            "seconds": _duration(request["frames"], request["fps"]),
+            "remixed_from_video_id": None,
+            "error": error,
+            "taximeter": self.receipt.extra(),
+        }
+
+    def headers(self) -> dict[str, str]:
+        """The ``taximeter-*`` headers."""
+        return self.receipt.headers()
+
+
+def _seconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
+
+
+def _duration(frames: int, fps: int) -> str:
+    whole, rest = divmod(frames, fps)
+    return str(whole) if rest == 0 else f"{whole + rest / fps:.2f}"
+
+
+class Videos:
+    """The verbs of the video routes."""
+
+    def __init__(self, desk: Desk, jobs: JobStore, store: MeteringStore, objects: Objects) -> None:
+        self._desk = desk
+        self._jobs = jobs
+        self._store = store
+        self._objects = objects
+
+    async def submit(self, order: Order) -> VideoView:
+        """Hold the maximum and queue the job, in one transaction.  Raises what ``price_order`` and ``hold`` raise."""
+        desk = self._desk
+        fare = price_order(desk, order)
+        desk.engine_of(fare)
+        video_id = desk.ids.new()
+        payload = Payload(
+            lane=order.caller.lane,
+            engine=fare.model.engine or "",
+            engine_model=fare.model.engine_model or fare.model.name,
+            request=fare.estimate.request,
+            expected=dict(fare.estimate.expected),
+            maximum=dict(fare.estimate.maximum),
+            bound=dict(fare.estimate.bound),
+            rate_card=fare.parts.rate_card,
+            meter=fare.model.meter,
+            profile=dict(fare.model.profile),
+            multiplier=str(fare.parts.multiplier),
+            maximum_utok=fare.maximum_utok,
+            keep_s=desk.settings.video_ttl_s,
+        )
+        job = {"project_id": str(order.caller.project_id), "kind": KIND, "payload": msgspec.to_builtins(payload)}
+        outcome = await hold(desk, video_id, order, fare, ttl_s=desk.settings.video_hold_ttl_s, job=job)
+        view = await self.find(order.caller, encode_id(VIDEO_PREFIX, video_id))
+        return VideoView(view.job, replace(view.receipt, balance_utok=outcome.available_utok))
+
+    async def find(self, caller: Caller, video_id: str) -> VideoView:
+        """One of the caller's videos.  Raises VideoNotFound."""
+        job = await self._job(caller, video_id)
+        receipt = await self._store.find_receipt(caller.project_id, job.id)
+        assert receipt is not None, "a job is written with its request"
+        return VideoView(job, receipt)
+
+    async def list(self, caller: Caller, after: str | None, limit: int, *, newest_first: bool) -> Sequence[VideoView]:
+        """A page of the caller's videos.  Raises VideoNotFound when ``after`` is none of them."""
+        start: UUID | None = None
+        if after is not None:
+            start = (await self._job(caller, after)).id
+        jobs = await self._jobs.list_page(caller.project_id, KIND, start, limit, newest_first=newest_first)
+        receipts = await self._store.find_receipts(caller.project_id, [job.id for job in jobs])
+        return [VideoView(job, receipts[job.id]) for job in jobs]
+
+    async def delete(self, caller: Caller, video_id: str) -> None:
+        """Delete a video.  One that waits or runs is cancelled first, costs nothing, and its hold is released now."""
+        job = await self._job(caller, video_id)
+        if job.state in ("queued", "in_progress"):
+            reason = "deleted by the caller before it was finished; nothing was charged"
+            fact = {
+                "receipt": receipt_fact(NOTHING, "cancelled", reason, {}, 0),
+                "job": {"state": "failed", "error_code": "cancelled", "error_message": reason},
+            }
+            lane = wallet_of(caller).lane
+            await self._desk.books.submit(Operation(id=job.id, kind=Kind.VOID, lane=lane, fact=encode_fact(fact)))
+        await self._jobs.mark_deleted(job.id, caller.project_id)
+        if job.object_key is not None and not job.object_gone:
+            await self._objects.remove(job.object_key)
+            await self._jobs.mark_object_gone(job.id)
+
+    async def content(self, caller: Caller, video_id: str) -> StoredFile:
+        """The file of a completed video.  Raises VideoNotFound, VideoNotReady, VideoFailed, VideoExpired."""
+        job = await self._job(caller, video_id)
+        if job.state == "failed":
+            message = f"the video could not be made ({job.error_code}: {job.error_message}); it has no content"
+            raise VideoFailed(message)
+        if job.state != "completed":
+            message = f"the video is {job.state} ({job.progress} %); ask again when its status is completed"
+            raise VideoNotReady(message)
+        assert job.object_key is not None
+        file = None if job.object_gone else await self._objects.find(job.object_key)
+        if file is None:
+            message = "the video's file has been removed; make it again"
+            raise VideoExpired(message)
+        return file
+
+    async def _job(self, caller: Caller, video_id: str) -> Job:
+        job_id = decode_id(VIDEO_PREFIX, video_id)
+        job = None if job_id is None else await self._jobs.find(job_id, caller.project_id)
+        if job is None or job.kind != KIND:
+            message = f"there is no video {video_id[:60]!r}"
+            raise VideoNotFound(message, param="video_id")
+        return job

@@ -1,0 +1,111 @@
+"""Reading what callers and engines send: every number is checked before it is counted with."""
+
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import msgspec
+
+from taximeter.kernel.errors import InvalidRequest
+from taximeter.meters.errors import BadProfile, BadReport, PromptTooLong
+
+# A longer text is no number that anybody means; parsing it would only cost time.
+NUMBER_CHARS_MAX = 32
+# Far above any real report, and small enough that products of a few quantities stay quick.
+QUANTITY_MAX = 10**24
+LIST_SHOWN_MAX = 24
+
+Profile = TypeVar("Profile", bound=msgspec.Struct)
+
+
+def read_profile(kind: type[Profile], profile: Mapping[str, Any]) -> Profile:
+    """A model's profile as a checked structure.  Raises BadProfile naming the entry at fault."""
+    try:
+        return msgspec.convert(profile, kind)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        unknown = re.search(r"unknown field `([^`]*)`", text)
+        missing = re.search(r"missing required field `([^`]*)`", text)
+        where = re.search(r"at `\$\.?([^`.\[]*)", text)
+        key = unknown.group(1) if unknown else missing.group(1) if missing else where.group(1) if where else ""
+        raise BadProfile(key=key, message=text.split(" - at ", maxsplit=1)[0]) from error
+
+
+def number(value: object, name: str, low: int | str, high: int | str) -> Fraction:
+    """A number (JSON number, or its text as OpenAI's multipart forms send it) as an exact rational.
+
+    A JSON fraction counts as the decimal that was written: 4.6 is 46/10.  Raises InvalidRequest for
+    anything that is not a finite number from ``low`` to ``high``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        message = f"{name} must be a number from {low} to {high}"
+        raise InvalidRequest(message, param=name)
+    text = str(value) if not isinstance(value, int) or abs(value) < QUANTITY_MAX else ""
+    try:
+        parsed = Decimal(text) if 0 < len(text) <= NUMBER_CHARS_MAX else Decimal("NaN")
+    except InvalidOperation:
+        parsed = Decimal("NaN")
+    if not parsed.is_finite() or not Decimal(low) <= parsed <= Decimal(high):
+        message = f"{name} must be a number from {low} to {high}"
+        raise InvalidRequest(message, param=name)
+    # A tiny exponent would make a giant denominator; nobody means it.
+    if parsed.as_tuple().exponent < -NUMBER_CHARS_MAX:  # type: ignore[operator]  # finite: the exponent is an int
+        message = f"{name} has too many decimals"
+        raise InvalidRequest(message, param=name)
+    return Fraction(parsed)
+
+
+def whole(value: object, name: str, low: int, high: int) -> int:
+    """A whole number from ``low`` to ``high``; text of one is accepted, fractions and booleans are not."""
+    parsed = number(value, name, low, high) if not isinstance(value, float) or value.is_integer() else None
+    if parsed is None or parsed.denominator != 1:
+        message = f"{name} must be a whole number from {low} to {high}"
+        raise InvalidRequest(message, param=name)
+    return parsed.numerator
+
+
+def strict_whole(value: object, name: str, low: int, high: int) -> int:
+    """A JSON integer from ``low`` to ``high``: neither text, nor a fraction, nor a boolean."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        message = f"{name} must be an integer from {low} to {high}"
+        raise InvalidRequest(message, param=name)
+    return value
+
+
+def text(value: object, name: str, chars_max: int, *, blank: bool = False) -> str:
+    """A text of valid Unicode with at most ``chars_max`` characters; ``blank`` allows an empty one."""
+    if not isinstance(value, str):
+        message = f"{name} must be a text" if value is not None else f"{name} is missing"
+        raise InvalidRequest(message, param=name)
+    if len(value) > chars_max:
+        message = f"{name} has {len(value)} characters; this model takes at most {chars_max}"
+        raise PromptTooLong(message, param=name)
+    if not blank and not value.strip():
+        message = f"{name} is empty; send some text"
+        raise InvalidRequest(message, param=name)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        message = f"{name} is not valid Unicode (lone surrogate at character {error.start})"
+        raise InvalidRequest(message, param=name) from error
+    return value
+
+
+def listed(values: Sequence[str]) -> str:
+    """Names for a message: all of them, or the first ones and how many more."""
+    more = len(values) - LIST_SHOWN_MAX
+    return ", ".join(values[:LIST_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
+
+
+def reported_quantity(reported: Mapping[str, int], name: str, default: int | None = None) -> int:
+    """One quantity of an engine's report.  Raises BadReport unless it is an integer >= 0."""
+    value: object = reported.get(name, default)
+    if value is None:
+        message = f"the engine's report lacks {name}; the request was not charged"
+        raise BadReport(message)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= QUANTITY_MAX:
+        message = f"the engine reported {name}={value!r}, which is not a count; the request was not charged"
+        raise BadReport(message)
+    return value

@@ -1,0 +1,87 @@
+"""A speech request in OpenAI's shape: checked, with defaults filled in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from taximeter.kernel.errors import InvalidRequest
+from taximeter.meters import fields
+from taximeter.meters.errors import BadProfile, UnknownVoice, UnsupportedFormat
+
+FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
+STREAM_FORMATS = ("audio", "sse")
+SPEED_MIN = "0.25"
+SPEED_MAX = "4"
+# OpenAI's own limit.
+INPUT_CHARS_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """What is to be said, and how; ``speed`` 2 is twice as fast."""
+
+    text: str
+    voice: str
+    response_format: str
+    speed: Fraction
+
+    def to_engine(self) -> dict[str, Any]:
+        """The request that an engine gets; the speed as a decimal text."""
+        speed = f"{float(self.speed):.6f}".rstrip("0")
+        return {
+            "input": self.text,
+            "voice": self.voice,
+            "response_format": self.response_format,
+            "speed": speed + "0" if speed.endswith(".") else speed,
+        }
+
+
+def check_voices(voices: Sequence[str], formats: Sequence[str]) -> None:
+    """Raises BadProfile unless there is a voice and every format is one of OpenAI's."""
+    if not voices:
+        raise BadProfile(key="voices", message="must name at least one voice")
+    unknown = [form for form in formats if form not in FORMATS]
+    if unknown or not formats:
+        raise BadProfile(key="formats", message=f"must be some of {', '.join(FORMATS)}")
+
+
+def read(request: Mapping[str, Any], voices: Sequence[str], formats: Sequence[str], chars_max: int) -> Speech:
+    """Read and check a request.
+
+    Raises:
+        InvalidRequest: a field is missing, malformed or out of range.
+        PromptTooLong: ``input`` has more than ``chars_max`` characters.
+        UnknownVoice: the model has no such voice.
+        UnsupportedFormat: the model does not produce this format.
+    """
+    text = fields.text(request.get("input"), "input", chars_max)
+    if not any(letter.isprintable() and not letter.isspace() for letter in text):
+        message = "input has nothing that can be said"
+        raise InvalidRequest(message, param="input")
+    form = request.get("response_format")
+    form = "mp3" if form is None else form
+    if form not in formats:
+        message = f"response_format must be one of {', '.join(formats)}"
+        raise UnsupportedFormat(message, param="response_format")
+    stream = request.get("stream_format")
+    if stream is not None and stream not in STREAM_FORMATS:
+        message = f"stream_format must be one of {', '.join(STREAM_FORMATS)}"
+        raise UnsupportedFormat(message, param="stream_format")
+    speed = request.get("speed")
+    pace = Fraction(1) if speed is None else fields.number(speed, "speed", SPEED_MIN, SPEED_MAX)
+    if (pace * 10**6).denominator != 1:
+        message = "speed has more than six decimals"
+        raise InvalidRequest(message, param="speed")
+    return Speech(text=text, voice=_voice(request.get("voice"), voices), response_format=form, speed=pace)
+
+
+def _voice(value: object, voices: Sequence[str]) -> str:
+    name = value.get("id") if isinstance(value, dict) else value
+    if name is None:
+        message = f"voice is missing; choose one of {fields.listed(voices)}"
+        raise InvalidRequest(message, param="voice")
+    if not isinstance(name, str) or name not in voices:
+        message = f"this model has no such voice; choose one of {fields.listed(voices)}"
+        raise UnknownVoice(message, param="voice")
+    return name

@@ -1,0 +1,84 @@
+"""Byte-pair tokenizers: from a GGUF file's own vocabulary, or from a Hugging Face ``tokenizer.json``."""
+
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, models, pre_tokenizers
+from tokenizers import Tokenizer as Encoder
+
+from taximeter.meters.tokenizers.gguf import Value, read_metadata
+
+CONTROL_TOKEN = 3  # llama.cpp's token type of <|im_start|> and its like.
+
+
+class HubTokenizer:
+    """A tokenizer of the library ``tokenizers``; special tokens inside a text count as one."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def count(self, text: str) -> int:
+        """Tokens of ``text``, nothing added before or after."""
+        # Not encode_batch: its threads would make every later fork print a warning.
+        return len(self._encoder.encode(text, add_special_tokens=False).ids)
+
+
+def from_json(path: Path) -> HubTokenizer:
+    """The tokenizer of a ``tokenizer.json``.  Raises ValueError when it is not one."""
+    try:
+        encoder = Encoder.from_file(str(path))
+    except Exception as error:  # The library raises bare Exception for every fault of a file.
+        message = f"{path.name} is not a tokenizer.json ({error})"
+        raise ValueError(message) from error
+    encoder.no_truncation()
+    encoder.no_padding()
+    return HubTokenizer(encoder)
+
+
+def from_gguf(path: Path) -> HubTokenizer:
+    """The tokenizer inside a GGUF file.  Raises ValueError when its kind is not known here."""
+    metadata = read_metadata(path)
+    kind = (metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre"))
+    if kind not in _PRE_TOKENIZERS:
+        message = f"{path.name} holds a tokenizer of kind {kind}, which is not among {sorted(_PRE_TOKENIZERS)}"
+        raise ValueError(message)
+    tokens = _texts(metadata, "tokenizer.ggml.tokens")
+    merges = [_pair(merge) for merge in _texts(metadata, "tokenizer.ggml.merges")]
+    types = metadata.get("tokenizer.ggml.token_type")
+    if not isinstance(types, list) or len(types) != len(tokens):
+        message = f"{path.name} lacks the types of its tokens"
+        raise ValueError(message)
+    encoder = Encoder(models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges))
+    encoder.pre_tokenizer = _PRE_TOKENIZERS[kind]
+    encoder.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token, kind_of in zip(tokens, types, strict=True) if kind_of == CONTROL_TOKEN]
+    )
+    return HubTokenizer(encoder)
+
+
+# How llama.cpp cuts a text into words before merging, by (model, pre) of the file.
+_PRE_TOKENIZERS: dict[tuple[Any, Any], Any] = {
+    ("gpt2", "smollm"): pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    ),
+    ("gpt2", "gpt-2"): pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+}
+
+
+def _texts(metadata: dict[str, Value], key: str) -> list[str]:
+    values = metadata.get(key)
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        message = f"the GGUF file lacks {key}"
+        raise ValueError(message)
+    return [str(value) for value in values]
+
+
+def _pair(merge: str) -> tuple[str, str]:
+    left, space, right = merge.partition(" ")
+    if not space or not left or not right:
+        message = f"the GGUF file has the broken merge {merge!r}"
+        raise ValueError(message)
+    return left, right

@@ -1,0 +1,128 @@
+"""What one document cannot know about itself: references, units, duplicates.  Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from taximeter.pricing.errors import Problem
+from taximeter.pricing.model import Document, Kind, ModelEntry, RateCard
+
+
+class MeterBook(Protocol):
+    """What the meters produce, as far as prices must know."""
+
+    def quantities(self, meter: str) -> frozenset[str] | None:
+        """Quantities of a meter's work; None when there is no such meter."""
+        ...
+
+    def held_as(self, meter: str) -> Sequence[tuple[str, str]]:
+        """Pairs (a, b): a hold counts b as a, so b must not cost more."""
+        ...
+
+    def profile_problem(self, meter: str, profile: Mapping[str, Any]) -> tuple[str, str] | None:
+        """What is wrong with a model's profile, as (key, message)."""
+        ...
+
+
+def problems(documents: Sequence[Document], existing: Sequence[Document], meters: MeterBook | None) -> list[Problem]:
+    """Every fault between ``documents``, and between them and those published already."""
+    found = _duplicates(documents)
+    fresh = {document.key for document in documents}
+    everything = [*documents, *(document for document in existing if document.key not in fresh)]
+    newest = _Newest(everything)
+    for document in documents:
+        if isinstance(document.entry, ModelEntry):
+            found += _references(document, document.entry, newest)
+            if meters is not None:
+                found += _meter(document, document.entry, meters)
+    if meters is not None:
+        for document in everything:
+            if isinstance(document.entry, ModelEntry) and newest.get("model", document.entry.name) is document:
+                found += _units(document, document.entry, newest, meters, fresh)
+    return found
+
+
+class _Newest:
+    def __init__(self, documents: Iterable[Document]) -> None:
+        self._by_name: dict[tuple[Kind, str], Document] = {}
+        for document in documents:
+            kind, name, version = document.key
+            self._by_name[kind, f"{name}@{version}"] = document
+            known = self._by_name.get((kind, name))
+            if known is None or known.entry.version < version:
+                self._by_name[kind, name] = document
+
+    def get(self, kind: Kind, reference: str) -> Document | None:
+        return self._by_name.get((kind, reference))
+
+
+def _at(document: Document, path: str, message: str) -> Problem:
+    return Problem(document.file, document.lines.get(path, document.line), message)
+
+
+def _duplicates(documents: Sequence[Document]) -> list[Problem]:
+    seen: dict[tuple[Kind, str, int], Document] = {}
+    found = []
+    for document in documents:
+        first = seen.setdefault(document.key, document)
+        if first is not document:
+            kind, name, version = document.key
+            found.append(_at(document, "name", f"the {kind} {name}@{version} stands in {first.file}:{first.line} already"))
+    return found
+
+
+def _references(document: Document, model: ModelEntry, newest: _Newest) -> list[Problem]:
+    found = []
+    for name, choice in model.cards.items():
+        if newest.get("rate_card", choice.rate_card) is None:
+            found.append(_at(document, f"cards.{name}.rate_card", f"there is no rate card {choice.rate_card!r}"))
+        if newest.get("tariff", choice.tariff) is None:
+            found.append(_at(document, f"cards.{name}.tariff", f"there is no tariff {choice.tariff!r}"))
+    return found
+
+
+def _meter(document: Document, model: ModelEntry, meters: MeterBook) -> list[Problem]:
+    if meters.quantities(model.meter) is None:
+        return [_at(document, "meter.id", f"there is no meter {model.meter!r}")]
+    problem = meters.profile_problem(model.meter, model.profile)
+    if problem is None:
+        return []
+    key, message = problem
+    return [_at(document, f"meter.{key}" if f"meter.{key}" in document.lines else "meter", f"{key}: {message}" if key else message)]
+
+
+def _units(document: Document, model: ModelEntry, newest: _Newest, meters: MeterBook, fresh: set[tuple[Kind, str, int]]) -> list[Problem]:
+    produced = meters.quantities(model.meter)
+    if produced is None:
+        return []
+    found = []
+    for name, choice in model.cards.items():
+        card_document = newest.get("rate_card", choice.rate_card)
+        if card_document is None or not isinstance(card_document.entry, RateCard) or not {document.key, card_document.key} & fresh:
+            continue
+        card = card_document.entry
+        # Shown at the card when it is new, else at the model that chose it.
+        place = (card_document, "lines") if card_document.key in fresh else (document, f"cards.{name}.rate_card")
+        for quantity in sorted(card.quantities() - produced):
+            where = _path_of(card_document, card, quantity) if place[0] is card_document else place[1]
+            message = f"card {card.id} prices {quantity!r}, which the meter {model.meter} of {model.id} does not produce"
+            found.append(_at(place[0], where, message))
+        lacking = sorted(produced - card.quantities() - card.unpriced)
+        if lacking:
+            message = (
+                f"card {card.id} neither prices {', '.join(lacking)} nor lists it under unpriced; the meter {model.meter} of {model.id} produces it"
+            )
+            found.append(_at(*place, message))
+        for held, other in meters.held_as(model.meter):
+            if {held, other} <= card.quantities() and card.tokens_per_unit(other) > card.tokens_per_unit(held):
+                message = f"card {card.id} prices {other} above {held}; a hold counts the one as the other, so it could be exceeded"
+                found.append(_at(*place, message))
+    return found
+
+
+def _path_of(document: Document, card: RateCard, quantity: str) -> str:
+    for index, line in enumerate(card.lines):
+        for position, term in enumerate(line.terms):
+            if term.quantity == quantity:
+                inner = f"lines[{index}].terms[{position}].quantity"
+                return inner if inner in document.lines else f"lines[{index}].quantity"
+    return "lines"

@@ -1,0 +1,66 @@
+"""Refusals of pricing.
+
+NotFound (kernel)         404
+  ModelNotFound           404 model_not_found
+Refusal (kernel)
+  ModelNotPriced          403 model_not_priced
+  VersionIsPublished      409 version_is_published
+InvalidRequest (kernel)   400
+  CardNotFound            400 card_not_found
+  CatalogInvalid          400 catalog_invalid
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from taximeter.kernel.errors import InvalidRequest, NotFound, Refusal
+
+
+class ModelNotFound(NotFound):
+    """The catalog has no model of this name."""
+
+    code = "model_not_found"
+
+
+class ModelNotPriced(Refusal):
+    """The model has no price that is in force, or its price does not cover the work; an unknown price is never zero."""
+
+    code = "model_not_priced"
+    status = 403
+    openai_type = "permission_error"
+
+
+class CardNotFound(InvalidRequest):
+    """The model has no rate card of this name; the message lists those it has."""
+
+    code = "card_not_found"
+
+
+class VersionIsPublished(Refusal):
+    """A catalog entry was changed under a version that is already published; raise its version."""
+
+    code = "version_is_published"
+    status = 409
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault in a catalog, and where it stands."""
+
+    file: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        """``FILE:LINE: message``, as compilers write it."""
+        return f"{self.file}:{self.line}: {self.message}"
+
+
+class CatalogInvalid(InvalidRequest):
+    """A catalog has faults; ``problems`` holds every one of them."""
+
+    code = "catalog_invalid"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)

@@ -1,0 +1,316 @@
+"""What prices are made of.  Everything is frozen: a change is a new version."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Literal
+
+from taximeter.pricing.errors import CardNotFound, ModelNotFound, ModelNotPriced
+
+Kind = Literal["model", "rate_card", "tariff", "plan"]
+KINDS: tuple[Kind, ...] = ("model", "rate_card", "tariff", "plan")
+Rounding = Literal["micro_token", "token"]
+BASE_MULTIPLIER = "base"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """``tokens`` Tokens for every ``per`` units of a quantity."""
+
+    quantity: str
+    tokens: Fraction
+    per: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a receipt: the sum of its terms times ``factor``, rounded once."""
+
+    label: str
+    terms: tuple[Term, ...]
+    factor: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True, slots=True)
+class RateCard:
+    """Work to Tokens consumed.
+
+    Attributes:
+        name: what models refer to.
+        version: from 1 up.
+        effective_from: when it comes into force.
+        lines: what is charged.
+        unpriced: quantities that are known and deliberately cost nothing; any other unknown quantity is refused.
+        factor: multiplies every line (the founding code's sparsity discount).
+        round_to: the smallest part of a Token in a total; ``token`` rounds the total to whole Tokens.
+        notes: assumptions and sources.
+    """
+
+    name: str
+    version: int
+    effective_from: datetime
+    lines: tuple[Line, ...]
+    unpriced: frozenset[str] = frozenset()
+    factor: Fraction = Fraction(1)
+    round_to: Rounding = "micro_token"
+    notes: str = ""
+
+    @property
+    def id(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+    def quantities(self) -> frozenset[str]:
+        """Quantities that cost something."""
+        return frozenset(term.quantity for line in self.lines for term in line.terms)
+
+    def tokens_per_unit(self, quantity: str) -> Fraction:
+        """Tokens for one unit of a quantity, over all lines."""
+        rates = (term.tokens / term.per * line.factor for line in self.lines for term in line.terms if term.quantity == quantity)
+        return sum(rates, Fraction(0)) * self.factor
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """Tokens consumed to Tokens charged, and to money.
+
+    Attributes:
+        name: what models refer to.
+        version: from 1 up.
+        effective_from: when it comes into force.
+        currency: ISO 4217 code.
+        price_nano: money for one Token, in billionths of the currency's unit.
+        multipliers: factors from consumed to charged, by name; ``base`` is always there.
+        notes: assumptions.
+    """
+
+    name: str
+    version: int
+    effective_from: datetime
+    currency: str
+    price_nano: int
+    multipliers: Mapping[str, Decimal]
+    notes: str = ""
+
+    @property
+    def id(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class CardChoice:
+    """A rate card and a tariff, each as ``name`` (the version in force) or ``name@version``."""
+
+    rate_card: str
+    tariff: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model that callers can name.
+
+    Attributes:
+        name: what callers write.
+        version: from 1 up.
+        effective_from: when it comes into force.
+        modality: ``chat``, ``embeddings``, ``speech`` or ``video``.
+        engine: the engine that runs it, or None for a model that is only quoted.
+        engine_model: that engine's own name of it.
+        meter: the id of its meter.
+        profile: what the meter must know about it.
+        cards: the cards it can be quoted by.
+        default_card: the one that requests are billed by.
+        title: its name for people.
+        notes: where it comes from, its licence.
+    """
+
+    name: str
+    version: int
+    effective_from: datetime
+    modality: str
+    engine: str | None
+    engine_model: str | None
+    meter: str
+    profile: Mapping[str, Any]
+    cards: Mapping[str, CardChoice]
+    default_card: str
+    title: str = ""
+    notes: str = ""
+
+    @property
+    def id(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a project gets and how much it may ask for.  None means: no limit of this kind.
+
+    Attributes:
+        name: what projects refer to.
+        version: from 1 up.
+        effective_from: when it comes into force.
+        allowance_utok: micro-Tokens granted.
+        allowance_period: granted ``once`` or every ``month``; ``none`` for none.
+        request_utok_max: most a single request may be held for.
+        requests_per_minute: most requests in a minute.
+        concurrent_max: most requests at the same time.
+        postpaid: billed afterwards instead of from a balance.
+        notes: for people.
+    """
+
+    name: str
+    version: int
+    effective_from: datetime
+    allowance_utok: int
+    allowance_period: Literal["once", "month", "none"]
+    request_utok_max: int | None = None
+    requests_per_minute: int | None = None
+    concurrent_max: int | None = None
+    postpaid: bool = False
+    notes: str = ""
+
+    @property
+    def id(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+
+Entry = ModelEntry | RateCard | Tariff | Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One published version of an entry.
+
+    Attributes:
+        kind: what it is.
+        entry: the parsed entry.
+        body: its content as canonical JSON; equal content gives equal text.
+        sha256: of the body, hexadecimal.
+        file: where it was read, or ``database``.
+        line: the line it starts at; 0 when it was not read from a file.
+        lines: the line of each part (``lines[0].quantity``), for messages.
+    """
+
+    kind: Kind
+    entry: Entry
+    body: str
+    sha256: str
+    file: str = "database"
+    line: int = 0
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[Kind, str, int]:
+        """What makes it unique."""
+        return (self.kind, self.entry.name, self.entry.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """A model with the card and tariff that its requests are rated by now."""
+
+    model: ModelEntry
+    card_name: str
+    card: RateCard
+    tariff: Tariff
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """A consistent view of everything published, as of one moment.
+
+    Attributes:
+        seq: the last publication it contains.
+        as_of: the moment that decides which versions are in force.
+        next_change: when a version that is already published comes into force, if any.
+        models: those in force, by name.
+        plans: those in force, by name.
+        cards: every version that is published, by ``name@version``, and those in force by ``name``.
+        tariffs: the same.
+    """
+
+    seq: int
+    as_of: datetime
+    next_change: datetime | None
+    models: Mapping[str, ModelEntry]
+    plans: Mapping[str, Plan]
+    cards: Mapping[str, RateCard]
+    tariffs: Mapping[str, Tariff]
+
+    def model(self, name: str) -> ModelEntry:
+        """One model.  Raises ModelNotFound."""
+        entry = self.models.get(name)
+        if entry is None:
+            message = f"there is no model {name[:100]!r}; GET /v1/models lists those there are"
+            raise ModelNotFound(message, param="model")
+        return entry
+
+    def priced(self, name: str, card: str | None = None) -> Priced:
+        """A model with its default card and tariff, or with another of its cards.
+
+        Raises ModelNotFound, CardNotFound, and ModelNotPriced when a card or tariff is missing or not yet in force.
+        """
+        model = self.model(name)
+        card_name = model.default_card if card is None else card
+        choice = model.cards.get(card_name)
+        if choice is None:
+            message = f"{name} has no card {card_name[:100]!r}; it has {', '.join(sorted(model.cards))}"
+            raise CardNotFound(message, param="card")
+        rate_card, tariff = self.cards.get(choice.rate_card), self.tariffs.get(choice.tariff)
+        if rate_card is None or rate_card.effective_from > self.as_of:
+            message = f"{name} has no price: its rate card {choice.rate_card} is not in force"
+            raise ModelNotPriced(message, param="model")
+        if tariff is None or tariff.effective_from > self.as_of:
+            message = f"{name} has no price: its tariff {choice.tariff} is not in force"
+            raise ModelNotPriced(message, param="model")
+        return Priced(model=model, card_name=card_name, card=rate_card, tariff=tariff)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumptionLine:
+    """One line rated: ``amount_utok`` is below zero only for a rounding down to whole Tokens."""
+
+    label: str
+    quantity: str
+    rate: str
+    amount_utok: int
+
+
+@dataclass(frozen=True, slots=True)
+class Consumption:
+    """Work in Tokens.  The lines add up to ``total_utok``; ``exact`` is the sum in Tokens before any rounding."""
+
+    lines: tuple[ConsumptionLine, ...]
+    total_utok: int
+    exact: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class FareLine:
+    """One line of a quote: consumed micro-Tokens, expected and at most."""
+
+    label: str
+    quantity: str
+    rate: str
+    expected_utok: int
+    maximum_utok: int
+
+
+@dataclass(frozen=True, slots=True)
+class FareParts:
+    """What a request will cost: charged micro-Tokens, expected and at most, and how they come about."""
+
+    rate_card: str
+    tariff: str
+    multiplier: Decimal
+    expected_utok: int
+    maximum_utok: int
+    expected: Consumption
+    maximum: Consumption
+    lines: tuple[FareLine, ...]

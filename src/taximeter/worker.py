@@ -1,0 +1,92 @@
+"""Composition roots of the processes that do not serve callers: the worker, and the hosts of the demo engines."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+
+from taximeter.engines import Engine
+from taximeter.engines.fleet import build_fleet
+from taximeter.engines.host import serve_host
+from taximeter.kernel.clock import Clock, SystemClock
+from taximeter.kernel.errors import SetupError
+from taximeter.kernel.settings import Settings
+from taximeter.metering import Sweeper, VideoRunner, open_office
+
+
+async def run_worker(settings: Settings, environ: Mapping[str, str], stop: asyncio.Event) -> None:
+    """Run video jobs and the sweeper until ``stop`` is set.  Raises SetupError when the database cannot be used."""
+    clock = SystemClock()
+    async with open_office(settings, build_fleet(settings, environ), "worker", clock) as office:
+        runner = VideoRunner(office.desk, office.jobs, office.objects)
+        sweeper = Sweeper(office.desk, office.store, office.jobs, office.objects, office.pool)
+        work = {asyncio.create_task(runner.run(), name="videos"), asyncio.create_task(sweeper.run(), name="sweeper")}
+        waiting = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            # Neither ends by itself: one that does has met a bug, and the process ends with it to be started again.
+            done, _ = await asyncio.wait({*work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {waiting}:
+                task.result()
+        finally:
+            for task in {*work, waiting}:
+                task.cancel()
+            for task in {*work, waiting}:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+
+async def run_host(settings: Settings, names: Sequence[str], stop: asyncio.Event) -> None:
+    """Load these demo engines and serve them on the loopback port of the settings until ``stop`` is set.
+
+    Raises SetupError for an unknown name, or an engine whose packages are not installed.
+    """
+    if not settings.host_port or not settings.host_secret:
+        message = "an engine host needs TAXIMETER_HOST_PORT and TAXIMETER_HOST_SECRET; `taximeter serve` sets both"
+        raise SetupError(message)
+    clock = SystemClock()
+    engines = [_make(name, clock) for name in names]
+    await serve_host(engines, host="127.0.0.1", port=settings.host_port, secret=settings.host_secret, stop=stop)
+
+
+def _make(name: str, clock: Clock) -> Engine:
+    make = _DEMO_ENGINES.get(name)
+    if make is None:
+        message = f"there is no demo engine {name!r}; there are {', '.join(sorted(_DEMO_ENGINES))}"
+        raise SetupError(message)
+    try:
+        return make(clock)
+    except ImportError as error:
+        message = f"{name} needs the demo packages ({error}); install taximeter[demo] or run `make setup`"
+        raise SetupError(message) from error
+
+
+# Imported only when asked for: each brings its own native libraries, and they are in the extra `demo`.
+def _text(_clock: Clock) -> Engine:
+    from taximeter.engines.demo.text import DemoText  # noqa: PLC0415
+
+    return DemoText()
+
+
+def _embeddings(clock: Clock) -> Engine:
+    from taximeter.engines.demo.embeddings import DemoEmbeddings  # noqa: PLC0415
+
+    return DemoEmbeddings(clock)
+
+
+def _speech(clock: Clock) -> Engine:
+    from taximeter.engines.demo.speech import DemoSpeech  # noqa: PLC0415
+
+    return DemoSpeech(clock)
+
+
+def _video(clock: Clock) -> Engine:
+    from taximeter.engines.demo.video import DemoVideo  # noqa: PLC0415
+
+    return DemoVideo(clock)
+
+
+_DEMO_ENGINES: Mapping[str, Callable[[Clock], Engine]] = {
+    "demo-text": _text,
+    "demo-embeddings": _embeddings,
+    "demo-speech": _speech,
+    "demo-video": _video,
+}

@@ -1,0 +1,111 @@
+"""The commands that work on the database, as a user types them."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from taximeter.cli import EXIT_CONFIG, main
+from taximeter.cli.projects import open_command_office
+from taximeter.kernel.ids import encode_id
+
+Taximeter = Callable[..., str]
+PLAN = """
+kind: plan
+name: trial
+version: 1
+effective_from: 2026-01-01
+allowance_period: once
+allowance_tokens: 10
+"""
+
+
+@pytest.fixture
+def taximeter(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Taximeter:
+    """Runs a command on this test's database and returns what it prints."""
+    monkeypatch.setenv("TAXIMETER_DATABASE_URL", database_url)
+    monkeypatch.setenv("TAXIMETER_HOME", str(tmp_path))
+
+    def run(*arguments: str, code: int = 0) -> str:
+        assert main(arguments) == code
+        printed = capsys.readouterr()
+        return printed.err if code else printed.out
+
+    return run
+
+
+@pytest.fixture
+def project(database_url: str, tmp_path: Path) -> str:
+    """The id of a new project named Research."""
+
+    async def create() -> str:
+        environ = {"TAXIMETER_DATABASE_URL": database_url, "TAXIMETER_HOME": str(tmp_path)}
+        async with open_command_office(environ) as office:
+            return encode_id("prj", (await office.tenancy.create_project(None, "Research")).id)
+
+    return asyncio.run(create())
+
+
+def test_migrating_twice_changes_nothing(taximeter: Taximeter) -> None:
+    assert taximeter("migrate") == "the database is up to date\n"
+
+
+def test_a_key_is_created_listed_and_revoked(taximeter: Taximeter, project: str) -> None:
+    text = taximeter("keys", "create", "--project", "Research", "--name", "notebook").strip()
+    listed = taximeter("keys", "list", "--project", project)
+    assert text not in listed
+    key_id = re.findall(r"key_[0-9a-z]{26}", listed)[0]
+    assert listed.count("valid") == 1
+    assert taximeter("keys", "revoke", "--project", project, key_id) == f"revoked {key_id} (notebook)\n"
+    assert "revoked" in taximeter("keys", "list")
+
+
+def test_unknown_names_are_refused_in_one_line(taximeter: Taximeter, project: str) -> None:
+    assert "there is no project with the id or name 'Sales'" in taximeter("keys", "list", "--project", "Sales", code=1)
+    assert "is not a key's id" in taximeter("keys", "revoke", "--project", project, "notebook", code=1)
+    assert "no key with this id" in taximeter("keys", "revoke", "--project", project, "key_" + "0" * 26, code=1)
+
+
+def test_a_top_up_with_a_reference_is_booked_once(taximeter: Taximeter, project: str) -> None:
+    assert re.fullmatch(r"top_\w+ booked: 12\.5 Tokens; the wallet has 12\.5 available\n", taximeter("topup", project, "12.5", "--reference", "a"))
+    assert re.fullmatch(
+        r"top_\w+ was booked before: 12\.5 Tokens; the wallet has 12\.5 available\n", taximeter("topup", "Research", "12.5", "--reference", "a")
+    )
+    assert taximeter("topup", project, "0.5").endswith("the wallet has 13 available\n")
+
+
+def test_nothing_used_is_nothing_to_show(taximeter: Taximeter, project: str) -> None:
+    assert taximeter("receipts", "--project", project) == "none\n"
+    assert taximeter("usage", "--by", "day,model,key") == "none\n"
+    assert taximeter("usage", "--json", "--project", project, "--from", "2026-01-01", "--to", "2026-02-01") == ""
+
+
+def test_a_catalog_is_published_once(taximeter: Taximeter, tmp_path: Path) -> None:
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog" / "plans.yaml").write_text(PLAN, encoding="utf-8")
+    assert taximeter("apply", "-f", str(tmp_path / "catalog")).endswith("1 published, 0 unchanged\n")
+    assert taximeter("apply", "-f", str(tmp_path / "catalog")) == "0 published, 1 unchanged\n"
+
+
+def test_a_faulty_catalog_is_refused_with_file_and_line(taximeter: Taximeter, tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("kind: rate_card\nname: [\n", encoding="utf-8")
+    assert re.search(r"wrong\.yaml:\d+", taximeter("apply", "-f", str(tmp_path), code=1))
+
+
+def test_a_database_that_cannot_be_used_is_one_line(taximeter: Taximeter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXIMETER_DATABASE_URL", "postgresql://me:secretword@127.0.0.1:1/nothing")
+    line = taximeter("keys", "list", code=EXIT_CONFIG)
+    assert line.count("\n") == 1
+    assert "secretword" not in line
+
+
+def test_without_a_server_the_embedded_database_runs_as_long_as_the_command(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TAXIMETER_DATABASE_URL", raising=False)
+    monkeypatch.setenv("TAXIMETER_HOME", str(open_folder))
+    assert main(["keys", "list"]) == 0
+    assert capsys.readouterr().out == "none\n"
+    assert not (open_folder / "postgres" / "postmaster.pid").exists()

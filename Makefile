@@ -66,7 +66,7 @@ docs: ## Check that every setting, error and command is documented
 lock: ## Compile requirements/*.txt anew (PyPI's newest that fit)
 	$(SETUP) dev
 	@$(LOCK) --upgrade --extra demo pyproject.toml requirements/build.in -o requirements/run.txt
-	@$(LOCK) --upgrade --extra demo --extra dev pyproject.toml requirements/build.in -c requirements/run.txt -o requirements/dev.txt
+	@$(LOCK) --upgrade --extra demo --extra vocabularies --extra dev pyproject.toml requirements/build.in -c requirements/run.txt -o requirements/dev.txt
 	@$(LOCK) --upgrade --no-deps requirements/models.in -o requirements/models.txt
 
 .PHONY: dist

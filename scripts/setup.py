@@ -122,4 +122,4 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        fail(f"cannot set up .venv ({error.strerror}: {error.filename}); the checkout must be writable and need about 1.5 GB")
+        fail(f"cannot set up .venv ({error.strerror}: {error.filename}); the checkout must be writable, with about 2 GB free")

@@ -18,7 +18,7 @@ from taximeter.gateway import Metrics, Services, Surroundings, create_app
 from taximeter.identity import Identity
 from taximeter.kernel.clock import SystemClock
 from taximeter.kernel.settings import Settings
-from taximeter.metering import Metering, Records, Videos, open_office
+from taximeter.metering import Metering, Office, Records, Videos, open_office
 
 # Where prometheus-client keeps the counters of processes that share a port; it reads the variable itself.
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -36,23 +36,29 @@ async def open_gateway(settings: Settings, environ: Mapping[str, str]) -> AsyncI
     clock = SystemClock()
     engines = build_fleet(settings, environ)
     async with open_office(settings, engines, "gateway", clock) as office:
-        services = Services(
-            settings=settings,
-            identity=Identity(office.identity_store, office.desk.ids, clock, settings),
-            metering=Metering(office.desk),
-            videos=Videos(office.desk, office.jobs, office.store, office.objects),
-            records=Records(office.store),
-            tenancy=office.tenancy,
-        )
-        hosted = HostedEngines([engine for engine in engines.values() if isinstance(engine, RemoteEngine)])
-        around = Surroundings(
-            clock=clock,
-            ids=office.desk.ids,
-            metrics=Metrics(environ.get(METRICS_FOLDER, "")),
-            checks={"database": office.check_database, "engines": hosted.check},
-            figures=office.figures,
-        )
-        yield create_app(services, around)
+        yield compose(office, engines, environ.get(METRICS_FOLDER, ""))
+
+
+def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str = "") -> FastAPI:
+    """The application over open parts."""
+    desk = office.desk
+    services = Services(
+        settings=office.settings,
+        identity=Identity(office.identity_store, desk.ids, desk.clock, office.settings),
+        metering=Metering(desk),
+        videos=Videos(desk, office.jobs, office.store, office.objects),
+        records=Records(office.store),
+        tenancy=office.tenancy,
+    )
+    hosted = HostedEngines([engine for engine in engines.values() if isinstance(engine, RemoteEngine)])
+    around = Surroundings(
+        clock=desk.clock,
+        ids=desk.ids,
+        metrics=Metrics(metrics_folder),
+        checks={"database": office.check_database, "engines": hosted.check},
+        figures=office.figures,
+    )
+    return create_app(services, around)
 
 
 async def run_gateway(settings: Settings, environ: Mapping[str, str], listener: socket.socket, stop: asyncio.Event) -> None:

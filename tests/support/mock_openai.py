@@ -5,7 +5,7 @@ import base64
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -16,13 +16,16 @@ DIMENSIONS = 8
 STORY = ("Once", " upon", " a", " time", " a", " taxi", " ran", " on", " and", " on", ".")
 
 
+Handler = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
+
+
 @dataclass(kw_only=True)
 class Behaviour:
     """How the upstream answers; set fields between requests.
 
     Attributes:
         words: one token each; the story begins again when more are asked for.
-        delay_s: seconds before each token.
+        delay_s: seconds before each token, or for each input.
         status: anything but 200 answers with ``error`` and ``headers`` at once.
         error: the ``error`` object of such an answer.
         headers: extra headers of every answer.
@@ -115,7 +118,7 @@ class MockOpenAI:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.stop()
 
-    def _counted(self, handler: Any) -> Any:
+    def _counted(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def counted(request: web.Request) -> web.StreamResponse:
             self.running += 1
             try:
@@ -190,9 +193,9 @@ class MockOpenAI:
         how = self.behaviour
         if how.error_inside:
             return web.json_response({"error": how.error})
-        if how.delay_s:
-            await asyncio.sleep(how.delay_s)
         inputs = body["input"]
+        if how.delay_s:
+            await asyncio.sleep(how.delay_s * len(inputs))
         data = []
         for index, text in enumerate(inputs):
             vector = mock_vector(text)

@@ -7,6 +7,7 @@ import socket
 
 from taximeter.app import run_gateway
 from taximeter.cli.arguments import Subparsers, positive
+from taximeter.cli.supervisor.network import allow_rebinding
 from taximeter.kernel.errors import SetupError
 from taximeter.kernel.settings import Settings
 
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(settings: Settings, environ: dict[str, str], listener: socket.socket) -> None:
+    allow_rebinding(listener)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

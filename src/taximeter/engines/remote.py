@@ -1,21 +1,21 @@
 """An engine that lives in another process: the client of ``host.py``."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from taximeter.engines import wire
-from taximeter.engines.errors import EngineError, EngineFailed, EngineRefused, EngineTimeout, EngineUnavailable
+from taximeter.engines.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
+from taximeter.engines.http_pool import HttpPool
 from taximeter.engines.model import MODALITIES, Done, Event, Job, Modality
 
 _OK = 200
 _CONNECT_S = 5.0
 _CHECK_S = 10.0
-_DRAIN_S = 0.25
+_KEEPALIVE_S = 4.0
 
 
 class RemoteEngine:
@@ -32,10 +32,11 @@ class RemoteEngine:
 
     def __init__(self, name: str, url: str, *, secret: str, modalities: Iterable[Modality] = MODALITIES) -> None:
         self._name = name
-        self._url = url.rstrip("/")
-        self._secret = secret
+        self._run_url = URL(url.rstrip("/") + wire.RUN_PATH)
+        self._check_url = URL(url.rstrip("/") + wire.CHECK_PATH).with_query(engine=name)
         self._modalities = frozenset(modalities)
-        self._session: aiohttp.ClientSession | None = None
+        # No limit on connections: admission decides how many jobs there are, and a job holds one.
+        self._pool = HttpPool(name, {wire.SECRET_HEADER: secret}, connections=0, connect_s=_CONNECT_S, keepalive_s=_KEEPALIVE_S)
 
     @property
     def name(self) -> str:
@@ -54,11 +55,10 @@ class RemoteEngine:
         except (OverflowError, TypeError) as error:
             message = "the request holds a number that is too large"
             raise EngineRefused(message) from error
-        timeout = aiohttp.ClientTimeout(total=job.deadline_s, connect=_CONNECT_S)
-        with self._failures():
-            answer = await self._client().post(self._url + wire.RUN_PATH, data=order, timeout=timeout)
+        with self._pool.failures():
+            answer = await self._pool.post(self._run_url, order, deadline_s=job.deadline_s)
         try:
-            with self._failures():
+            with self._pool.failures():
                 if answer.status != _OK:
                     raise await self._rejection(answer)
                 reader = wire.FrameReader()
@@ -67,21 +67,19 @@ class RemoteEngine:
                         if isinstance(frame, wire.Failure):
                             raise frame.error()
                         if isinstance(frame, Done):
-                            await _drain(answer)
+                            await self._pool.finish(answer)
                             yield frame
                             return
                         yield frame
                 message = f"engine {self._name} stopped in the middle of the job"
                 raise EngineFailed(message)
         finally:
-            answer.close()
+            self._pool.release(answer)
 
     async def check(self) -> Mapping[str, Any]:
         """The engine's own health facts.  Raises EngineUnavailable when the host or the engine is not well."""
         try:
-            async with self._client().get(
-                self._url + wire.CHECK_PATH, params={"engine": self._name}, timeout=aiohttp.ClientTimeout(total=_CHECK_S)
-            ) as answer:
+            async with self._pool.session().get(self._check_url, timeout=aiohttp.ClientTimeout(total=_CHECK_S)) as answer:
                 if answer.status != _OK:
                     raise await self._rejection(answer)
                 facts = msgspec.json.decode(await answer.read(), type=dict[str, Any])
@@ -92,23 +90,7 @@ class RemoteEngine:
 
     async def close(self) -> None:
         """Hang up all connections; the host stops the jobs that ran over them."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    @contextlib.contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
-            message = f"engine {self._name} cannot be reached; try again in a moment"
-            raise EngineUnavailable(message) from error
-        except TimeoutError as error:
-            message = f"engine {self._name} gave no result in time"
-            raise EngineTimeout(message) from error
-        except aiohttp.ClientError as error:
-            message = f"engine {self._name} went away in the middle of the job"
-            raise EngineFailed(message) from error
+        await self._pool.close()
 
     async def _rejection(self, answer: aiohttp.ClientResponse) -> EngineError:
         """The error for an answer that is not a stream of frames."""
@@ -117,20 +99,3 @@ class RemoteEngine:
             return msgspec.json.decode(raw, type=wire.Failure).error()
         except msgspec.DecodeError:
             return EngineUnavailable(f"the engine host of {self._name} answered with status {answer.status}")
-
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            # No limit on connections: admission decides how many jobs there are, and a job holds one.
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0)
-            self._session = aiohttp.ClientSession(
-                connector=connector, headers={wire.SECRET_HEADER: self._secret}, cookie_jar=aiohttp.DummyCookieJar()
-            )
-        return self._session
-
-
-async def _drain(answer: aiohttp.ClientResponse) -> None:
-    """Read the end mark of a finished answer, so that its connection can serve the next job."""
-    with contextlib.suppress(TimeoutError, aiohttp.ClientError):
-        async with asyncio.timeout(_DRAIN_S):
-            while not answer.content.at_eof():
-                await answer.content.readany()

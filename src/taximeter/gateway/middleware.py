@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from taximeter.kernel.ids import IdFactory
 
 CLIENT_GONE = 499
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# Routes whose 503 is an answer, and that are asked over and over.
+_WATCHED = frozenset({"/readyz", "/metrics"})
 _access = logging.getLogger("taximeter.access")
 _log = logging.getLogger(__name__)
 
@@ -62,8 +65,11 @@ class GatewayMiddleware:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         template = self._templates.get(scope.get("endpoint"), "other")
         self._metrics.finished(template, method, status, seconds, client_gone=gone)
-        if _access.isEnabledFor(logging.INFO):
-            _access.info("%s %s %d %.1fms %s", method, scope["path"].encode("unicode_escape").decode(), status, seconds * 1000, call.request_id)
+        # Every request is in the metrics; a line for each one would cost more than the request.
+        failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR and template not in _WATCHED
+        level = logging.WARNING if failed else logging.DEBUG
+        if _access.isEnabledFor(level):
+            _access.log(level, "%s %s %d %.1fms %s", method, scope["path"].encode("unicode_escape").decode(), status, seconds * 1000, call.request_id)
 
 
 class _Call:

@@ -59,5 +59,5 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": event(openai_error(refusal)) + DONE, "more_body": True})
         except Exception:  # noqa: BLE001 - the process's edge: the client must be told, the log has the rest
             _log.exception("a stream broke")
-            refusal = InternalError("The stream broke; you are charged for what its receipt says.")
-            await send({"type": "http.response.body", "body": event(openai_error(refusal)) + DONE, "more_body": True})
+            broken = InternalError("The stream broke; you are charged for what its receipt says.")
+            await send({"type": "http.response.body", "body": event(openai_error(broken)) + DONE, "more_body": True})

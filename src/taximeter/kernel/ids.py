@@ -8,6 +8,8 @@ from taximeter.kernel.clock import Clock
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 ENCODED_LENGTH = 26
+# Two letters at a time: every answer carries ids.
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 _VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
 
 
@@ -33,11 +35,11 @@ class IdFactory:
 def encode_id(prefix: str, value: UUID) -> str:
     """The public form of an id: ``rcp_`` and 26 letters."""
     number = value.int
-    letters = []
-    for _ in range(ENCODED_LENGTH):
-        number, digit = divmod(number, 32)
-        letters.append(ALPHABET[digit])
-    return f"{prefix}_{''.join(reversed(letters))}"
+    pairs = []
+    for _ in range(ENCODED_LENGTH // 2):
+        number, pair = divmod(number, 1024)
+        pairs.append(_PAIRS[pair])
+    return f"{prefix}_{''.join(reversed(pairs))}"
 
 
 def decode_id(prefix: str, text: str) -> UUID | None:

@@ -90,5 +90,4 @@ def read_catalog(path: Path | None, as_of: datetime) -> pricing.Catalog:
 
     Raises CatalogInvalid with every fault.
     """
-    documents = pricing.load_dir(path or pricing.builtin_dir(), METERS)
-    return pricing.snapshot(documents, as_of)
+    return pricing.read_dir(path or pricing.builtin_dir(), as_of, METERS)

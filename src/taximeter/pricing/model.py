@@ -1,5 +1,6 @@
 """What prices are made of.  Everything is frozen: a change is a new version."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,6 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
+from taximeter.kernel.units import UTOK_PER_TOKEN
 from taximeter.pricing.errors import CardNotFound, ModelNotFound, ModelNotPriced
 
 Kind = Literal["model", "rate_card", "tariff", "plan"]
@@ -34,6 +36,20 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """A line in whole numbers: ``sum(quantity x weight) / divisor`` micro-Tokens, exactly."""
+
+    terms: tuple[tuple[str, int], ...]
+    divisor: int
+
+
+def _weights(line: Line, factor: Fraction) -> Weights:
+    rates = [(term.quantity, term.tokens / term.per * line.factor * factor * UTOK_PER_TOKEN) for term in line.terms]
+    divisor = math.lcm(*(rate.denominator for _, rate in rates))
+    return Weights(tuple((quantity, rate.numerator * (divisor // rate.denominator)) for quantity, rate in rates), divisor)
+
+
+@dataclass(frozen=True, slots=True)
 class RateCard:
     """Work to Tokens consumed.
 
@@ -56,6 +72,13 @@ class RateCard:
     factor: Fraction = Fraction(1)
     round_to: Rounding = "micro_token"
     notes: str = ""
+    weights: tuple[Weights, ...] = field(init=False, repr=False, compare=False)
+    priced: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Bring each line to whole numbers once: rating a request is then a few multiplications."""
+        object.__setattr__(self, "weights", tuple(_weights(line, self.factor) for line in self.lines))
+        object.__setattr__(self, "priced", frozenset(term.quantity for line in self.lines for term in line.terms))
 
     @property
     def id(self) -> str:
@@ -64,7 +87,7 @@ class RateCard:
 
     def quantities(self) -> frozenset[str]:
         """Quantities that cost something."""
-        return frozenset(term.quantity for line in self.lines for term in line.terms)
+        return self.priced
 
     def tokens_per_unit(self, quantity: str) -> Fraction:
         """Tokens for one unit of a quantity, over all lines."""
@@ -283,15 +306,6 @@ class ConsumptionLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Consumption:
-    """Work in Tokens.  The lines add up to ``total_utok``; ``exact`` is the sum in Tokens before any rounding."""
-
-    lines: tuple[ConsumptionLine, ...]
-    total_utok: int
-    exact: Fraction
-
-
-@dataclass(frozen=True, slots=True)
 class FareLine:
     """One line of a quote: consumed micro-Tokens, expected and at most."""
 
@@ -300,17 +314,3 @@ class FareLine:
     rate: str
     expected_utok: int
     maximum_utok: int
-
-
-@dataclass(frozen=True, slots=True)
-class FareParts:
-    """What a request will cost: charged micro-Tokens, expected and at most, and how they come about."""
-
-    rate_card: str
-    tariff: str
-    multiplier: Decimal
-    expected_utok: int
-    maximum_utok: int
-    expected: Consumption
-    maximum: Consumption
-    lines: tuple[FareLine, ...]

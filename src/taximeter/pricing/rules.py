@@ -1,13 +1,14 @@
 """Rating: work to Tokens, exactly, with one rounding per line.  Pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Protocol
 
 from taximeter.kernel.units import UTOK_PER_TOKEN, round_half_even
 from taximeter.pricing.errors import ModelNotPriced
-from taximeter.pricing.model import BASE_MULTIPLIER, Consumption, ConsumptionLine, FareLine, FareParts, Line, RateCard, Tariff
+from taximeter.pricing.model import BASE_MULTIPLIER, ConsumptionLine, FareLine, Line, RateCard, Tariff
 
 Quantities = Mapping[str, int]
 
@@ -29,6 +30,71 @@ class Estimated(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Consumption:
+    """Work in Tokens.  The texts are made when somebody reads them; a hold needs the total alone.
+
+    Attributes:
+        card: the card it was rated by.
+        work: what was rated.
+        amounts_utok: each line of the card, rounded.
+        total_utok: their sum, or that rounded to whole Tokens when the card says so.
+    """
+
+    card: RateCard
+    work: Quantities
+    amounts_utok: tuple[int, ...]
+    total_utok: int
+
+    @property
+    def exact(self) -> Fraction:
+        """The sum in Tokens before any rounding."""
+        return exact_utok(self.card, self.work) / UTOK_PER_TOKEN
+
+    @property
+    def lines(self) -> tuple[ConsumptionLine, ...]:
+        """The lines, which add up to ``total_utok``."""
+        card = self.card
+        lines = [
+            ConsumptionLine(label=line.label, quantity=quantity_text(line, self.work), rate=rate_text(line, card), amount_utok=amount)
+            for line, amount in zip(card.lines, self.amounts_utok, strict=True)
+        ]
+        rounding = self.total_utok - sum(self.amounts_utok)
+        if rounding:
+            lines.append(ConsumptionLine(label=ROUNDING_LABEL, quantity="", rate="", amount_utok=rounding))
+        return tuple(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class FareParts:
+    """What a request will cost: charged micro-Tokens, expected and at most, and how they come about."""
+
+    rate_card: str
+    tariff: str
+    multiplier: Decimal
+    expected_utok: int
+    maximum_utok: int
+    expected: Consumption
+    maximum: Consumption
+
+    @property
+    def lines(self) -> tuple[FareLine, ...]:
+        """The breakdown; quantities are the expected ones."""
+        likely = {line.label: line for line in self.expected.lines}
+        most = {line.label: line for line in self.maximum.lines}
+        # A rounding line may stand on one side only.
+        return tuple(
+            FareLine(
+                label,
+                line.quantity,
+                line.rate,
+                expected_utok=likely[label].amount_utok if label in likely else 0,
+                maximum_utok=most[label].amount_utok if label in most else 0,
+            )
+            for label, line in {**most, **likely}.items()
+        )
+
+
 def rate(card: RateCard, work: Quantities) -> Consumption:
     """What ``work`` consumes by ``card``.
 
@@ -36,27 +102,26 @@ def rate(card: RateCard, work: Quantities) -> Consumption:
     unpriced, or lacks one that the card prices: an unknown price is never taken as zero.
     """
     _check_covered(card, work)
-    lines = []
-    exact = Fraction(0)
-    for line in card.lines:
-        tokens = sum((work[term.quantity] * term.tokens / term.per for term in line.terms), Fraction(0)) * line.factor * card.factor
-        exact += tokens
-        amount = round_half_even(tokens * UTOK_PER_TOKEN)
-        lines.append(ConsumptionLine(label=line.label, quantity=quantity_text(line, work), rate=rate_text(line, card), amount_utok=amount))
-    total = sum(line.amount_utok for line in lines)
+    amounts = tuple(
+        [round_half_even(Fraction(sum([work[quantity] * weight for quantity, weight in line.terms]), line.divisor)) for line in card.weights]
+    )
+    total = sum(amounts)
     if card.round_to == "token":
-        whole = round_half_even(exact) * UTOK_PER_TOKEN
-        if whole != total:
-            lines.append(ConsumptionLine(label=ROUNDING_LABEL, quantity="", rate="", amount_utok=whole - total))
-        total = whole
-    return Consumption(lines=tuple(lines), total_utok=total, exact=exact)
+        total = round_half_even(exact_utok(card, work) / UTOK_PER_TOKEN) * UTOK_PER_TOKEN
+    return Consumption(card=card, work=work, amounts_utok=amounts, total_utok=total)
+
+
+def exact_utok(card: RateCard, work: Quantities) -> Fraction:
+    """The micro-Tokens that ``work`` consumes, before any rounding."""
+    lines = (Fraction(sum(work[quantity] * weight for quantity, weight in line.terms), line.divisor) for line in card.weights)
+    return sum(lines, Fraction(0))
 
 
 def charge(consumed_utok: int, multiplier: Decimal, cap_utok: int | None = None) -> int:
     """Micro-Tokens charged for those consumed: times the multiplier, rounded once, at most ``cap_utok``."""
     assert consumed_utok >= 0
     assert multiplier > 0
-    charged = round_half_even(consumed_utok * Fraction(multiplier))
+    charged = consumed_utok if multiplier == 1 else round_half_even(consumed_utok * Fraction(multiplier))
     return charged if cap_utok is None else min(charged, cap_utok)
 
 
@@ -67,14 +132,6 @@ def fare(card: RateCard, tariff: Tariff, estimate: Estimated, multiplier: Decima
     """
     factor = tariff.multipliers[BASE_MULTIPLIER] if multiplier is None else multiplier
     expected, maximum = rate(card, estimate.expected), rate(card, estimate.maximum)
-    amounts = {line.label: line.amount_utok for line in maximum.lines}
-    # A rounding line may stand on one side only.
-    shown = {line.label: line for line in (*maximum.lines, *expected.lines)}
-    likely = {line.label: line.amount_utok for line in expected.lines}
-    lines = tuple(
-        FareLine(label, line.quantity, line.rate, expected_utok=likely.get(label, 0), maximum_utok=amounts.get(label, 0))
-        for label, line in shown.items()
-    )
     return FareParts(
         rate_card=card.id,
         tariff=tariff.id,
@@ -83,7 +140,6 @@ def fare(card: RateCard, tariff: Tariff, estimate: Estimated, multiplier: Decima
         maximum_utok=charge(maximum.total_utok, factor),
         expected=expected,
         maximum=maximum,
-        lines=lines,
     )
 
 
@@ -118,13 +174,12 @@ def decimal_text(value: Fraction) -> str:
 
 
 def _check_covered(card: RateCard, work: Quantities) -> None:
-    priced = card.quantities()
-    unknown = sorted(set(work) - priced - card.unpriced)
+    unknown = work.keys() - card.priced - card.unpriced
     if unknown:
-        message = f"the rate card {card.id} has no price for {', '.join(unknown)}; the request was refused"
+        message = f"the rate card {card.id} has no price for {', '.join(sorted(unknown))}; the request was refused"
         raise ModelNotPriced(message, param="model")
-    missing = sorted(priced - set(work))
+    missing = card.priced - work.keys()
     if missing:
-        message = f"the rate card {card.id} prices {', '.join(missing)}, which this model does not measure; the request was refused"
+        message = f"the rate card {card.id} prices {', '.join(sorted(missing))}, which this model does not measure; the request was refused"
         raise ModelNotPriced(message, param="model")
-    assert all(isinstance(work[quantity], int) and work[quantity] >= 0 for quantity in priced), "meters count in integers from 0"
+    assert all(isinstance(amount, int) and amount >= 0 for amount in work.values()), "meters count in integers from 0"

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import asyncpg
 
 from taximeter.pricing import checks, store, yaml_source
 from taximeter.pricing.errors import CatalogInvalid, VersionIsPublished
-from taximeter.pricing.model import Document
+from taximeter.pricing.model import Catalog, Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ async def apply_dir(connection: asyncpg.Connection, path: Path, meters: checks.M
     """
     existing = await store.CatalogStore(connection).documents()
     return await apply(connection, yaml_source.load_dir(path, meters, existing), meters)
+
+
+def read_dir(path: Path, as_of: datetime, meters: checks.MeterBook | None = None) -> Catalog:
+    """The catalog of a folder of YAML files at a moment, without a database.  Raises CatalogInvalid."""
+    return store.snapshot(yaml_source.load_dir(path, meters), as_of)
 
 
 def label(document: Document) -> str:

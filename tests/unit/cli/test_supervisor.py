@@ -38,8 +38,8 @@ class Told:
 
     async def wait_for(self, text: str, count: int = 1) -> None:
         async with asyncio.timeout(WAIT_S):
-            while sum(text in line for line in self.lines) < count:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - the lines come from another process
+            while sum(text in line for line in self.lines) < count:  # noqa: ASYNC110 - the lines come from another process
+                await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -158,11 +158,13 @@ def test_a_free_port_is_taken_without_answering_on_it_yet() -> None:
 
 
 def test_a_port_can_be_taken_while_old_connections_are_still_closing() -> None:
-    # The side that closes first keeps the connection for a minute (TIME_WAIT).
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = network.free_port()
+    with network.bind("127.0.0.1", port) as listener:
+        network.allow_rebinding(listener)
+        listener.listen()
         with socket.create_connection(("127.0.0.1", port)):
-            server.accept()[0].close()
+            # The side that closes first keeps the connection for a minute (TIME_WAIT).
+            listener.accept()[0].close()
     network.bind("127.0.0.1", port).close()
 
 

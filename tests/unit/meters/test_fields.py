@@ -12,7 +12,25 @@ from taximeter.kernel.errors import InvalidRequest
 from taximeter.meters import fields
 from taximeter.meters.errors import BadProfile, BadReport, PromptTooLong
 
-NOT_NUMBERS = [True, False, None, "", "x", "nan", "inf", "-inf", float("nan"), float("inf"), [], {}, "1e999999999", "9" * 100, 10**4000, -1, "0x10"]
+NOT_NUMBERS: list[object] = [
+    True,
+    False,
+    None,
+    "",
+    "x",
+    "nan",
+    "inf",
+    "-inf",
+    float("nan"),
+    float("inf"),
+    [],
+    {},
+    "1e999999999",
+    "9" * 100,
+    10**4000,
+    -1,
+    "0x10",
+]
 
 
 @pytest.mark.parametrize("value", NOT_NUMBERS)

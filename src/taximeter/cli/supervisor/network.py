@@ -40,6 +40,11 @@ def bind(host: str, port: int) -> socket.socket:
     raise AssertionError
 
 
+def allow_rebinding(listener: socket.socket) -> None:
+    """To be called just before listening: connections inherit it, and one that is still closing then lets the next run bind."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
 def free_port() -> int:
     """A loopback port on which nobody listens now."""
     for port in random.sample(HOST_PORTS, HOST_PORT_DRAWS_MAX):

@@ -5,8 +5,10 @@ import json
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from taximeter.cli.supervisor.child import ChildSpec
 from taximeter.cli.supervisor.database import Database
 from taximeter.cli.supervisor.demo import DemoFile, prepare_demo
 from taximeter.cli.supervisor.family import Family
-from taximeter.cli.supervisor.state import State, remove_state, serve_lock, write_secret, write_state
+from taximeter.cli.supervisor.state import State, remove_state, run_folder, serve_lock, write_secret, write_state
 from taximeter.db.embedded import make_home
 from taximeter.db.migrate import migrate
 from taximeter.kernel.clock import SystemClock
@@ -25,7 +27,7 @@ from taximeter.kernel.errors import SetupError
 from taximeter.kernel.settings import Settings
 
 READY_TIMEOUT_S = 180.0
-READY_POLL_S = 0.05
+READY_POLL_S = 0.1
 # What a process gets on top of the drain time to close its own affairs.
 MARGIN_S = 2.0
 # One process per family of native libraries: a crash in one leaves the others running.
@@ -69,6 +71,8 @@ class Server:
         stop, hurry = self._listen_for_signals()
         listener = network.bind(self._settings.host, self._settings.port)
         self._home = make_home(self._settings.home)
+        # What we and our children write is nobody else's business; a root's home is open for the database's user.
+        os.umask(0o077)
         lock = serve_lock(self._home)
         lock.acquire()
         self._lifeline = os.pipe()
@@ -134,8 +138,10 @@ class Server:
         }
 
     def _child_environ(self, url: str, hosts: Mapping[str, str]) -> dict[str, str]:
+        metrics = {"PROMETHEUS_MULTIPROC_DIR": str(_metrics_folder(self._home))} if self._settings.gateways > 1 else {}
         return {
             **self._common_environ(),
+            **metrics,
             "TAXIMETER_DATABASE_URL": url,
             "TAXIMETER_ADMIN_KEY": self._settings.admin_key or _kept_admin_key(self._home / "admin.key"),
             "TAXIMETER_ENGINE_HOSTS": json.dumps(hosts),
@@ -161,8 +167,7 @@ class Server:
     def _announce(self, seconds: float) -> None:
         self._say(f"ready on {self._url()} after {seconds:.1f} s")
         if self._settings.demo and not self._options.gateway_only:
-            env_file = shlex.quote(os.path.relpath(self._home / "demo.env"))
-            self._say(f"  try it   set -a; . {env_file}; set +a; .venv/bin/python examples/quickstart.py")
+            self._say(f"  try it   set -a; . {_typed(self._home / 'demo.env')}; set +a; {_typed(Path(sys.executable))} examples/quickstart.py")
         self._say(f"  pages    {self._url()}/  {self._url()}/docs  {self._url()}/metrics")
         self._say("  stop     Ctrl-C")
 
@@ -182,6 +187,19 @@ class Server:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, received)
         return stop, hurry
+
+
+def _metrics_folder(home: Path) -> Path:
+    """Where several gateways keep their counters; those of an earlier run are of no use."""
+    folder = run_folder(home) / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def _typed(path: Path) -> str:
+    """A path as one would type it here: relative when it is below."""
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
 def _kept_admin_key(path: Path) -> str:

@@ -24,7 +24,7 @@ CONTEXT_TRAINED = 8192
 _CONNECTIONS = 32
 _QUEUE_S = 30.0
 _CHECK_S = 5.0
-_BATCH_TOKENS = 256
+_BATCH_TOKENS = 64
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool", "function": "function"}
 _PASSED_ON = (
     "frequency_penalty",
@@ -178,7 +178,7 @@ class DemoText:
         parameters.n_parallel = tuning.slots
         parameters.cpuparams.n_threads = tuning.threads
         parameters.cpuparams_batch.n_threads = tuning.threads
-        # A cancelled job stops between batches: small ones keep a long prompt from holding the slot for seconds.
+        # A cancelled job stops between batches: small ones cost nothing here and end within a second.
         parameters.n_batch = _BATCH_TOKENS
         parameters.n_ubatch = _BATCH_TOKENS
         # Each open connection holds one of the server's threads, an idle one included.

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from taximeter.engines.errors import EngineFailed, EngineRefused
@@ -14,8 +13,6 @@ from taximeter.engines.openai_http.link import DataLines, Link, UpstreamLimits, 
 from taximeter.engines.openai_http.tally import Choice, Tally
 from taximeter.engines.openai_http.usage import CountTokens, estimate_tokens, read_prompt_tokens
 
-_DRAIN_S = 0.25
-"""How long an upstream may take to end its answer after ``[DONE]``; then the connection is not kept."""
 _LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
 _OWN_FIELDS = frozenset({"stream", "stream_options", "model"})
 
@@ -86,7 +83,7 @@ class OpenAIEngine:
 
     async def close(self) -> None:
         """Hang up all connections."""
-        await self._link.close()
+        await self._link.pool.close()
 
     async def _stream(self, job: Job) -> AsyncGenerator[Event]:
         clock = asyncio.get_running_loop().time
@@ -94,7 +91,7 @@ class OpenAIEngine:
         tally = Tally(job, self._count_tokens)
         answer = await self._link.post("/chat/completions", _chat_body(job, stream=True), deadline_s=job.deadline_s)
         try:
-            with self._link.failures(tally.work):
+            with self._link.pool.failures(tally.work):
                 if answer.content_type == "application/json":
                     # The upstream cannot stream: its one answer is passed on in a stream's shape.
                     choices = self._whole(await self._link.body(answer), tally)
@@ -112,16 +109,16 @@ class OpenAIEngine:
                         if tally.over:
                             break
                     if tally.truncated:
-                        answer.close()
+                        self._link.pool.release(answer)
                         yield Chunk(choices=tally.cut_off(), output_tokens=tally.output)
                     elif not tally.finished:
                         message = f"engine {self.name} broke off its answer"
                         raise EngineFailed(message, work=tally.work())
                     else:
-                        await _drain(answer)
+                        await self._link.pool.finish(answer)
             yield tally.done("stream", _ms(clock() - begin))
         finally:
-            answer.close()
+            self._link.pool.release(answer)
 
     async def _answer(self, job: Job) -> AsyncGenerator[Event]:
         clock = asyncio.get_running_loop().time
@@ -129,10 +126,10 @@ class OpenAIEngine:
         tally = Tally(job, self._count_tokens)
         answer = await self._link.post("/chat/completions", _chat_body(job, stream=False), deadline_s=job.deadline_s)
         try:
-            with self._link.failures():
+            with self._link.pool.failures():
                 choices = self._whole(await self._link.body(answer), tally)
         finally:
-            answer.close()
+            self._link.pool.release(answer)
         yield Chunk(choices=choices, output_tokens=tally.work()["output_tokens"])
         yield tally.done("plain", _ms(clock() - begin))
 
@@ -143,10 +140,10 @@ class OpenAIEngine:
         body = {**job.request, "model": job.model, "encoding_format": "base64"}
         answer = await self._link.post("/embeddings", _encode(body), deadline_s=job.deadline_s)
         try:
-            with self._link.failures():
+            with self._link.pool.failures():
                 raw = parse_json(await self._link.body(answer))
         finally:
-            answer.close()
+            self._link.pool.release(answer)
         if not isinstance(raw, Mapping) or raw.get("error"):
             raise self._link.failed(raw.get("error") if isinstance(raw, Mapping) else None)
         vectors = read_vectors(raw.get("data"), len(inputs))
@@ -181,7 +178,7 @@ class OpenAIEngine:
     def _read(self, data: bytes, tally: Tally) -> _Answer:
         try:
             line = _decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             line = self._read_loosely(data, tally)
         if line.error:
             raise self._link.failed(line.error, tally.work())
@@ -219,16 +216,6 @@ def _chat_body(job: Job, *, stream: bool) -> bytes:
 def _as_delta(choice: Choice) -> Choice:
     delta = {name: value for name, value in (choice.get("message") or {}).items() if value is not None}
     return {"index": choice.get("index", 0), "delta": delta, "finish_reason": choice.get("finish_reason")}
-
-
-async def _drain(answer: aiohttp.ClientResponse) -> None:
-    """Read the end of a finished answer, so that its connection can serve the next request."""
-    try:
-        async with asyncio.timeout(_DRAIN_S):
-            while not answer.content.at_eof():
-                await answer.content.readany()
-    except (TimeoutError, aiohttp.ClientError):
-        answer.close()
 
 
 def _ms(seconds: float) -> int:

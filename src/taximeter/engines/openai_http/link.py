@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +11,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from taximeter.engines.errors import EngineError, EngineFailed, EngineRefused, EngineTimeout, EngineUnavailable
+from taximeter.engines.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
+from taximeter.engines.http_pool import HttpPool
 
 ERROR_BODY_BYTES = 65_536
 MESSAGE_CHARS_MAX = 500
@@ -54,12 +55,12 @@ class Link:
             raise ValueError(message)
         self.name = name
         self.limits = limits
+        headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+        if api_key:
+            headers["Authorization"] = f"Bearer {api_key}"
+        self.pool = HttpPool(name, headers, connections=limits.connections, connect_s=limits.connect_s, keepalive_s=limits.keepalive_s)
         self._base = base_url.rstrip("/")
         self._urls: dict[str, URL] = {}
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-        self._session: aiohttp.ClientSession | None = None
 
     def url(self, path: str) -> URL:
         """The address of ``/chat/completions`` and the like."""
@@ -70,15 +71,10 @@ class Link:
     async def post(self, path: str, body: bytes, *, deadline_s: float) -> aiohttp.ClientResponse:
         """Send ``body``; the answer's status is 200 and its body is still to be read.
 
-        ``deadline_s`` covers reading the body as well.  The caller closes the answer.
+        ``deadline_s`` covers reading the body as well.  The caller gives the answer back to the pool.
         """
-        with self.failures():
-            answer = await self._client().post(
-                self.url(path),
-                data=body,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=deadline_s, connect=self.limits.connect_s, sock_read=self.limits.silence_s),
-            )
+        with self.pool.failures():
+            answer = await self.pool.post(self.url(path), body, deadline_s=deadline_s, silence_s=self.limits.silence_s)
             if answer.status == _OK:
                 return answer
             try:
@@ -86,23 +82,8 @@ class Link:
             except (aiohttp.ClientError, TimeoutError):
                 raw = b""
             finally:
-                answer.close()
+                self.pool.release(answer)
         raise self._verdict(answer.status, answer.headers, raw)
-
-    @contextlib.contextmanager
-    def failures(self, work: Callable[[], Mapping[str, int]] = dict) -> Iterator[None]:
-        """Turn the HTTP client's exceptions into an engine's; ``work`` is asked for what was done until then."""
-        try:
-            yield
-        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
-            message = f"engine {self.name} cannot be reached; try again in a moment"
-            raise EngineUnavailable(message) from error
-        except TimeoutError as error:
-            message = f"engine {self.name} gave no answer in time"
-            raise EngineTimeout(message, work=work()) from error
-        except aiohttp.ClientError as error:
-            message = f"the connection to engine {self.name} broke"
-            raise EngineFailed(message, work=work()) from error
 
     async def body(self, answer: aiohttp.ClientResponse) -> bytes:
         """The whole body.  Raises EngineFailed when it is larger than the limit."""
@@ -114,7 +95,6 @@ class Link:
         async for piece in answer.content.iter_any():
             size += len(piece)
             if size > most:
-                answer.close()
                 message = f"engine {self.name} answered with more than {most} bytes"
                 raise EngineFailed(message)
             pieces.append(piece)
@@ -123,7 +103,7 @@ class Link:
     async def models(self) -> list[str]:
         """Names of the upstream's models; empty when it does not list them.  Raises EngineUnavailable."""
         try:
-            async with self._client().get(self.url("/models"), timeout=aiohttp.ClientTimeout(total=_ONE_CHECK_S)) as answer:
+            async with self.pool.session().get(self.url("/models"), timeout=aiohttp.ClientTimeout(total=_ONE_CHECK_S)) as answer:
                 raw = await _head(answer)
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -139,12 +119,6 @@ class Link:
         entries = listed.get("data") if isinstance(listed, Mapping) else None
         names = [entry.get("id") for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
         return [name for name in names if isinstance(name, str)]
-
-    async def close(self) -> None:
-        """Hang up all connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
 
     def failed(self, raw: object, work: Mapping[str, int] | None = None) -> EngineFailed:
         """The error for an ``error`` object inside an answer that pretended to be fine."""
@@ -164,17 +138,6 @@ class Link:
             # The upstream's words often repeat part of the key, so they are not passed on.
             return EngineFailed(f"engine {self.name} refuses the operator's upstream key; the operator must correct it")
         return EngineFailed(f"engine {self.name} failed with status {status}: {told}")
-
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            limits = self.limits
-            connector = (
-                aiohttp.TCPConnector(limit=limits.connections, keepalive_timeout=limits.keepalive_s)
-                if limits.keepalive_s > 0
-                else aiohttp.TCPConnector(limit=limits.connections, force_close=True)
-            )
-            self._session = aiohttp.ClientSession(connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar())
-        return self._session
 
 
 class DataLines:
@@ -213,7 +176,7 @@ async def _head(answer: aiohttp.ClientResponse) -> bytes:
 
 def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - whatever the upstream sent
     """Decode what an upstream calls JSON, NaN included (Python's servers write it); None when it is not."""
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return msgspec.json.decode(raw)
     with contextlib.suppress(ValueError, RecursionError):
         return json.loads(raw)

@@ -163,31 +163,12 @@ async def test_chinese_english_and_both_are_spoken(engine: DemoSpeech) -> None:
 
 
 async def test_long_words_are_cut_to_what_the_model_takes(engine: DemoSpeech, calls: Calls) -> None:
-    _, done = await collect(engine, job(bound=400, input="supercalifragilistic" * 60))
+    _, done = await collect(engine, job(bound=100, input="la" * 150))
     assert done.truncated
     assert all(len(call) <= 200 for call in calls)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "7",
-        "a",
-        "!?a",
-        "😀",
-        "$%&@",
-        "https://x.io/?q=1#a",
-        "a\n\n \n\tb",
-        "   ok   ",
-        "W\0W",
-        "\u202eevil",
-        "[[x]] <b>bold</b>",
-        "１２３",
-        "ø",
-        "二〇二六",
-        "好好好",
-    ],
-)
+@pytest.mark.parametrize("text", ["7", "!?a", "😀", "$%", "x.io/?q", "a\n\n \n\tb", "W\0W", "<b>bold</b>", "二〇"])
 async def test_odd_input_is_spoken(engine: DemoSpeech, text: str) -> None:
     _, done = await collect(engine, job(input=text))
     assert done.work["audio_frames"] > 0

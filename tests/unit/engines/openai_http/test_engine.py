@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +11,7 @@ from taximeter.engines.errors import EngineError, EngineFailed, EngineRefused, E
 from taximeter.engines.model import Chunk, Done, Event, Job, Started, Vectors
 from taximeter.engines.openai_http import OpenAIEngine, UpstreamLimits
 from tests.support.mock_openai import MockOpenAI, mock_vector
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ async def engine(upstream: MockOpenAI) -> AsyncIterator[OpenAIEngine]:
     await engine.close()
 
 
-def chat(bound: int = 100, deadline_s: float = 10.0, **request: Any) -> Job:
+def chat(bound: int = 100, deadline_s: float = 10.0, **request: object) -> Job:
     body = {"messages": [{"role": "user", "content": "tell me more"}], "max_tokens": bound, **request}
     return Job(id="job", modality="chat", model="mock-model", request=body, bound={"output_tokens": bound}, deadline_s=deadline_s)
 
@@ -57,12 +57,6 @@ async def failure_of(engine: OpenAIEngine, job: Job) -> EngineError:
     with pytest.raises(EngineError) as caught:
         await collect(engine, job)
     return caught.value
-
-
-async def until(condition: Any, timeout_s: float = 5.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_a_stream_yields_every_delta_and_ends_with_the_upstreams_usage(engine: OpenAIEngine, upstream: MockOpenAI) -> None:
@@ -168,7 +162,7 @@ async def test_with_a_tokenizer_the_cut_is_exact_inside_a_chunk(upstream: MockOp
     ],
 )
 async def test_usage_that_is_missing_or_cannot_be_true_is_counted_instead(
-    engine: OpenAIEngine, upstream: MockOpenAI, usage: object, stream: bool
+    engine: OpenAIEngine, upstream: MockOpenAI, usage: object, *, stream: bool
 ) -> None:
     upstream.behaviour.usage = usage
     done = done_of(await collect(engine, chat(stream=stream)))
@@ -178,7 +172,7 @@ async def test_usage_that_is_missing_or_cannot_be_true_is_counted_instead(
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_usage_above_the_bound_is_not_believed_and_kept_for_the_operator(engine: OpenAIEngine, upstream: MockOpenAI, stream: bool) -> None:
+async def test_usage_above_the_bound_is_not_believed_and_kept_for_the_operator(engine: OpenAIEngine, upstream: MockOpenAI, *, stream: bool) -> None:
     upstream.behaviour.usage = {"prompt_tokens": 5, "completion_tokens": 900}
     done = done_of(await collect(engine, chat(20, stream=stream)))
     assert done.work["output_tokens"] == 20
@@ -222,7 +216,7 @@ async def test_a_stream_that_finished_without_its_end_mark_is_complete(engine: O
     ],
 )
 async def test_each_status_becomes_the_right_error(
-    engine: OpenAIEngine, upstream: MockOpenAI, status: int, kind: type[EngineError], stream: bool
+    engine: OpenAIEngine, upstream: MockOpenAI, status: int, kind: type[EngineError], *, stream: bool
 ) -> None:
     upstream.behaviour.status = status
     upstream.behaviour.error = {"message": "the  temperature\nis too high", "param": "temperature"}
@@ -236,7 +230,7 @@ async def test_each_status_becomes_the_right_error(
     assert error.headers == ({"Retry-After": "7"} if kind is EngineUnavailable else {})
 
 
-async def test_a_refused_upstream_key_is_the_operators_fault_and_is_not_shown(upstream: MockOpenAI) -> None:
+async def test_a_refused_upstream_key_is_the_operators_fault_and_is_not_shown() -> None:
     async with MockOpenAI(api_key="right") as locked:
         engine = OpenAIEngine("mock", locked.url, api_key="wrong-secret")
         error = await failure_of(engine, chat())
@@ -253,7 +247,7 @@ async def test_a_refused_upstream_key_is_the_operators_fault_and_is_not_shown(up
 
 @pytest.mark.parametrize("body", [b"", b"not json", b"[]", b'{"choices": 3}', b'{"choices": []}', b"\xff\xfe", b'{"choices": [1]}', b"[" * 100_000])
 @pytest.mark.parametrize("stream", [True, False])
-async def test_an_answer_that_is_no_answer_is_a_failure(engine: OpenAIEngine, upstream: MockOpenAI, body: bytes, stream: bool) -> None:
+async def test_an_answer_that_is_no_answer_is_a_failure(engine: OpenAIEngine, upstream: MockOpenAI, body: bytes, *, stream: bool) -> None:
     upstream.behaviour.body = body
     assert type(await failure_of(engine, chat(stream=stream))) is EngineFailed
 
@@ -334,7 +328,7 @@ async def test_closing_the_iterator_stops_the_upstream_at_once(engine: OpenAIEng
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_cancelling_the_reader_stops_the_upstream_at_once(engine: OpenAIEngine, upstream: MockOpenAI, stream: bool) -> None:
+async def test_cancelling_the_reader_stops_the_upstream_at_once(engine: OpenAIEngine, upstream: MockOpenAI, *, stream: bool) -> None:
     upstream.behaviour.delay_s = 30
     task = asyncio.create_task(collect(engine, chat(stream=stream)))
     await until(lambda: upstream.running == 1)
@@ -347,7 +341,7 @@ async def test_cancelling_the_reader_stops_the_upstream_at_once(engine: OpenAIEn
 async def test_connections_are_used_again(engine: OpenAIEngine) -> None:
     for index in range(4):
         await collect(engine, chat(stream=index % 2 == 0))
-    session = engine._link._client()
+    session = engine._link.pool.session()
     assert session.connector is not None
     assert sum(len(idle) for idle in session.connector._conns.values()) == 1
 
@@ -411,3 +405,15 @@ async def test_what_it_cannot_do_is_refused(engine: OpenAIEngine) -> None:
 def test_an_address_that_is_none_is_refused_at_the_start(url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         OpenAIEngine("mock", url)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_closing_the_engine_ends_its_jobs(engine: OpenAIEngine, upstream: MockOpenAI, *, stream: bool) -> None:
+    upstream.behaviour.delay_s = 3600
+    task = asyncio.create_task(failure_of(engine, chat(stream=stream, deadline_s=3600)))
+    await until(lambda: upstream.running == 1)
+    await asyncio.sleep(0)
+    await engine.close()
+    async with asyncio.timeout(5):
+        assert type(await task) is EngineFailed
+    await until(lambda: upstream.running == 0)

@@ -12,7 +12,7 @@ SAMPLE_RATE_HZ = 24_000
 SAMPLES_PER_FRAME = 600
 # Memory grows with the frames of one call: about 0.6 GB for 200 tokens at speed 1, 1 GB for 510.
 _TOKENS_PER_CALL = 200
-_TOKENS_PER_CALL_MIN = 60
+_TOKENS_PER_CALL_MIN = 100
 
 
 class Kokoro:

@@ -1,0 +1,17 @@
+"""Benchmarks: each prints ratios and spread, none of them is a test.
+
+gateway        requests/s and latency: bare pass-through, gateway without books, gateway with durable books
+startup        seconds from `make run` to the first 200 of /readyz
+ledger         holds and settlements a second, against one transaction per transfer
+results        the figures of one run, kept in bench/results/
+
+contenders     what `gateway` compares, each a process of its own
+passthrough    a bare proxy: Starlette and aiohttp on uvicorn
+bookless       our gateway process, with a book in memory instead of the ledger
+mock_upstream  an OpenAI-compatible server that answers as fast as Python can
+load           a closed-loop HTTP client that is faster than what it measures
+product        `taximeter serve` in a folder of its own, with a project, a key and a wallet
+naive          the ledger as one would write it first
+processes      start, await and stop; CPU seconds used
+figures        medians, spreads, tables, the machine
+"""

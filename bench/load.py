@@ -1,0 +1,206 @@
+"""A closed-loop HTTP/1.1 client: each connection sends, waits for the whole answer, sends again.
+
+Raw protocols and prepared bytes, so that it costs a small part of what any server costs.
+"""
+
+import asyncio
+import gc
+from array import array
+from dataclasses import dataclass, field
+from time import perf_counter
+
+WARM_UP_S = 0.15
+CONNECT_TIMEOUT_S = 5.0
+ANSWERS_MIN = 10
+# An answer that takes longer than this is a hang, not a slow one.
+STALL_S = 20.0
+_OK = b"HTTP/1.1 200"
+_LENGTH = b"content-length:"
+_HEAD_END = b"\r\n\r\n"
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+
+
+class LoadError(Exception):
+    """A server did not answer as it must; figures of such a run mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to send, and what.
+
+    Attributes:
+        port: on loopback.
+        request: the whole request, head and body.
+    """
+
+    port: int
+    request: bytes
+
+
+def post(path: str, body: bytes, key: str = "") -> bytes:
+    """A request's bytes."""
+    lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", "content-type: application/json", f"content-length: {len(body)}"]
+    if key:
+        lines.append(f"authorization: Bearer {key}")
+    return "\r\n".join(lines).encode() + _HEAD_END + body
+
+
+@dataclass
+class Sample:
+    """What one run measured.
+
+    Attributes:
+        seconds: how long was measured.
+        latencies_s: one for each answer, from the first byte sent to the last received.
+        answers: all answers, those of the warm-up included.
+    """
+
+    seconds: float = 0.0
+    latencies_s: array = field(default_factory=lambda: array("d"))
+    answers: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.latencies_s) / self.seconds
+
+    def quantile_ms(self, share: float) -> float:
+        """A quantile of the latency, in milliseconds."""
+        ordered = sorted(self.latencies_s)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
+
+
+class _Run:
+    """What the connections of one run share."""
+
+    def __init__(self) -> None:
+        self.sample = Sample()
+        self.measuring = False
+        self.open = True
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def fail(self, message: str) -> None:
+        if not self.failure.done():
+            self.failure.set_exception(LoadError(message))
+
+
+class _Caller(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, run: _Run, request: bytes) -> None:
+        self._run = run
+        self._request = request
+        self._buffer = b""
+        self._whole = 0
+        self.idle = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Send the first request."""
+        self.transport = transport
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        """Collect an answer; when it is whole, send the next request."""
+        self._buffer = self._buffer + data if self._buffer else data
+        if not self._complete():
+            return
+        run = self._run
+        if not self._buffer.startswith(_OK):
+            run.fail(self._buffer[:600].decode(errors="replace"))
+            return
+        run.sample.answers += 1
+        if run.measuring:
+            run.sample.latencies_s.append(perf_counter() - self._sent)
+        if run.open:
+            self._send()
+        elif not self.idle.done():
+            self.idle.set_result(None)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """An end before the answer is a failure."""
+        if not self.idle.done():
+            self._run.fail("the server hung up in the middle of a run")
+            self.idle.cancel()
+
+    def _send(self) -> None:
+        self._buffer = b""
+        self._whole = 0
+        self._sent = perf_counter()
+        self.transport.write(self._request)
+
+    def _complete(self) -> bool:
+        if not self._whole:
+            end = self._buffer.find(_HEAD_END)
+            if end < 0:
+                return False
+            head = self._buffer[:end].lower()
+            start = head.find(_LENGTH)
+            self._whole = -1 if start < 0 else end + len(_HEAD_END) + int(head[start + len(_LENGTH) :].split(b"\r\n", 1)[0])
+        return self._buffer.endswith(_LAST_CHUNK) if self._whole < 0 else len(self._buffer) >= self._whole
+
+    @property
+    def answer(self) -> bytes:
+        """The last answer, head and body."""
+        return self._buffer
+
+
+async def measure(target: Target, connections: int, seconds: float) -> Sample:
+    """Keep ``connections`` requests in flight for ``seconds``, after a short warm-up.
+
+    Raises LoadError when any answer is not 200 or does not come.
+    """
+    loop = asyncio.get_running_loop()
+    run = _Run()
+    callers = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(connections):
+            connecting = loop.create_connection(lambda: _Caller(run, target.request), "127.0.0.1", target.port)
+            callers.append((await asyncio.wait_for(connecting, CONNECT_TIMEOUT_S))[1])
+        await _pause(run, WARM_UP_S)
+        run.measuring = True
+        start = perf_counter()
+        await _pause(run, seconds)
+        # On a machine that is busy with something else a short run may see nothing at all.
+        while len(run.sample.latencies_s) < ANSWERS_MIN and perf_counter() - start < STALL_S:
+            await _pause(run, WARM_UP_S)
+        run.measuring = False
+        run.sample.seconds = perf_counter() - start
+        run.open = False
+        await asyncio.wait({run.failure, asyncio.gather(*(caller.idle for caller in callers))}, timeout=STALL_S, return_when=asyncio.FIRST_COMPLETED)
+        _check(run, callers)
+    finally:
+        gc.enable()
+        for caller in callers:
+            caller.transport.abort()
+    return run.sample
+
+
+async def ask_once(target: Target) -> bytes:
+    """One answer, head and body.  Raises LoadError unless it is a 200."""
+    run = _Run()
+    run.open = False
+    _, caller = await asyncio.get_running_loop().create_connection(lambda: _Caller(run, target.request), "127.0.0.1", target.port)
+    try:
+        await asyncio.wait({run.failure, caller.idle}, timeout=STALL_S, return_when=asyncio.FIRST_COMPLETED)
+        _check(run, [caller])
+        return caller.answer
+    finally:
+        caller.transport.abort()
+
+
+async def _pause(run: _Run, seconds: float) -> None:
+    await asyncio.wait({run.failure}, timeout=seconds)
+    if run.failure.done():
+        run.failure.result()
+
+
+def _check(run: _Run, callers: list[_Caller]) -> None:
+    if run.failure.done():
+        run.failure.result()
+    if not all(caller.idle.done() for caller in callers):
+        message = f"no answer for {STALL_S:.0f} s"
+        raise LoadError(message)
+    # Nobody will look at it any more.
+    run.failure.cancel()

@@ -1,0 +1,94 @@
+"""The administrator's day: organisations, projects, keys, Tokens."""
+# ruff: noqa: ANN401 - the fixtures' classes stand in conftest.py, which tests cannot import
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+ADMIN_KEY = "the admin key"
+
+
+async def test_from_an_organisation_to_a_working_key(gateway: Any) -> None:
+    organisation = await gateway.admin("POST", "/organisations", json={"name": "Acme"})
+    project = await gateway.admin("POST", "/projects", json={"name": "Research", "organisation_id": organisation["id"]})
+    assert project["organisation_id"] == organisation["id"]
+    issued = await gateway.admin("POST", f"/projects/{project['id']}/keys", json={"name": "ci", "expires_at": "2100-01-01T00:00:00Z"})
+    assert issued["key"].startswith(issued["prefix"] + "-")
+    topped = await gateway.admin("POST", f"/projects/{project['id']}/top-ups", json={"tokens": "12.5", "reference": "order 1"})
+    assert (topped["tokens"], topped["wallet"]["balance"]) == ("12.5", "12.5")
+    status, _, wallet = await gateway.call("GET", "/v1/wallet", issued["key"])
+    assert (status, wallet["balance"], wallet["prepaid"], wallet["held"]) == (200, "12.5", "12.5", "0")
+    assert (await gateway.admin("GET", f"/projects/{project['id']}/wallet"))["balance"] == "12.5"
+
+
+async def test_a_reference_is_booked_once(gateway: Any) -> None:
+    project = await gateway.admin("POST", "/projects", json={"name": "Research"})
+    path = f"/projects/{project['id']}/top-ups"
+    for _ in range(3):
+        await gateway.admin("POST", path, json={"tokens": "5", "reference": "order 1"})
+    assert (await gateway.admin("GET", f"/projects/{project['id']}/wallet"))["balance"] == "5"
+    status, headers, answer = await gateway.call("POST", f"/v1/admin{path}", ADMIN_KEY, json={"tokens": "6", "reference": "order 1"})
+    assert (status, answer["code"], headers["x-should-retry"]) == (409, "id_reused", "false")
+
+
+async def test_a_key_is_shown_once_and_can_be_revoked(gateway: Any) -> None:
+    project = await gateway.admin("POST", "/projects", json={"name": "Research"})
+    path = f"/projects/{project['id']}/keys"
+    issued = await gateway.admin("POST", path, json={"name": "ci"})
+    page = await gateway.admin("GET", path)
+    assert [key["id"] for key in page["data"]] == [issued["id"]]
+    assert issued["key"] not in str(page)
+    revoked = await gateway.admin("DELETE", f"{path}/{issued['id']}")
+    assert revoked["revoked_at"] is not None
+
+
+async def test_lists_are_paged(gateway: Any) -> None:
+    for number in range(3):
+        await gateway.admin("POST", "/projects", json={"name": f"Project {number}"})
+    first = await gateway.admin("GET", "/projects?limit=2")
+    rest = await gateway.admin("GET", f"/projects?limit=2&cursor={first['next_cursor']}")
+    assert [project["name"] for project in first["data"] + rest["data"]] == ["Project 2", "Project 1", "Project 0"]
+    assert rest["next_cursor"] is None
+    own = await gateway.admin("GET", f"/projects?organisation_id={first['data'][0]['organisation_id']}")
+    assert [project["name"] for project in own["data"]] == ["Project 2"]
+    assert len((await gateway.admin("GET", "/organisations"))["data"]) == 3
+
+
+IMPOSSIBLE: list[tuple[str, str, Any, int, str]] = [
+    ("POST", "/projects", {"name": ""}, 400, "invalid_value"),
+    ("POST", "/projects", {"name": "a\nb"}, 400, "invalid_value"),
+    ("POST", "/projects", {"name": "x" * 201}, 400, "invalid_value"),
+    ("POST", "/projects", {}, 400, "invalid_value"),
+    ("POST", "/projects", {"name": "x", "organisation_id": "org_00000000000000000000000001"}, 404, "not_found"),
+    ("POST", "/projects", {"name": "x", "organisation_id": "nonsense"}, 404, "not_found"),
+    ("GET", "/projects/prj_00000000000000000000000001", None, 404, "not_found"),
+    ("POST", "/projects/prj_00000000000000000000000001/keys", {"name": "x"}, 404, "not_found"),
+    ("POST", "/projects/prj_00000000000000000000000001/top-ups", {"tokens": "1"}, 404, "not_found"),
+    ("GET", "/projects/prj_00000000000000000000000001/wallet", None, 404, "not_found"),
+    ("DELETE", "/projects/prj_00000000000000000000000001/keys/key_00000000000000000000000001", None, 404, "not_found"),
+    ("GET", "/projects?cursor=prj_x", None, 400, "invalid_value"),
+    ("GET", "/projects?limit=0", None, 400, "invalid_value"),
+]
+
+
+async def test_what_cannot_be_done_is_a_problem(gateway: Any, subtests: pytest.Subtests) -> None:
+    for method, path, body, status, code in IMPOSSIBLE:
+        with subtests.test(method=method, path=path, body=str(body)[:50]):
+            got, headers, answer = await gateway.call(method, f"/v1/admin{path}", ADMIN_KEY, json=body)
+            assert (got, answer["code"]) == (status, code)
+            assert headers["Content-Type"] == "application/problem+json"
+
+
+async def test_an_impossible_expiry_is_refused(gateway: Any) -> None:
+    project = await gateway.admin("POST", "/projects", json={"name": "Research"})
+    path = f"/v1/admin/projects/{project['id']}/keys"
+    for expires_at in ("2020-01-01T00:00:00Z", "2100-01-01T00:00:00", "tomorrow"):
+        status, _, answer = await gateway.call("POST", path, ADMIN_KEY, json={"name": "x", "expires_at": expires_at})
+        assert (status, answer["param"]) == (400, "expires_at")
+
+
+async def test_a_projects_key_is_no_admin_key(gateway: Any, tenant: Any) -> None:
+    status, _, answer = await gateway.call("GET", "/v1/admin/projects", tenant.key)
+    assert (status, answer["code"]) == (401, "invalid_admin_key")

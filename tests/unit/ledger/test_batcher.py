@@ -1,0 +1,192 @@
+"""The batcher against a database that a test plays."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+
+from taximeter.kernel.clock import ManualClock, SystemClock
+from taximeter.kernel.ids import IdFactory
+from taximeter.ledger import Kind, Leg, Limits, Operation, Outcome, Status
+from taximeter.ledger.batcher import Lane
+from taximeter.ledger.errors import LedgerBusy, LedgerUnavailable
+
+pytestmark = pytest.mark.anyio
+
+IDS = IdFactory(SystemClock())
+
+
+def hold(amount: int = 1) -> Operation:
+    return Operation(id=IDS.new(), kind=Kind.HOLD, lane=0, amount_utok=amount, legs=(Leg(10_000, 1100),), ttl_s=60)
+
+
+def settle(operation: Operation) -> Operation:
+    return Operation(id=operation.id, kind=Kind.SETTLE, lane=0, amount_utok=1)
+
+
+class FakeConnection:
+    def is_closed(self) -> bool:
+        return False
+
+    def terminate(self) -> None:
+        return
+
+    async def close(self, timeout: float = 0) -> None:  # noqa: ARG002, ASYNC109 - asyncpg's signature
+        return
+
+
+class FakeDatabase:
+    """Answers batches; ``faults`` are raised first, one a call."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Operation]] = []
+        self.faults: list[Exception] = []
+        self.gate: asyncio.Event | None = None
+        self.poison: Callable[[Operation], bool] = lambda _operation: False
+
+    async def connect(self) -> Any:  # noqa: ANN401
+        return FakeConnection()
+
+    async def post(self, _connection: asyncpg.Connection, _lane: int, operations: Sequence[Operation]) -> list[Outcome]:
+        self.batches.append(list(operations))
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.faults:
+            raise self.faults.pop(0)
+        if any(self.poison(operation) for operation in operations):
+            message = "bad"
+            raise asyncpg.CheckViolationError(message)
+        return [Outcome(Status.APPLIED, operation.amount_utok, 0) for operation in operations]
+
+    def lane(self, limits: Limits | None = None, clock: Any = None) -> Lane:  # noqa: ANN401
+        return Lane(0, self.connect, self.post, clock or SystemClock(), limits or Limits())
+
+
+async def test_what_arrives_while_a_batch_is_in_flight_is_the_next_batch() -> None:
+    database = FakeDatabase()
+    database.gate = asyncio.Event()
+    lane = database.lane()
+    waiting = [asyncio.create_task(lane.submit(hold())) for _ in range(1)]
+    await _until(lambda: len(database.batches) == 1)
+    waiting += [asyncio.create_task(lane.submit(hold())) for _ in range(50)]
+    await _until(lambda: lane.waiting == 50)
+    database.gate.set()
+    await asyncio.gather(*waiting)
+    assert [len(batch) for batch in database.batches] == [1, 50]
+    await lane.close()
+
+
+async def test_a_batch_is_never_larger_than_its_limit() -> None:
+    database = FakeDatabase()
+    lane = database.lane(Limits(batch_max=10))
+    await asyncio.gather(*(lane.submit(hold()) for _ in range(35)))
+    assert max(len(batch) for batch in database.batches) == 10
+    await lane.close()
+
+
+async def test_an_id_stands_once_in_a_batch() -> None:
+    database = FakeDatabase()
+    lane = database.lane()
+    one = hold()
+    await asyncio.gather(lane.submit(one), lane.submit(settle(one)), lane.submit(hold()))
+    assert all(len({operation.id for operation in batch}) == len(batch) for batch in database.batches)
+    kinds = [operation.kind for batch in database.batches for operation in batch if operation.id == one.id]
+    assert kinds == [Kind.HOLD, Kind.SETTLE]
+    await lane.close()
+
+
+async def test_a_lost_connection_sends_the_same_batch_again_with_the_same_ids() -> None:
+    database = FakeDatabase()
+    database.faults = [asyncpg.ConnectionDoesNotExistError("gone"), OSError("still gone")]
+    lane = database.lane()
+    operation = hold()
+    assert (await lane.submit(operation)).status is Status.APPLIED
+    assert database.batches == [[operation]] * 3
+    assert lane.counters.reconnects == 2
+    await lane.close()
+
+
+async def test_a_deadlock_is_tried_again_and_counted() -> None:
+    database = FakeDatabase()
+    database.faults = [asyncpg.DeadlockDetectedError("deadlock")]
+    lane = database.lane()
+    await lane.submit(hold())
+    assert lane.counters.retries == 1
+    await lane.close()
+
+
+async def test_one_bad_operation_does_not_take_its_neighbours_along() -> None:
+    database = FakeDatabase()
+    bad = hold(13)
+    database.poison = lambda operation: operation.amount_utok == 13
+    lane = database.lane()
+    results = await asyncio.gather(lane.submit(hold()), lane.submit(bad), lane.submit(hold()), return_exceptions=True)
+    assert [isinstance(result, Outcome) for result in results] == [True, False, True]
+    await lane.close()
+
+
+async def test_a_full_queue_refuses_new_holds_and_still_takes_settlements() -> None:
+    database = FakeDatabase()
+    database.gate = asyncio.Event()
+    lane = database.lane(Limits(queue_max=5))
+    tasks = [asyncio.create_task(lane.submit(hold()))]
+    await _until(lambda: len(database.batches) == 1)
+    tasks += [asyncio.create_task(lane.submit(hold())) for _ in range(5)]
+    await _until(lambda: lane.waiting == 5)
+    with pytest.raises(LedgerBusy) as refusal:
+        await lane.submit(hold())
+    assert refusal.value.headers["retry-after"] == "1"
+    tasks.append(asyncio.create_task(lane.submit(settle(hold()))))
+    await _until(lambda: lane.waiting == 6)
+    database.gate.set()
+    await asyncio.gather(*tasks)
+    await lane.close()
+
+
+async def test_a_hold_that_the_database_never_answered_is_refused_and_voided_when_it_is_back() -> None:
+    clock = ManualClock()
+    database = FakeDatabase()
+    database.faults = [OSError("down")]
+    database.gate = asyncio.Event()
+    lane = database.lane(Limits(hold_patience_s=1.0), clock)
+    operation = hold()
+    waiting = asyncio.create_task(lane.submit(operation))
+    await _until(lambda: len(database.batches) == 1)
+    clock.advance(2)
+    database.gate.set()
+    with pytest.raises(LedgerUnavailable):
+        await waiting
+    await _until(lambda: len(database.batches) == 2)
+    assert [(sent.id, sent.kind) for sent in database.batches[1]] == [(operation.id, Kind.VOID)]
+    await lane.close()
+
+
+async def test_a_settlement_waits_as_long_as_the_database_is_down() -> None:
+    clock = ManualClock()
+    database = FakeDatabase()
+    database.faults = [OSError("down")] * 3
+    lane = database.lane(Limits(hold_patience_s=0.0), clock)
+    clock.advance(100)
+    assert (await lane.submit(settle(hold()))).status is Status.APPLIED
+    await lane.close()
+
+
+async def test_an_operation_whose_caller_left_is_posted_all_the_same() -> None:
+    database = FakeDatabase()
+    database.gate = asyncio.Event()
+    lane = database.lane()
+    waiting = asyncio.create_task(lane.submit(hold()))
+    await _until(lambda: len(database.batches) == 1)
+    waiting.cancel()
+    database.gate.set()
+    assert (await lane.submit(hold())).status is Status.APPLIED
+    await lane.close()
+    assert sum(len(batch) for batch in database.batches) == 2
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)

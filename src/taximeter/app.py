@@ -49,6 +49,7 @@ def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str =
         videos=Videos(desk, office.jobs, office.store, office.objects),
         records=Records(office.store),
         tenancy=office.tenancy,
+        catalog=lambda: desk.catalog,
     )
     hosted = HostedEngines([engine for engine in engines.values() if isinstance(engine, RemoteEngine)])
     around = Surroundings(
@@ -83,6 +84,8 @@ async def run_gateway(settings: Settings, environ: Mapping[str, str], listener: 
 def server_config(application: FastAPI, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves: httptools, no WebSockets, our own access log."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # A malformed form is the caller's affair: it is answered with a 400.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     return uvicorn.Config(
         application,
         http="httptools",

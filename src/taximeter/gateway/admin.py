@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.security import HTTPBearer
 
 from taximeter.gateway import admin_views as views
+from taximeter.gateway import catalog_views
 from taximeter.gateway.admin_route import admin_route
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
@@ -27,6 +28,7 @@ def router(services: Services) -> APIRouter:
     _add_projects(admin, services)
     _add_keys(admin, services)
     _add_wallets(admin, services)
+    _add_catalog(admin, services)
     return admin
 
 
@@ -106,6 +108,30 @@ def _add_wallets(admin: APIRouter, services: Services) -> None:
         """What a project's wallet holds."""
         wallet: dict[str, Any] = await services.tenancy.wallet(object_id("prj", project_id, "project"))
         return wallet
+
+
+def _add_catalog(admin: APIRouter, services: Services) -> None:
+    """What is published is shown here; it is published with ``taximeter apply``."""
+
+    @admin.get("/models", response_model=views.Page, tags=["Catalog"], summary="List models")
+    async def list_models() -> Any:  # noqa: ANN401
+        """The models in force, with their cards."""
+        return {"data": catalog_views.models(services.catalog()), "next_cursor": None}
+
+    @admin.get("/rate-cards", response_model=views.Page, tags=["Catalog"], summary="List rate cards")
+    async def list_rate_cards() -> Any:  # noqa: ANN401
+        """Every published version; `in_force` tells the current ones."""
+        return {"data": catalog_views.rate_cards(services.catalog()), "next_cursor": None}
+
+    @admin.get("/tariffs", response_model=views.Page, tags=["Catalog"], summary="List tariffs")
+    async def list_tariffs() -> Any:  # noqa: ANN401
+        """Every published version; `in_force` tells the current ones."""
+        return {"data": catalog_views.tariffs(services.catalog()), "next_cursor": None}
+
+    @admin.get("/plans", response_model=views.Page, tags=["Catalog"], summary="List plans")
+    async def list_plans() -> Any:  # noqa: ANN401
+        """The plans in force."""
+        return {"data": catalog_views.plans(services.catalog()), "next_cursor": None}
 
 
 def amount_utok(tokens: str | int) -> int:

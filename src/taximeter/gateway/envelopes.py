@@ -8,6 +8,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from taximeter.gateway.errors import BodyTooLarge
+from taximeter.gateway.lingering import LingeringResponse
 from taximeter.kernel.errors import Refusal
 
 JSON = "application/json"
@@ -60,11 +62,12 @@ def refusal_headers(refusal: Refusal) -> dict[str, str]:
 
 def refusal_response(request: Request, refusal: Refusal) -> Response:
     """The answer to a refused request."""
+    respond = LingeringResponse if isinstance(refusal, BodyTooLarge) else Response
     headers = refusal_headers(refusal)
     if is_native(request.url.path):
         content = encode_json(problem(refusal, request_id(request)))
-        return Response(content, refusal.status, headers, PROBLEM)
-    return Response(encode_json(openai_error(refusal)), refusal.status, headers, JSON)
+        return respond(content, refusal.status, headers, PROBLEM)
+    return respond(encode_json(openai_error(refusal)), refusal.status, headers, JSON)
 
 
 def json_response(body: Any, headers: Mapping[str, str] | None = None, status: int = 200) -> Response:  # noqa: ANN401 - whatever encodes

@@ -1,15 +1,17 @@
 """What the handlers work with; made once by the composition root."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from taximeter.identity import Identity
 from taximeter.kernel.settings import Settings
 from taximeter.metering import Metering, Records, Tenancy, Videos
+from taximeter.pricing import Catalog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The parts below the gateway."""
+    """The parts below the gateway; ``catalog`` answers with the one that is in force now."""
 
     settings: Settings
     identity: Identity
@@ -17,3 +19,4 @@ class Services:
     videos: Videos
     records: Records
     tenancy: Tenancy
+    catalog: Callable[[], Catalog]

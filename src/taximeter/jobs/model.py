@@ -16,6 +16,7 @@ class Job:
     Attributes:
         id: also the id of the hold that pays for it.
         attempt: the fence; only the claim that made this attempt may report.
+        given_back: claims that do not count as a try.
         progress: percent.
         object_key: where the result lies in the object store, once there is one.
         object_gone: the result was removed (expired or deleted).
@@ -28,6 +29,7 @@ class Job:
     payload: Mapping[str, Any]
     progress: int
     attempt: int
+    given_back: int
     error_code: str | None
     error_message: str | None
     object_key: str | None

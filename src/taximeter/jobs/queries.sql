@@ -21,7 +21,7 @@ returning true
 
 -- name: release
 update jobs.jobs
-set state = 'queued', lease_until = null, progress = 0, attempt = attempt - $3
+set state = 'queued', lease_until = null, progress = 0, given_back = given_back + 1
 where id = $1 and attempt = $2 and state = 'in_progress'
 returning true
 

@@ -31,9 +31,9 @@ class JobStore:
         """Renew the lease; False when the job is not this claim's any more (taken over, cancelled, expired)."""
         return bool(await self._pool.fetchval(_SQL["heartbeat"], job.id, job.attempt, lease_s, progress))
 
-    async def release(self, job: Job, *, count_attempt: bool) -> bool:
-        """Put a job back; one given back by a worker that stops does not count as an attempt."""
-        return bool(await self._pool.fetchval(_SQL["release"], job.id, job.attempt, 0 if count_attempt else 1))
+    async def release(self, job: Job) -> bool:
+        """Put a job back that could not run, or whose worker stops; the claim does not count as a try."""
+        return bool(await self._pool.fetchval(_SQL["release"], job.id, job.attempt))
 
     async def find(self, job_id: UUID, project_id: UUID) -> Job | None:
         """A project's job, unless it was deleted."""
@@ -74,6 +74,7 @@ def _from_row(row: asyncpg.Record) -> Job:
         payload=json.loads(row["payload"]),
         progress=row["progress"],
         attempt=row["attempt"],
+        given_back=row["given_back"],
         error_code=row["error_code"],
         error_message=row["error_message"],
         object_key=row["object_key"],

@@ -68,7 +68,7 @@ class VideoRunner:
         """One attempt at a job that this worker has claimed."""
         payload = msgspec.convert(job.payload, Payload)
         attempts_max = self._desk.settings.video_attempts_max
-        if job.attempt > attempts_max:
+        if job.attempt - job.given_back > attempts_max:
             message = f"its worker died {attempts_max} times while making it; nothing was charged"
             await self._fail(job, payload, EngineFailed(message))
             return
@@ -84,7 +84,8 @@ class VideoRunner:
             raise
         except EngineUnavailable as error:
             log.warning("video %s waits: %s", job.id, error.message)
-            await self._jobs.release(job, count_attempt=True)
+            # Not an attempt: nothing ran.  It waits for the engine to come back, at most until its hold ends.
+            await self._jobs.release(job)
             await asyncio.sleep(BEAT_S)
         except (EngineError, BadReport) as error:
             await self._fail(job, payload, error)
@@ -174,7 +175,7 @@ class VideoRunner:
     async def _put_back(self, job: Job, making: asyncio.Task[None]) -> None:
         making.cancel()
         await asyncio.gather(making, return_exceptions=True)
-        await self._jobs.release(job, count_attempt=False)
+        await self._jobs.release(job)
 
     def _terms(self, payload: Payload) -> Terms:
         return Terms(

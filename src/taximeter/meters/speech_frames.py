@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -19,10 +20,19 @@ from taximeter.meters.errors import BadProfile
 from taximeter.meters.model import Estimate, Work
 
 WIDE_FROM = 0x2E80  # CJK radicals and everything after: mostly one syllable a character.
-CLASSES = ("letter", "spelled", "digit", "wide", "mark", "space", "other")
-# A word of one of these runs is read as a word when it has a vowel and is not all capitals; else letter by letter.
-_WORD = re.compile(r"[A-Za-z\u00c0-\u024f]+")
-_VOWEL = re.compile(r"[aeiouyAEIOUY\u00c0-\u024f]")
+LATIN_END = 0x250
+CLASSES = ("word", "letter", "spelled", "accented", "digit", "wide", "mark", "space", "other")
+# Capitals of this many letters and fewer are an abbreviation.
+ABBREVIATION_MAX = 5
+_WORD = re.compile(r"[A-Za-z]+")
+_VOWEL = re.compile(r"[aeiouyAEIOUY]")
+_MARKS = frozenset(".,;:!?'\"()-/\n\r")
+
+# Speech at half the speed has somewhat more than twice the frames; and however fast it is, a phoneme
+# keeps at least one frame.
+SLOW_MARGIN = Fraction(5, 4)
+LIKELY_PACE_MIN = Fraction(45, 100)
+MOST_PACE_MIN = Fraction(55, 100)
 
 
 class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -33,11 +43,13 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Classes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A range for each class of character; ``base`` is for the text as a whole (silence around it)."""
+    """A range for each class of character; ``word`` is due once a word, ``base`` once a text (silence around it)."""
 
     base: Range
+    word: Range
     letter: Range
     spelled: Range
+    accented: Range
     digit: Range
     wide: Range
     mark: Range
@@ -94,17 +106,13 @@ class SpeechFrames:
         entry = fields.read_profile(FramesProfile, profile)
         speech = speech_request.read(request, entry.voices, entry.formats, entry.input_chars)
         counts = count_classes(speech.text)
-        sums = []
-        for index in (0, 1):
-            base = entry.per_character.base
-            frames, phonemes = base.frames[index], base.phonemes[index]
-            for name, count in counts.items():
-                spread: Range = getattr(entry.per_character, name)
-                frames += count * spread.frames[index]
-                phonemes += count * spread.phonemes[index]
-            # Durations are divided by the speed; each frame count is rounded up, for shorter ones never fall away.
-            sums.append((min(entry.frames_max, math.ceil(frames / speech.speed)), phonemes))
-        (likely_frames, likely_phonemes), (most_frames, most_phonemes) = sums
+        likely_frames, likely_phonemes = _sums(entry.per_character, counts, 0)
+        most_frames, most_phonemes = _sums(entry.per_character, counts, 1)
+        slowness = 1 / speech.speed
+        likely_frames = math.ceil(likely_frames * max(slowness, LIKELY_PACE_MIN))
+        most_frames = math.ceil(most_frames * (slowness * SLOW_MARGIN if slowness > 1 else max(slowness, MOST_PACE_MIN)))
+        most_frames = min(entry.frames_max, most_frames)
+        likely_frames = min(likely_frames, most_frames)
         characters = len(speech.text)
         return Estimate(
             expected={"characters": characters, "phoneme_tokens": likely_phonemes, "audio_frames": likely_frames},
@@ -124,21 +132,41 @@ class SpeechFrames:
 
 
 def count_classes(text: str) -> dict[str, int]:
-    """How many characters of each class a text has."""
+    """How many characters of each class a text has, and how many words.
+
+    A run of letters is a word when people would read it as one: it has a vowel, and is neither an
+    abbreviation in capitals nor capitals and small letters mixed.  Else it is spelled out.
+    """
     counts = dict.fromkeys(CLASSES, 0)
-    for word in _WORD.findall(text):
-        counts["letter" if _VOWEL.search(word) and not word.isupper() else "spelled"] += len(word)
+    for run in _WORD.findall(text):
+        if len(run) > 1 and _VOWEL.search(run) and (run[1:].islower() or (run.isupper() and len(run) > ABBREVIATION_MAX)):
+            counts["word"] += 1
+            counts["letter"] += len(run)
+        else:
+            counts["spelled"] += len(run)
     for letter in _WORD.sub("", text):
         counts[_kind_of(letter)] += 1
     return counts
 
 
+def _sums(classes: Classes, counts: Mapping[str, int], side: int) -> tuple[int, int]:
+    """Frames and phonemes at speed 1, likely (side 0) or at most (side 1)."""
+    frames, phonemes = classes.base.frames[side], classes.base.phonemes[side]
+    for name, count in counts.items():
+        spread: Range = getattr(classes, name)
+        frames += count * spread.frames[side]
+        phonemes += count * spread.phonemes[side]
+    return frames, phonemes
+
+
 def _kind_of(letter: str) -> str:
-    """The class of a character outside Latin words: digits become words, anything rare is ``other``."""
+    """The class of a character that is no plain letter: digits become words, anything rare is ``other``."""
+    if letter in _MARKS:
+        return "mark"
     if letter.isspace():
         return "space"
     if ord(letter) >= WIDE_FROM:
         return "wide" if unicodedata.category(letter) in {"Lo", "Po", "Ps", "Pe"} else "other"
     if letter.isdigit():
         return "digit"
-    return "mark" if letter in ".,;:!?'\"()-" else "other"
+    return "accented" if letter.isalpha() and ord(letter) < LATIN_END else "other"

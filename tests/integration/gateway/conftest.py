@@ -2,6 +2,7 @@
 # ruff: noqa: ANN401 - JSON
 
 import asyncio
+import json
 import socket
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -13,6 +14,7 @@ import aiohttp
 import asyncpg
 import pytest
 import uvicorn
+import yaml
 from fastapi import FastAPI
 
 from taximeter.app import compose, server_config
@@ -23,7 +25,7 @@ from taximeter.kernel.settings import Settings
 from taximeter.ledger.store import totals
 from taximeter.metering import Office, VideoRunner, open_office
 from taximeter.metering.fares import METERS
-from taximeter.pricing import apply_dir
+from taximeter.pricing import apply_dir, builtin_dir
 
 ADMIN_KEY = "the admin key"
 # One Token a prompt token, two an output token; 0.01 a frame of speech; 0.5 a step of video.
@@ -104,15 +106,7 @@ meter:
   voices: [alloy]
   input_chars: 100
   frames_max: 40000
-  per_character:
-    base: {frames: [26, 100], phonemes: [0, 8]}
-    letter: {frames: [3, 8], phonemes: [1, 3]}
-    spelled: {frames: [9, 30], phonemes: [4, 14]}
-    digit: {frames: [22, 48], phonemes: [9, 18]}
-    wide: {frames: [10, 24], phonemes: [4, 10]}
-    mark: {frames: [4, 30], phonemes: [1, 3]}
-    space: {frames: [0, 16], phonemes: [1, 2]}
-    other: {frames: [14, 120], phonemes: [5, 60]}
+  per_character: PER_CHARACTER
 default_card: own
 cards: {own: {rate_card: voice, tariff: standard}}
 ---
@@ -146,6 +140,12 @@ meter:
 default_card: own
 cards: {own: {rate_card: film, tariff: standard}}
 """
+
+
+def per_character() -> str:
+    """How much speech a character makes, from the built-in catalog, as YAML in one line."""
+    entries = yaml.safe_load_all((builtin_dir() / "30-speech.yaml").read_text(encoding="utf-8"))
+    return next(json.dumps(entry["meter"]["per_character"]) for entry in entries if "per_character" in entry.get("meter", {}))
 
 
 @dataclass
@@ -280,7 +280,7 @@ class Gateway:
 
     async def until_no_hold_is_open(self) -> None:
         async with asyncio.timeout(10):
-            while await self.holds_open():  # noqa: ASYNC110 - another transaction's effect, seen by looking
+            while await self.holds_open():
                 await asyncio.sleep(0.01)
 
 
@@ -292,7 +292,7 @@ def engine() -> ScriptedEngine:
 @pytest.fixture
 async def gateway(database_url: str, engine: ScriptedEngine, tmp_path: Path) -> AsyncIterator[Gateway]:
     (tmp_path / "catalog").mkdir()
-    (tmp_path / "catalog" / "test.yaml").write_text(CATALOG, encoding="utf-8")
+    (tmp_path / "catalog" / "test.yaml").write_text(CATALOG.replace("PER_CHARACTER", per_character()), encoding="utf-8")
     owner = await connect_owner(database_url)
     try:
         await apply_dir(owner, tmp_path / "catalog", METERS)

@@ -92,3 +92,13 @@ async def test_an_impossible_expiry_is_refused(gateway: Any) -> None:
 async def test_a_projects_key_is_no_admin_key(gateway: Any, tenant: Any) -> None:
     status, _, answer = await gateway.call("GET", "/v1/admin/projects", tenant.key)
     assert (status, answer["code"]) == (401, "invalid_admin_key")
+
+
+async def test_the_catalog_is_shown_as_it_is_published(gateway: Any) -> None:
+    models = {model["name"]: model for model in (await gateway.admin("GET", "/models"))["data"]}
+    assert (models["painter"]["engine"], models["painter"]["cards"]) == ("script", {"own": {"rate_card": "film", "tariff": "standard"}})
+    cards = {card["id"]: card for card in (await gateway.admin("GET", "/rate-cards"))["data"]}
+    assert (cards["film@1"]["in_force"], cards["film@1"]["lines"][0]["label"]) == (True, "Steps")
+    (tariff,) = (await gateway.admin("GET", "/tariffs"))["data"]
+    assert (tariff["id"], tariff["price_nano_per_token"], tariff["multipliers"]) == ("standard@1", "1000000", {"base": "1"})
+    assert (await gateway.admin("GET", "/plans"))["data"] == []

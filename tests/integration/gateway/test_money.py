@@ -40,7 +40,7 @@ async def test_the_client_repeats_what_can_get_better_and_is_charged_once(gatewa
     async with AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=tenant.key) as client:
         asking = asyncio.create_task(client.chat.completions.create(**CHAT))  # type: ignore[call-overload]
         async with asyncio.timeout(10):
-            while len(gateway.engine.jobs) < 2:  # noqa: ASYNC110 - the engine has no event for a job
+            while len(gateway.engine.jobs) < 2:
                 await asyncio.sleep(0.01)
             gateway.engine.failure = None
             answer = await asking
@@ -56,7 +56,7 @@ async def test_many_at_once_get_exactly_what_a_small_wallet_affords(gateway: Any
     statuses = [status for status, _, _ in answers]
     assert (statuses.count(200), statuses.count(402)) == (7, 53)
     async with asyncio.timeout(20):
-        while (await gateway.wallet(small))[1] != "0":  # noqa: ASYNC110 - the runner works through its queue
+        while (await gateway.wallet(small))[1] != "0":
             await asyncio.sleep(0.05)
     assert await gateway.wallet(small) == ("3.5", "0")
 

@@ -198,7 +198,7 @@ async def test_a_video_deleted_while_it_runs_is_stopped_and_free(gateway: Any, t
     gateway.engine.gate = asyncio.Event()
     _, _, video = await gateway.call("POST", "/v1/videos", tenant.key, json=VIDEO)
     async with asyncio.timeout(10):
-        while not gateway.engine.jobs:  # noqa: ASYNC110 - the runner has no event for a claim
+        while not gateway.engine.jobs:
             await asyncio.sleep(0.01)
     assert await gateway.wallet(tenant) == ("990", "10")
     status, _, answer = await gateway.call("DELETE", f"/v1/videos/{video['id']}", tenant.key)
@@ -206,7 +206,7 @@ async def test_a_video_deleted_while_it_runs_is_stopped_and_free(gateway: Any, t
     assert await gateway.wallet(tenant) == ("1000", "0")
     assert (await gateway.call("GET", f"/v1/videos/{video['id']}", tenant.key))[0] == 404
     async with asyncio.timeout(10):
-        while not gateway.engine.cancelled:  # noqa: ASYNC110 - the runner notices with its next heartbeat
+        while not gateway.engine.cancelled:
             await asyncio.sleep(0.01)
     (receipt,) = await gateway.receipts(tenant)
     assert (receipt["outcome"], receipt["tokens_charged"]) == ("cancelled", "0")

@@ -1,3 +1,5 @@
+"""A ledger on a fresh database."""
+
 from collections.abc import AsyncIterator
 
 import pytest

@@ -1,3 +1,5 @@
+"""A town on a fresh database."""
+
 from collections.abc import AsyncIterator
 from pathlib import Path
 

@@ -193,7 +193,7 @@ async def test_a_worker_that_stops_puts_its_video_back(town: Town) -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     again = await town.videos.find(caller, view.id)
-    assert (again.job.state, again.job.attempt) == ("queued", 0)
+    assert (again.job.state, again.job.attempt, again.job.given_back) == ("queued", 1, 1)
     assert await town.open_holds() == 1
 
 

@@ -38,7 +38,7 @@ class Told:
 
     async def wait_for(self, text: str, count: int = 1) -> None:
         async with asyncio.timeout(WAIT_S):
-            while sum(text in line for line in self.lines) < count:  # noqa: ASYNC110 - the lines come from another process
+            while sum(text in line for line in self.lines) < count:
                 await asyncio.sleep(0.01)
 
 

@@ -243,6 +243,7 @@ def services(metering: Metering) -> Services:
         videos=absent,
         records=absent,
         tenancy=absent,
+        catalog=absent,
     )
 
 

@@ -4,6 +4,7 @@
 import re
 from typing import Any
 
+import asyncpg
 import pytest
 from fastapi import FastAPI
 from starlette.routing import Route
@@ -40,6 +41,10 @@ ADMIN_ROUTES = [
     ("DELETE", "/v1/admin/projects/x/keys/y"),
     ("POST", "/v1/admin/projects/x/top-ups"),
     ("GET", "/v1/admin/projects/x/wallet"),
+    ("GET", "/v1/admin/models"),
+    ("GET", "/v1/admin/rate-cards"),
+    ("GET", "/v1/admin/tariffs"),
+    ("GET", "/v1/admin/plans"),
 ]
 
 
@@ -133,6 +138,13 @@ async def test_an_amount_is_a_text_or_a_whole_number(client: Any, tokens: object
 
 def test_amounts_become_micro_tokens() -> None:
     assert (admin.amount_utok("0.5"), admin.amount_utok(1000)) == (500_000, 1_000_000_000)
+
+
+@pytest.mark.parametrize("error", [asyncpg.CannotConnectNowError("starting up"), asyncpg.InterfaceError("closed"), ConnectionRefusedError()])
+async def test_without_its_database_it_asks_to_come_back(client: Any, metering: Any, error: Exception) -> None:
+    metering.refusal = error
+    answer = await client("POST", "/v1/chat/completions", {"model": "tiny"})
+    assert (answer.status, answer.error["code"], answer.headers["retry-after"]) == (503, "database_unavailable", "1")
 
 
 async def test_models_are_listed_and_found_by_name(client: Any) -> None:

@@ -109,7 +109,7 @@ async def test_every_delta_is_sent_as_it_comes(client: Any, rides: Callable[...,
     rides(delta("first"), gate, delta(None, "stop"), receipt)
     task = asyncio.create_task(client("POST", URL, STREAM))
     async with asyncio.timeout(5):
-        while len(client.sent) < 2:  # noqa: ASYNC110 - the client has no event for a message
+        while len(client.sent) < 2:
             await asyncio.sleep(0)
         assert b"first" in client.sent[1]["body"]
         gate.set()
@@ -163,7 +163,7 @@ async def test_a_client_that_leaves_the_stream_closes_the_ride(client: Any, ride
     ride = rides(delta("Hel"), asyncio.Event())
     task = asyncio.create_task(client("POST", URL, STREAM))
     async with asyncio.timeout(5):
-        while len(client.sent) < 2:  # noqa: ASYNC110 - the client has no event for a message
+        while len(client.sent) < 2:
             await asyncio.sleep(0)
         client.leave()
         await task

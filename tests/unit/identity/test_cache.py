@@ -67,7 +67,7 @@ async def test_a_revoked_key_is_refused_once_the_time_is_over(cache: VerdictCach
 async def test_the_time_is_counted_from_before_the_look_up(cache: VerdictCache, lookup: Lookup, clock: ManualClock) -> None:
     lookup.gate = asyncio.Event()
     task = asyncio.create_task(cache.caller(KEY))
-    while lookup.questions == 0:  # noqa: ASYNC110 - the look-up has no event for having begun
+    while lookup.questions == 0:
         await asyncio.sleep(0)
     clock.advance(TTL_S)
     lookup.gate.set()
@@ -98,7 +98,7 @@ async def test_a_caller_who_leaves_does_not_take_the_look_up_along(cache: Verdic
     lookup.gate = asyncio.Event()
     first = asyncio.create_task(cache.caller(KEY))
     second = asyncio.create_task(cache.caller(KEY))
-    while lookup.questions == 0:  # noqa: ASYNC110 - the look-up has no event for having begun
+    while lookup.questions == 0:
         await asyncio.sleep(0)
     first.cancel()
     lookup.gate.set()

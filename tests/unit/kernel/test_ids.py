@@ -1,3 +1,5 @@
+"""UUIDv7 inside, letters outside."""
+
 from uuid import UUID
 
 import pytest

@@ -1,3 +1,5 @@
+"""Settings from the environment."""
+
 from pathlib import Path
 
 import pytest

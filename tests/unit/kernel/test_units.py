@@ -1,3 +1,5 @@
+"""Tokens as integers and as decimal strings."""
+
 from fractions import Fraction
 
 import pytest

@@ -40,18 +40,20 @@ class Family:
     Args:
         report: called with a child's name and one line of its output.
         clock: measures how often a child dies.
+        changed: called whenever a child was started, so that others can be told its process id.
     """
 
-    def __init__(self, report: Report, clock: Clock) -> None:
-        self._report = report
-        self._clock = clock
+    def __init__(self, report: Report, clock: Clock, changed: Callable[[], None] = lambda: None) -> None:
+        self.report = report
+        self.changed = changed
+        self.clock = clock
         self._members: dict[str, _Member] = {}
         self._failure: asyncio.Future[SetupError] = asyncio.get_running_loop().create_future()
 
     def add(self, spec: ChildSpec) -> None:
         """Start a child and keep it alive."""
         assert spec.name not in self._members
-        self._members[spec.name] = _Member(spec, self._report, self._clock, self._give_up)
+        self._members[spec.name] = _Member(spec, self)
 
     def pids(self) -> dict[str, int]:
         """The process ids of the children that are running now."""
@@ -70,7 +72,8 @@ class Family:
         """The children that have been added and not stopped."""
         return [name for name in self._members if name.startswith(prefix)]
 
-    def _give_up(self, message: str) -> None:
+    def give_up(self, message: str) -> None:
+        """A child cannot be kept alive; the first reason counts."""
         if not self._failure.done():
             self._failure.set_result(SetupError(message))
 
@@ -78,11 +81,10 @@ class Family:
 class _Member:
     """One child, through all its lives."""
 
-    def __init__(self, spec: ChildSpec, report: Report, clock: Clock, give_up: Callable[[str], None]) -> None:
+    def __init__(self, spec: ChildSpec, family: Family) -> None:
         self._spec = spec
-        self._report = report
-        self._deaths = DeathCount(clock)
-        self._give_up = give_up
+        self._family = family
+        self._deaths = DeathCount(family.clock)
         self._stopping = asyncio.Event()
         self.child: Child | None = None
         self._keeper = asyncio.create_task(self._keep())
@@ -103,10 +105,11 @@ class _Member:
     async def _keep(self) -> None:
         while not self._stopping.is_set():
             try:
-                self.child = await Child.start(self._spec, self._report)
+                self.child = await Child.start(self._spec, self._family.report)
             except OSError as error:
-                self._give_up(f"{self._spec.name} cannot be started ({error.strerror})")
+                self._family.give_up(f"{self._spec.name} cannot be started ({error.strerror})")
                 return
+            self._family.changed()
             if self._stopping.is_set():
                 self.child.ask_to_stop()
             code = await self.child.wait()
@@ -116,9 +119,9 @@ class _Member:
             pause_s = self._deaths.backoff_s()
             if code == EXIT_CONFIG or pause_s is None:
                 why = "refuses to start" if code == EXIT_CONFIG else f"died {DEATHS_MAX} times in {DEATHS_WINDOW_S:.0f} s"
-                self._give_up(f"{self._spec.name} {why}; its last lines above say why")
+                self._family.give_up(f"{self._spec.name} {why}; its last lines above say why")
                 return
-            self._report(self._spec.name, f"ended ({_describe(code)}); starting it again")
+            self._family.report(self._spec.name, f"ended ({_describe(code)}); starting it again")
             await _pause(self._stopping, pause_s)
 
 

@@ -64,6 +64,7 @@ class Server:
         self._home = Path()
         self._secret = secrets.token_urlsafe(24)
         self._lifeline: tuple[int, int] = (-1, -1)
+        self._ready = False
 
     async def run(self) -> int:
         """Serve until SIGINT, SIGTERM or SIGHUP; returns 0.  Raises SetupError when it cannot, or can no longer."""
@@ -76,17 +77,19 @@ class Server:
         lock = serve_lock(self._home)
         lock.acquire()
         self._lifeline = os.pipe()
-        family = Family(self._print, self._clock)
+        family = Family(self._print, self._clock, lambda: self._tell_state(family, database))
         database = Database(self._settings, self._home, self._clock, self._say)
         try:
             prepared = await _unless(stop, self._bring_up(family, database, listener))
             if prepared:
                 self._announce(self._clock.monotonic_s() - started_s)
-                write_state(self._home, State(os.getpid(), self._url(), database.url, family.pids()))
+                self._ready = True
+                self._tell_state(family, database)
                 await _unless(stop, _first_failure(family, database))
             return 0
         finally:
             listener.close()
+            self._ready = False
             await self._bring_down(family, hurry)
             await database.stop()
             remove_state(self._home)
@@ -163,6 +166,11 @@ class Server:
         await family.stop(family.names("gateway"), grace_s, hurry)
         await family.stop(family.names("worker"), grace_s, hurry)
         await family.stop(family.names(), MARGIN_S, hurry)
+
+    def _tell_state(self, family: Family, database: Database) -> None:
+        """What other commands look up; from the moment when they can rely on it."""
+        if self._ready:
+            write_state(self._home, State(os.getpid(), self._url(), database.url, family.pids()))
 
     def _announce(self, seconds: float) -> None:
         self._say(f"ready on {self._url()} after {seconds:.1f} s")

@@ -10,6 +10,7 @@ create table jobs.jobs (
     payload jsonb not null,
     progress smallint not null default 0 check (progress between 0 and 100),
     attempt int not null default 0,           -- the fence: only the claim that made this attempt may report
+    given_back int not null default 0,        -- claims that do not count as a try: nothing ran, or the worker was told to stop
     lease_until timestamptz,
     provider_job text,
     cancel_requested boolean not null default false,

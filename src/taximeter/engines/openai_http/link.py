@@ -181,4 +181,3 @@ def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - whatever the upstream sent
     with contextlib.suppress(ValueError, RecursionError):
         return json.loads(raw)
     return None
-

@@ -35,9 +35,7 @@ def chat(bound: int = 100, deadline_s: float = 10.0, **request: object) -> Job:
 
 
 def embed(*inputs: str, bound: int = 1000) -> Job:
-    return Job(
-        id="job", modality="embeddings", model="mock-model", request={"input": list(inputs)}, bound={"prompt_tokens": bound}, deadline_s=10.0
-    )
+    return Job(id="job", modality="embeddings", model="mock-model", request={"input": list(inputs)}, bound={"prompt_tokens": bound}, deadline_s=10.0)
 
 
 async def collect(engine: OpenAIEngine, job: Job) -> list[Event]:

@@ -1,0 +1,257 @@
+"""Holds and settlements a second: our books, and one transaction per transfer, on one server in one run.
+
+Each caller holds 1,000 micro-Tokens and settles 600 of them, again and again, and waits for each answer.  One
+operation is one hold or one settlement, durable before it is answered.  Callers and books share a process.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+from array import array
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
+from uuid import UUID, uuid4
+
+import uvloop
+
+from bench.figures import Spread, Table, publish, spread
+from bench.naive import CONNECTIONS, NaiveLedger
+from bench.product import folder
+from taximeter.db.embedded import EmbeddedPostgres
+from taximeter.db.migrate import migrate
+from taximeter.db.pool import connect_app, connect_owner
+from taximeter.kernel.clock import SystemClock
+from taximeter.kernel.ids import IdFactory
+from taximeter.kernel.settings import Settings
+from taximeter.ledger import AccountCode, Books, Kind, Leg, Operation, Wallet, operator_account, store
+from taximeter.ledger.replay import replay
+
+NAME = "ledger"
+HELD_UTOK, CHARGED_UTOK = 1_000, 600
+WALLETS = 1_000
+WALLET_UTOK = 10**12
+SETTLE_DOWN_S = 0.3
+CALLERS = (50, 512)
+SPREADS = {"one hot wallet": 1, f"{WALLETS:,} wallets": WALLETS}
+OURS, NAIVE = "taximeter books", "a transaction each"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how often."""
+
+    rounds: int
+    seconds: float
+
+
+FULL = Plan(rounds=3, seconds=2.0)
+QUICK = Plan(rounds=1, seconds=0.5)
+
+
+class Ledger(Protocol):
+    """What is compared."""
+
+    async def pair(self, wallet: int) -> float:
+        """Hold and settle once on a wallet; seconds that the hold took."""
+        ...
+
+
+class OurLedger:
+    """The product's books, on wallets that are spread over the lanes."""
+
+    def __init__(self, books: Books, wallets: Sequence[Wallet], ids: IdFactory) -> None:
+        self._books = books
+        self._wallets = wallets
+        self._ids = ids
+
+    async def pair(self, wallet: int) -> float:
+        """Hold and settle once."""
+        account, transfer = self._wallets[wallet], self._ids.new()
+        hold = Operation(id=transfer, kind=Kind.HOLD, lane=account.lane, amount_utok=HELD_UTOK, legs=account.legs(), ttl_s=600)
+        begin = perf_counter()
+        held = await self._books.submit(hold)
+        seconds = perf_counter() - begin
+        assert held.applied, held
+        settled = await self._books.submit(Operation(id=transfer, kind=Kind.SETTLE, lane=account.lane, amount_utok=CHARGED_UTOK))
+        assert settled.applied, settled
+        return seconds
+
+
+class TheirLedger:
+    """One transaction per transfer."""
+
+    def __init__(self, ledger: NaiveLedger, ids: IdFactory) -> None:
+        self._ledger = ledger
+        self._ids = ids
+
+    async def pair(self, wallet: int) -> float:
+        """Hold and settle once."""
+        transfer: UUID = self._ids.new()
+        begin = perf_counter()
+        await self._ledger.hold(transfer, wallet + 1, HELD_UTOK)
+        seconds = perf_counter() - begin
+        await self._ledger.settle(transfer, wallet + 1, HELD_UTOK, CHARGED_UTOK)
+        return seconds
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One ledger in one round; latencies are those of holds."""
+
+    ops_per_s: float
+    p50_ms: float
+    p99_ms: float
+
+
+async def measure(ledger: Ledger, callers: int, wallets: int, seconds: float) -> Cell:
+    """``callers`` tasks that hold and settle on random wallets, for ``seconds``."""
+    latencies_s = array("d")
+    draw = random.Random(20_260_101)  # noqa: S311 - which wallet is no secret
+    measuring, running = False, True
+
+    async def caller() -> None:
+        while running:
+            seconds = await ledger.pair(draw.randrange(wallets))
+            if measuring:
+                latencies_s.append(seconds)
+
+    tasks = [asyncio.create_task(caller()) for _ in range(callers)]
+    await asyncio.sleep(SETTLE_DOWN_S)
+    measuring, begin = True, perf_counter()
+    await asyncio.sleep(seconds)
+    measuring, elapsed = False, perf_counter() - begin
+    running = False
+    await asyncio.gather(*tasks)
+    ordered = sorted(latencies_s)
+    # A pair is counted when it ended within the time: two operations.
+    return Cell(2 * len(ordered) / elapsed, ordered[len(ordered) // 2] * 1000, ordered[int(len(ordered) * 0.99)] * 1000)
+
+
+async def open_wallets(url: str, books: Books, ids: IdFactory, lanes: int) -> list[Wallet]:
+    """Wallets with plenty on them."""
+    connection = await connect_owner(url)
+    try:
+        async with connection.transaction():
+            wallets = [await store.open_wallet(connection, uuid4(), number % lanes) for number in range(WALLETS)]
+    finally:
+        await connection.close()
+
+    def gift(wallet: Wallet) -> Awaitable[object]:
+        leg = Leg(operator_account(AccountCode.TREASURY, wallet.lane), wallet.prepaid, WALLET_UTOK, cascade=False)
+        return books.submit(Operation(id=ids.new(), kind=Kind.DIRECT, lane=wallet.lane, amount_utok=WALLET_UTOK, legs=(leg,)))
+
+    await asyncio.gather(*(gift(wallet) for wallet in wallets))
+    return wallets
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All rounds, and what the replay of the log said."""
+
+    cells: dict[tuple[int, str, str], list[Cell]]
+    replayed: str
+    agrees: bool
+    operations: int
+    batches: int
+    server: str
+
+
+async def run(url: str, plan: Plan) -> Outcome:
+    """Both ledgers in turn, for every number of callers and wallets, in every round."""
+    clock = SystemClock()
+    ids = IdFactory(clock)
+    await migrate(url)
+    books = Books(lambda: connect_app(url), store.post, clock)
+    wallets = await open_wallets(url, books, ids, Settings().lanes)
+    naive = await NaiveLedger.open(url)
+    cells: dict[tuple[int, str, str], list[Cell]] = {}
+    contenders: list[tuple[str, Ledger]] = [(OURS, OurLedger(books, wallets, ids)), (NAIVE, TheirLedger(naive, ids))]
+    try:
+        for number in range(plan.rounds):
+            for callers in CALLERS:
+                for spread_name, count in SPREADS.items():
+                    for name, ledger in contenders if number % 2 == 0 else contenders[::-1]:
+                        cell = await measure(ledger, callers, count, plan.seconds)
+                        cells.setdefault((callers, spread_name, name), []).append(cell)
+            print(f"  ledger: round {number + 1} of {plan.rounds}", file=sys.stderr, flush=True)
+    finally:
+        await naive.close()
+        await books.close()
+    operations, batches = (sum(getattr(lane.counters, name) for lane in books.lanes) for name in ("operations", "batches"))
+    return Outcome(cells, *await _check(url), operations, batches, await _server(url))
+
+
+async def _check(url: str) -> tuple[str, bool]:
+    connection = await connect_owner(url)
+    try:
+        report = await replay(connection)
+    finally:
+        await connection.close()
+    verdict = "everything agrees" if report.agrees else f"DIFFERENCES: {report.differences[:3]}"
+    return f"replay of {report.rows:,} log rows, {report.open_holds} open holds: {verdict}", report.agrees
+
+
+async def _server(url: str) -> str:
+    connection = await connect_owner(url)
+    try:
+        values = [f"{name} {await connection.fetchval('select current_setting($1)', name)}" for name in ("fsync", "synchronous_commit")]
+        version = await connection.fetchval("select current_setting('server_version')")
+    finally:
+        await connection.close()
+    return f"database: PostgreSQL {version}, {', '.join(values)}, on the same machine"
+
+
+def table(outcome: Outcome, plan: Plan) -> Table:
+    """Operations a second and the latency of a hold."""
+
+    def over(key: tuple[int, str, str], read: Callable[[Cell], float]) -> Spread:
+        return spread(read(cell) for cell in outcome.cells[key])
+
+    made = Table(
+        f"Ledger: {plan.rounds} rounds of {plan.seconds} s",
+        ("callers, wallets, ledger", "operations/s", "of naive", "hold p50 ms", "hold p99 ms"),
+        notes=(
+            "goals: >= 30,000 operations/s; >= 60 x a transaction each; hold p99 <= 10 ms at 50 callers",
+            f"a transaction each: SELECT FOR UPDATE, UPDATE, INSERT over {CONNECTIONS} connections",
+            f"batches: {outcome.operations / outcome.batches:.0f} operations each on average",
+            outcome.server,
+            outcome.replayed,
+        ),
+    )
+    for key in sorted(outcome.cells, key=lambda key: (key[0], key[1] != "one hot wallet", key[2] != OURS)):
+        callers, wallets, name = key
+        pairs = zip(outcome.cells[key], outcome.cells[callers, wallets, NAIVE], strict=True)
+        ratio = spread(cell.ops_per_s / naive.ops_per_s for cell, naive in pairs)
+        made.rows.append(
+            (
+                f"{callers:>3}, {wallets}, {name}",
+                over(key, lambda cell: cell.ops_per_s).show(),
+                ratio.show(1) if name == OURS else "1",
+                over(key, lambda cell: cell.p50_ms).show(1),
+                over(key, lambda cell: cell.p99_ms).show(1),
+            )
+        )
+    return made
+
+
+def main() -> int:
+    """Run, print, keep; exit code 1 when the log does not agree with the balances."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    plan = QUICK if parser.parse_args().quick else FULL
+    with folder() as home:
+        server = EmbeddedPostgres(home)
+        try:
+            outcome = uvloop.run(run(server.start(), plan))
+        finally:
+            server.stop()
+    cells = [{"callers": callers, "wallets": wallets, "ledger": name, "rounds": cells} for (callers, wallets, name), cells in outcome.cells.items()]
+    publish(NAME, [table(outcome, plan)], {"plan": plan, "cells": cells, "replay": outcome.replayed})
+    return 0 if outcome.agrees else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

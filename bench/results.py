@@ -1,0 +1,38 @@
+"""Keep a run: gathers ``bench/out/*.json`` into ``bench/results/latest.json`` and a page to read."""
+
+import json
+import sys
+from typing import Any
+
+from bench.figures import Table
+from bench.processes import OUT, ROOT
+
+NAMES = ("startup", "ledger", "gateway")
+RESULTS = ROOT / "bench" / "results"
+
+
+def main() -> int:
+    """Write both files from the latest run of each benchmark."""
+    found = [json.loads((OUT / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES if (OUT / f"{name}.json").exists()]
+    if not found:
+        print("nothing to keep; run `make bench` first", file=sys.stderr)
+        return 1
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "latest.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "latest.md").write_text(page(found), encoding="utf-8")
+    print("kept in bench/results/latest.md and latest.json")
+    return 0
+
+
+def page(found: list[dict[str, Any]]) -> str:
+    """The tables of all benchmarks, each with the machine it ran on."""
+    parts = ["# Benchmark results\n\nOne run of `make bench`.  Medians over rounds; least and most in brackets.\n"]
+    for one in found:
+        machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in one["machine"].items())
+        parts.append(f"## {one['name']}\n\n{machine}\n")
+        parts += [Table(**table).markdown() for table in one["tables"]]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -48,7 +48,7 @@ types: ## Types alone
 	@$(BIN)/mypy
 
 .PHONY: bench
-bench: ## Run the benchmarks and print their ratios
+bench: ## Run the benchmarks and print their ratios (ARGS=--quick, ARGS=--keep, ARGS=gateway)
 	$(SETUP) dev
 	@$(BIN)/taximeter bench $(ARGS)
 

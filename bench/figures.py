@@ -5,7 +5,7 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,9 +21,10 @@ class Spread:
     low: float
     high: float
 
-    def show(self, digits: int = 0, unit: str = "") -> str:
+    def show(self, digits: int = 0) -> str:
         """``1,234 (1,100-1,300)``."""
-        return f"{self.median:,.{digits}f}{unit} ({self.low:,.{digits}f}-{self.high:,.{digits}f})"
+        median, low, high = (f"{value:,.{digits}f}" for value in (self.median, self.low, self.high))
+        return f"{median} ({low}-{high})" if (low, high) != (median, median) else median
 
 
 def spread(values: Iterable[float]) -> Spread:
@@ -105,8 +106,3 @@ def publish(name: str, tables: Sequence[Table], facts: dict[str, Any]) -> None:
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
     return asdict(value)  # type: ignore[call-overload]
-
-
-def over_rounds(rounds: Sequence[Any], read: Callable[[Any], float]) -> Spread:
-    """The spread of one figure over rounds."""
-    return spread(read(one) for one in rounds)

@@ -158,13 +158,14 @@ def _row(race: Race, key: tuple[str, int, str]) -> Sequence[str]:
         race.spread(key, lambda cell: cell.p50_ms).show(2),
         race.spread(key, lambda cell: cell.p99_ms).show(2),
         *(added if compared else ("", "")),
-        *(_cpu([read(cell) for cell in race.cells[key]]) for read in (lambda cell: cell.cpu_us, lambda cell: cell.book_cpu_us)),
+        _cpu([cell.cpu_us for cell in race.cells[key]]),
+        _cpu([cell.book_cpu_us for cell in race.cells[key]]),
     )
 
 
 def _cpu(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return spread(known).show() if any(known) else ""
+    known = [value for value in values if value]
+    return spread(known).show() if known else ""
 
 
 def main() -> int:
@@ -177,7 +178,9 @@ def main() -> int:
         found = audit(entered.product, race.answers["taximeter"])
     made = tables(entered, plan, race)
     made[-1].notes = (*made[-1].notes, _durability(found), f"books: {found.sentence()}")
-    cells = [{"mode": mode, "connections": connections, "contender": name, "rounds": cells} for (mode, connections, name), cells in race.cells.items()]
+    cells = [
+        {"mode": mode, "connections": connections, "contender": name, "rounds": cells} for (mode, connections, name), cells in race.cells.items()
+    ]
     publish(NAME, made, {"plan": plan, "cells": cells, "audit": found})
     return 0 if found.agrees else 1
 

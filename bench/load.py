@@ -8,6 +8,7 @@ import gc
 from array import array
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
 WARM_UP_S = 0.15
 CONNECT_TIMEOUT_S = 5.0
@@ -56,7 +57,7 @@ class Sample:
     """
 
     seconds: float = 0.0
-    latencies_s: array = field(default_factory=lambda: array("d"))
+    latencies_s: "array[float]" = field(default_factory=lambda: array("d"))
     answers: int = 0
 
     @property
@@ -67,7 +68,7 @@ class Sample:
     def quantile_ms(self, share: float) -> float:
         """A quantile of the latency, in milliseconds."""
         ordered = sorted(self.latencies_s)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
+        return float(ordered[min(len(ordered) - 1, int(share * len(ordered)))]) * 1000
 
 
 class _Run:
@@ -168,7 +169,8 @@ async def measure(target: Target, connections: int, seconds: float) -> Sample:
         run.measuring = False
         run.sample.seconds = perf_counter() - start
         run.open = False
-        await asyncio.wait({run.failure, asyncio.gather(*(caller.idle for caller in callers))}, timeout=STALL_S, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {run.failure, asyncio.gather(*(caller.idle for caller in callers))}
+        await asyncio.wait(ends, timeout=STALL_S, return_when=asyncio.FIRST_COMPLETED)
         _check(run, callers)
     finally:
         gc.enable()

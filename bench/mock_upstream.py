@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import re
 import socket
 from collections.abc import Iterator
 
@@ -10,11 +11,8 @@ import uvloop
 
 MODEL = "bench-chat"
 PROMPT_TOKENS = 31
-WORDS = (
-    ["The", " meter", " starts", " at", " the", " kerb", ",", " counts", " what", " the", " engine", " did", ",", " and", " stops", " at"]
-    + [" the", " door", ".", " A", " fair", " fare", " is", " one", " that", " both", " sides", " can", " count", " again", " later", "."]
-)  # fmt: skip
-TEXT = "".join(WORDS)
+TEXT = "The meter starts at the kerb, counts what the engine did, and stops at the door. A fair fare is one that both sides can count again."
+WORDS = re.findall(r" ?\w+|[,.]", TEXT)
 USAGE = {
     "prompt_tokens": PROMPT_TOKENS,
     "completion_tokens": len(WORDS),

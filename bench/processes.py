@@ -18,6 +18,7 @@ OUT = Path(__file__).parent / "out"
 STOP_PATIENCE_S = 30.0
 START_PATIENCE_S = 180.0
 HTTP_TIMEOUT_S = 30.0
+POLL_S = 0.02
 
 
 def listen() -> socket.socket:
@@ -36,7 +37,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def child(name: str, command: Sequence[str], *, environ: Mapping[str, str] | None = None, fds: Sequence[int] = ()) -> Iterator[subprocess.Popen[bytes]]:
+def child(
+    name: str, command: Sequence[str], *, environ: Mapping[str, str] | None = None, fds: Sequence[int] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
     """A Python child in a session of its own, for the duration of the block; what it prints goes to ``bench/out/NAME.log``."""
     OUT.mkdir(exist_ok=True)
     with (OUT / f"{name}.log").open("wb") as log:
@@ -82,7 +85,7 @@ def await_port(name: str, process: subprocess.Popen[bytes], port: int) -> None:
                 return
         except OSError:
             _still_starting(name, process, deadline)
-        time.sleep(0.01)
+        time.sleep(POLL_S)
 
 
 def await_ready(name: str, process: subprocess.Popen[bytes], port: int) -> None:
@@ -95,7 +98,7 @@ def await_ready(name: str, process: subprocess.Popen[bytes], port: int) -> None:
         except (OSError, http.client.HTTPException):
             pass
         _still_starting(name, process, deadline)
-        time.sleep(0.01)
+        time.sleep(POLL_S)
 
 
 def _still_starting(name: str, process: subprocess.Popen[bytes], deadline: float) -> None:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
-from openai import OpenAI
+from openai import BaseModel, OpenAI
 
 # The client announces that OpenAI shuts its own video service down; the shape lives on here.
 warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -84,10 +84,11 @@ def speeches(client: OpenAI) -> Iterator[str]:
 
 def video(client: OpenAI) -> str:
     """A video: quoted, created, polled, downloaded."""
-    request = {"prompt": VIDEO_PROMPT, "seconds": "2", "size": "640x360"}
+    # More lengths and sizes than the client's types know of.
+    request: dict[str, Any] = {"prompt": VIDEO_PROMPT, "seconds": "2", "size": "640x360"}
     quote = post(client, "/quotes", {"model": "sketch-video", "request": request})
     print(f"video      quoted at {quote['tokens_expected']} Tokens, at most {quote['tokens_max']}")
-    job = client.videos.create(model="sketch-video", **request)  # type: ignore[arg-type] - more sizes than OpenAI's
+    job = client.videos.create(model="sketch-video", **request)
     while job.status in ("queued", "in_progress"):
         print(f"\rvideo      {job.status} {job.progress} %   ", end="", flush=True)
         time.sleep(0.5)
@@ -134,7 +135,7 @@ def post(client: OpenAI, path: str, body: dict[str, Any]) -> dict[str, Any]:
     return cast("dict[str, Any]", client.post(path, body=body, cast_to=object))
 
 
-def extra(answer: Any) -> dict[str, Any]:
+def extra(answer: BaseModel) -> dict[str, Any]:
     """The ``taximeter`` object beside OpenAI's fields."""
     return (answer.model_extra or {}).get("taximeter") or {}
 

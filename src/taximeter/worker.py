@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from taximeter.engines import Engine
+from taximeter.engines.demo import DEMO_ENGINES, demo_engine
 from taximeter.engines.fleet import build_fleet
 from taximeter.engines.host import serve_host
 from taximeter.kernel.clock import Clock, SystemClock
@@ -48,45 +49,11 @@ async def run_host(settings: Settings, names: Sequence[str], stop: asyncio.Event
 
 
 def _make(name: str, clock: Clock) -> Engine:
-    make = _DEMO_ENGINES.get(name)
-    if make is None:
-        message = f"there is no demo engine {name!r}; there are {', '.join(sorted(_DEMO_ENGINES))}"
+    if name not in DEMO_ENGINES:
+        message = f"there is no demo engine {name!r}; there are {', '.join(sorted(DEMO_ENGINES))}"
         raise SetupError(message)
     try:
-        return make(clock)
+        return demo_engine(name, clock)
     except ImportError as error:
         message = f"{name} needs the demo packages ({error}); install taximeter[demo] or run `make setup`"
         raise SetupError(message) from error
-
-
-# Imported only when asked for: each brings its own native libraries, and they are in the extra `demo`.
-def _text(_clock: Clock) -> Engine:
-    from taximeter.engines.demo.text import DemoText  # noqa: PLC0415
-
-    return DemoText()
-
-
-def _embeddings(clock: Clock) -> Engine:
-    from taximeter.engines.demo.embeddings import DemoEmbeddings  # noqa: PLC0415
-
-    return DemoEmbeddings(clock)
-
-
-def _speech(clock: Clock) -> Engine:
-    from taximeter.engines.demo.speech import DemoSpeech  # noqa: PLC0415
-
-    return DemoSpeech(clock)
-
-
-def _video(clock: Clock) -> Engine:
-    from taximeter.engines.demo.video import DemoVideo  # noqa: PLC0415
-
-    return DemoVideo(clock)
-
-
-_DEMO_ENGINES: Mapping[str, Callable[[Clock], Engine]] = {
-    "demo-text": _text,
-    "demo-embeddings": _embeddings,
-    "demo-speech": _speech,
-    "demo-video": _video,
-}

@@ -97,7 +97,7 @@ def test_a_stream_arrives_as_it_is_generated_and_stops_at_its_bound(client: Open
 
 def test_a_video_whose_worker_is_killed_is_finished_by_the_next_and_charged_once(server: Run, client: OpenAI) -> None:
     before = ask(server, "/v1/wallet")["balance"]
-    video = client.videos.create(model="sketch-video", prompt="a boat on the sea", seconds="8", size="1280x720")  # type: ignore[arg-type]
+    video = client.videos.create(model="sketch-video", prompt="a boat on the sea", seconds="8", size="1280x720")
     wait_until(lambda: client.videos.retrieve(video.id).status == "in_progress", READY_S, server.text)
     os.kill(server.pid_of("worker"), signal.SIGKILL)
     wait_until(lambda: client.videos.retrieve(video.id).status == "completed", READY_S, server.text)

@@ -22,6 +22,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones: {', '.join(NAMES)}; without any, all")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--keep", action="store_true", help="write the figures into bench/results/")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,9 +36,11 @@ def run(args: argparse.Namespace) -> int:
         message = f"there is no benchmark {unknown[0]!r}; choose from {', '.join(NAMES)}"
         raise SetupError(message)
     options = ["--quick"] if args.quick else []
-    for name in args.names or NAMES:
-        command = [sys.executable, "-m", f"bench.{name}", *options]
-        done = subprocess.run(command, cwd=checkout, env=args.environ, check=False)  # noqa: S603 - our own programs
+    commands = [[f"bench.{name}", *options] for name in args.names or NAMES]
+    if args.keep:
+        commands.append(["bench.results"])
+    for command in commands:
+        done = subprocess.run([sys.executable, "-m", *command], cwd=checkout, env=args.environ, check=False)  # noqa: S603 - our own programs
         if done.returncode != 0:
             return done.returncode
     return 0

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from taximeter.engines.demo.speech import model_files
 from taximeter.engines.demo.speech.encode import Encoder, Samples, encoder
-from taximeter.engines.demo.speech.kokoro import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Kokoro, tokens_per_call
+from taximeter.engines.demo.speech.kokoro import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Kokoro, run_options, tokens_per_call
 from taximeter.engines.demo.speech.offer import FORMATS, PACKAGE_VOICES, names
 from taximeter.engines.demo.speech.phonemizer import Phonemizer
 from taximeter.engines.demo.speech.script import ENGLISH, Line, lines
@@ -201,7 +200,7 @@ class DemoSpeech:
     async def _speak(self, line: Line, plan: _Plan) -> Samples:
         """One call of the model in its thread; being cancelled stops the model."""
         assert self._kokoro is not None
-        options = onnxruntime.RunOptions()
+        options = run_options()
         call = asyncio.get_running_loop().run_in_executor(self._thread, self._kokoro.say, line.phonemes, plan.style, float(plan.speed), options)
         try:
             return await asyncio.shield(call)

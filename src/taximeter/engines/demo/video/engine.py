@@ -93,7 +93,12 @@ class DemoVideo:
 
     async def _in_thread(self, work: Callable[[], None], clip: Clip) -> None:
         """Run one step off the event loop.  When cancelled, the step ends before its next frame, and only then do we leave."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except RuntimeError as error:
+            # The pool refuses work once it is shut down.
+            message = "the engine was closed while it made this film"
+            raise EngineFailed(message, work=clip.work()) from error
         try:
             await asyncio.shield(future)
         except asyncio.CancelledError:

@@ -1,7 +1,5 @@
 """A speech recogniser hears what the speech engine was asked to say."""
 
-# ruff: noqa: RUF001 - Chinese punctuation is meant
-
 import asyncio
 import importlib.resources
 import io

@@ -1,4 +1,4 @@
-"""The admin API: organisations, projects, keys, top-ups, and the catalog as it stands."""
+"""The admin API: organisations, projects, keys, top-ups, grants, and the catalog as it stands."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -101,6 +101,13 @@ def _add_wallets(admin: APIRouter, services: Services) -> None:
         """Add prepaid Tokens to a project's wallet."""
         project = object_id("prj", project_id, "project")
         result: dict[str, Any] = await services.tenancy.top_up(project, amount_utok(body.tokens), body.reference or "")
+        return result
+
+    @admin.post("/projects/{project_id}/grants", status_code=201, tags=["Wallets"], summary="Grant Tokens")
+    async def create_grant(project_id: str, body: views.NewTopUp) -> dict[str, Any]:
+        """Add Tokens to a project's allowance, which is spent before what was bought."""
+        project = object_id("prj", project_id, "project")
+        result: dict[str, Any] = await services.tenancy.grant(project, amount_utok(body.tokens), body.reference or "")
         return result
 
     @admin.get("/projects/{project_id}/wallet", tags=["Wallets"], summary="Retrieve a wallet")

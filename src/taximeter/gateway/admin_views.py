@@ -39,7 +39,7 @@ class NewKey(BaseModel):
 
 
 class NewTopUp(BaseModel):
-    """Body of ``POST /v1/admin/projects/{id}/top-ups``."""
+    """Body of ``POST /v1/admin/projects/{id}/top-ups`` and ``.../grants``."""
 
     tokens: Tokens
     reference: Metadata = None

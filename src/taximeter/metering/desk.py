@@ -12,9 +12,9 @@ from taximeter.identity import Caller
 from taximeter.kernel.clock import Clock
 from taximeter.kernel.ids import IdFactory
 from taximeter.kernel.settings import Settings
-from taximeter.kernel.units import format_tokens
+from taximeter.kernel.units import AMOUNT_UTOK_MAX, format_tokens
 from taximeter.ledger import AccountClosed, Books, InsufficientBalance, Kind, Operation, Outcome, Status, Wallet
-from taximeter.metering.errors import AboveCallersMaximum, WrongModality
+from taximeter.metering.errors import AboveCallersMaximum, TooExpensive, WrongModality
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import Order
 from taximeter.metering.rules import encode_fact, request_fact
@@ -65,13 +65,16 @@ def wallet_of(caller: Caller) -> Wallet:
 def price_order(desk: Desk, order: Order) -> Fare:
     """The fare of an order, checked against what its sender allows.
 
-    Raises ModelNotFound, ModelNotPriced, WrongModality, InvalidRequest, AboveCallersMaximum.
+    Raises ModelNotFound, ModelNotPriced, WrongModality, InvalidRequest, TooExpensive, AboveCallersMaximum.
     """
     model = desk.catalog.model(order.model)
     if model.modality != order.modality:
         message = f"{model.name} is a model for {model.modality}, not for {order.modality}; GET /v1/models lists what each is for"
         raise WrongModality(message, param="model")
     fare = quote_fare(desk.catalog, order.model, order.request)
+    if fare.maximum_utok > AMOUNT_UTOK_MAX:
+        message = f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens; no single request may cost more than 10^9"
+        raise TooExpensive(message)
     if order.tokens_max_utok is not None and fare.maximum_utok > order.tokens_max_utok:
         message = (
             f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens, more than the"

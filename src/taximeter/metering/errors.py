@@ -1,6 +1,7 @@
 """Refusals of metering.
 
 AboveCallersMaximum   400 above_max_tokens
+TooExpensive          400 too_expensive
 WrongModality         400 wrong_modality
 VideoNotFound         404 video_not_found
 VideoNotReady         400 video_not_ready
@@ -16,6 +17,12 @@ class AboveCallersMaximum(InvalidRequest):
     """The request may cost more than the caller's ``taximeter-max-tokens``."""
 
     code = "above_max_tokens"
+
+
+class TooExpensive(InvalidRequest):
+    """The request may cost more than one posting of the ledger may move."""
+
+    code = "too_expensive"
 
 
 class WrongModality(InvalidRequest):

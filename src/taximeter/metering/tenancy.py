@@ -1,6 +1,7 @@
 """Tenants and their wallets: where identity meets the ledger."""
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +16,19 @@ from taximeter.ledger import AccountCode, Books, DifferentBody, Kind, Leg, Opera
 from taximeter.ledger import store as ledger_store
 
 TOP_UP_CODE = 100
+GRANT_CODE = 101
 # Ids made from a reference begin with these bits, which no time of a uuidv7 reaches.
 NAMED_ID_PREFIX = 0xFFFF << 112
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """How a credit is named: in the API, in its id, in the log, and by its sender."""
+
+    kind: str
+    prefix: str
+    code: int
+    reference: str
 
 
 class Tenancy:
@@ -65,23 +77,34 @@ class Tenancy:
         Raises NotFound, and DifferentBody when the reference was booked with another amount.
         """
         project = await self._project(project_id)
-        operation_id = _named_id(project_id, reference) if reference else self._ids.new()
-        treasury = operator_account(AccountCode.TREASURY, project.lane)
-        leg = Leg(treasury, project.prepaid_account, amount_utok, cascade=False)
+        return await self._credit(project, project.prepaid_account, amount_utok, _Entry("top_up", "top", TOP_UP_CODE, reference))
+
+    async def grant(self, project_id: UUID, amount_utok: int, reference: str) -> dict[str, Any]:
+        """Put Tokens on a wallet's allowance, which is spent before what was bought.  The same reference is booked once.
+
+        Raises NotFound, and DifferentBody when the reference was booked with another amount.
+        """
+        project = await self._project(project_id)
+        return await self._credit(project, project.allowance_account, amount_utok, _Entry("grant", "grt", GRANT_CODE, reference))
+
+    async def _credit(self, project: Project, account: int, amount_utok: int, entry: _Entry) -> dict[str, Any]:
+        reference = entry.reference
+        operation_id = _named_id(project.id, entry.kind, reference) if reference else self._ids.new()
+        leg = Leg(operator_account(AccountCode.TREASURY, project.lane), account, amount_utok, cascade=False)
         outcome = await self._books.submit(
-            Operation(id=operation_id, kind=Kind.DIRECT, lane=project.lane, amount_utok=amount_utok, legs=(leg,), code=TOP_UP_CODE)
+            Operation(id=operation_id, kind=Kind.DIRECT, lane=project.lane, amount_utok=amount_utok, legs=(leg,), code=entry.code)
         )
         if outcome.status is Status.DIFFERENT_BODY:
             message = f"the reference {reference!r} was booked before with another amount; use a new reference"
             raise DifferentBody(message, param="reference")
         return {
-            "id": encode_id("top", operation_id),
-            "object": "top_up",
-            "project_id": encode_id("prj", project_id),
+            "id": encode_id(entry.prefix, operation_id),
+            "object": entry.kind,
+            "project_id": encode_id("prj", project.id),
             "tokens": format_tokens(amount_utok),
             "reference": reference or None,
             "replayed": outcome.status is Status.REPLAYED,
-            "wallet": await self.wallet(project_id),
+            "wallet": await self.wallet(project.id),
         }
 
     async def wallet(self, project_id: UUID) -> dict[str, Any]:
@@ -110,6 +133,6 @@ class Tenancy:
         return project
 
 
-def _named_id(project_id: UUID, reference: str) -> UUID:
-    digest = hashlib.blake2b(project_id.bytes + b"top-up" + reference.encode(), digest_size=14).digest()
+def _named_id(project_id: UUID, kind: str, reference: str) -> UUID:
+    digest = hashlib.blake2b(b"\0".join((project_id.bytes, kind.encode(), reference.encode())), digest_size=14).digest()
     return UUID(int=NAMED_ID_PREFIX | int.from_bytes(digest))

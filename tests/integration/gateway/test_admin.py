@@ -33,6 +33,16 @@ async def test_a_reference_is_booked_once(gateway: Any) -> None:
     assert (status, answer["code"], headers["x-should-retry"]) == (409, "id_reused", "false")
 
 
+async def test_a_grant_is_spent_before_what_was_bought(gateway: Any) -> None:
+    project = await gateway.admin("POST", "/projects", json={"name": "Granted"})
+    path = f"/projects/{project['id']}"
+    await gateway.admin("POST", f"{path}/top-ups", json={"tokens": "5", "reference": "one"})
+    # The same reference on another kind of entry is another entry.
+    granted = await gateway.admin("POST", f"{path}/grants", json={"tokens": "2", "reference": "one"})
+    assert {name: granted["wallet"][name] for name in ("balance", "allowance", "prepaid")} == {"balance": "7", "allowance": "2", "prepaid": "5"}
+    assert (await gateway.admin("POST", f"{path}/grants", json={"tokens": "2", "reference": "one"}))["replayed"] is True
+
+
 async def test_a_key_is_shown_once_and_can_be_revoked(gateway: Any) -> None:
     project = await gateway.admin("POST", "/projects", json={"name": "Research"})
     path = f"/projects/{project['id']}/keys"

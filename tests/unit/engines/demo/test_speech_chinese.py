@@ -1,7 +1,5 @@
 """Chinese: numbers in words, pinyin in the model's symbols."""
 
-# ruff: noqa: RUF001 - Chinese punctuation is meant
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

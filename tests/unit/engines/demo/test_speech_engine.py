@@ -1,7 +1,5 @@
 """The speech engine as the platform sees it: events, bounds, cancelling, refusing, and odd input."""
 
-# ruff: noqa: RUF001 - Chinese punctuation is meant
-
 import asyncio
 import subprocess
 import sys

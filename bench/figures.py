@@ -12,6 +12,9 @@ from typing import Any
 
 from bench.processes import OUT, ROOT
 
+# What the machine was doing before we came.
+_LOAD_BEFORE = os.getloadavg()[0]
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -73,7 +76,7 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "load_before": round(os.getloadavg()[0], 2),
+        "load_before": round(_LOAD_BEFORE, 2),
     }
 
 
@@ -101,7 +104,7 @@ def publish(name: str, tables: Sequence[Table], facts: dict[str, Any]) -> None:
         print(table.text())
     OUT.mkdir(exist_ok=True)
     content = {"name": name, "machine": machine(), "tables": [asdict(table) for table in tables], **facts}
-    (OUT / f"{name}.json").write_text(json.dumps(content, indent=1, default=_plain) + "\n", encoding="utf-8")
+    (OUT / f"{name}.json").write_text(json.dumps(content, default=_plain) + "\n", encoding="utf-8")
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - JSON

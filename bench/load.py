@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-WARM_UP_S = 0.15
+WARM_UP_S = 0.1
 CONNECT_TIMEOUT_S = 5.0
 ANSWERS_MIN = 10
 # An answer that takes longer than this is a hang, not a slow one.

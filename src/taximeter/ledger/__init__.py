@@ -3,7 +3,7 @@
 from taximeter.ledger import store
 from taximeter.ledger.batcher import Books, Limits
 from taximeter.ledger.errors import AccountClosed, DifferentBody, InsufficientBalance
-from taximeter.ledger.model import AccountCode, Kind, Leg, Operation, Outcome, Status, Wallet, operator_account
+from taximeter.ledger.model import AccountCode, Kind, Leg, Operation, Outcome, SettleCode, Status, Wallet, operator_account
 
 __all__ = [
     "AccountClosed",
@@ -16,6 +16,7 @@ __all__ = [
     "Limits",
     "Operation",
     "Outcome",
+    "SettleCode",
     "Status",
     "Wallet",
     "operator_account",

@@ -39,6 +39,14 @@ class Status(IntEnum):
     SETTLED_LATE = 9
 
 
+class SettleCode(IntEnum):
+    """What a settlement does when its hold has been released before."""
+
+    LATE_AFTER_EXPIRY = 0
+    LATE_ALWAYS = 1
+    NEVER_LATE = 2
+
+
 class AccountCode(IntEnum):
     """What an account is for.  From 11 on: the operator's, one row per lane."""
 

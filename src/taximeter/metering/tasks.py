@@ -14,7 +14,7 @@ from taximeter.engines import Done, EngineError, EngineFailed, EngineTimeout, En
 from taximeter.jobs import Job, JobStore
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
-from taximeter.ledger import Kind, Operation, Status
+from taximeter.ledger import Kind, Operation, SettleCode, Status
 from taximeter.metering.desk import Desk
 from taximeter.metering.model import Outcome
 from taximeter.metering.objects import Objects
@@ -155,9 +155,14 @@ class VideoRunner:
             "job": {"state": "completed", "object_key": key, "object_bytes": len(data), "result": done.detail, "keep_s": payload.keep_s},
         }
         status = await self._resolve(job, payload, Kind.SETTLE, charge.charged_utok, fact)
-        if status not in (Status.APPLIED, Status.REPLAYED):
+        if status is not Status.APPLIED and not await self._is_result(job, key):
             # Deleted, expired or finished by another attempt in the meantime: this file belongs to nobody.
             await self._objects.remove(key)
+
+    async def _is_result(self, job: Job, key: str) -> bool:
+        """Whether the file is the one that the job's row names: true when only the answer to our settlement was lost."""
+        row = await self._jobs.find(job.id, job.project_id)
+        return row is not None and row.object_key == key
 
     async def _fail(self, job: Job, payload: Payload, error: Refusal) -> None:
         reason = f"{error.code}: {error.message}"
@@ -169,7 +174,10 @@ class VideoRunner:
         log.warning("video %s failed: %s", job.id, reason)
 
     async def _resolve(self, job: Job, payload: Payload, kind: Kind, amount_utok: int, fact: dict[str, Any]) -> Status:
-        operation = Operation(id=job.id, kind=kind, lane=payload.lane, amount_utok=amount_utok, fact=encode_fact(fact))
+        # A video whose hold was released has failed for its owner: it cannot be fetched, so it is not charged late.
+        operation = Operation(
+            id=job.id, kind=kind, lane=payload.lane, amount_utok=amount_utok, code=SettleCode.NEVER_LATE, fact=encode_fact(fact)
+        )
         return (await self._desk.books.submit(operation)).status
 
     async def _put_back(self, job: Job, making: asyncio.Task[None]) -> None:

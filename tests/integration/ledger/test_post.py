@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from taximeter.db.pool import connect_owner
-from taximeter.ledger import AccountCode, Kind, Leg, Operation, Status, operator_account
+from taximeter.ledger import AccountCode, Kind, Leg, Operation, SettleCode, Status, operator_account
 from tests.support.ledger_bench import Bench
 
 pytestmark = pytest.mark.anyio
@@ -102,8 +102,16 @@ async def test_a_void_is_a_verdict_that_a_late_settlement_does_not_overturn_unle
     await bench.end(request, Kind.VOID)
     assert (await bench.settle(request, 200)).status is Status.ALREADY_RESOLVED
     assert await bench.available(wallet) == 1000
-    assert (await bench.settle(request, 200, code=1)).status is Status.SETTLED_LATE
+    assert (await bench.settle(request, 200, code=SettleCode.LATE_ALWAYS)).status is Status.SETTLED_LATE
     await bench.assert_replay_agrees()
+
+
+async def test_a_caller_that_can_no_longer_deliver_is_not_paid_late(bench: Bench) -> None:
+    wallet = await bench.wallet(prepaid=1000)
+    request, _ = await bench.hold(wallet, 300)
+    await bench.end(request, Kind.EXPIRE)
+    assert (await bench.settle(request, 200, code=SettleCode.NEVER_LATE)).status is Status.ALREADY_RESOLVED
+    assert await bench.available(wallet) == 1000
 
 
 async def test_legs_of_a_group_succeed_or_fail_together(bench: Bench) -> None:

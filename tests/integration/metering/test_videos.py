@@ -7,7 +7,7 @@ import pytest
 
 from taximeter.engines import Done, EngineFailed, EngineUnavailable, Media, Progress
 from taximeter.jobs import Job
-from taximeter.ledger import InsufficientBalance
+from taximeter.ledger import InsufficientBalance, Kind, Operation
 from taximeter.metering import VideoView
 from taximeter.metering.errors import VideoExpired, VideoFailed, VideoNotFound, VideoNotReady
 from tests.support.tenants import Town, open_town
@@ -148,6 +148,7 @@ async def test_a_worker_that_died_is_replaced_and_the_video_is_charged_once(data
         await town.runner.run_job(dead)
         done = await town.videos.find(caller, view.id)
         assert done.job.object_key == f"videos/{second.id}/2.mp4"
+        assert await town.office.objects.find(f"videos/{second.id}/1.mp4") is None
         assert (await town.videos.content(caller, view.id)).size == 8
         assert 0 < done.receipt.charged_utok == done.receipt.held_utok
         await town.assert_books_agree()
@@ -195,6 +196,19 @@ async def test_a_worker_that_stops_puts_its_video_back(town: Town) -> None:
     again = await town.videos.find(caller, view.id)
     assert (again.job.state, again.job.attempt, again.job.given_back) == ("queued", 1, 1)
     assert await town.open_holds() == 1
+
+
+async def test_a_video_that_is_finished_after_its_hold_expired_is_not_charged(town: Town) -> None:
+    caller = await town.caller("1000")
+    view = await town.videos.submit(town.order(caller, "video"))
+    job = await claim(town)
+    await town.office.desk.books.submit(Operation(id=job.id, kind=Kind.EXPIRE, lane=caller.lane))
+    town.engines["video"].script = (*SCRIPT, report(job.payload["request"]))
+    # The worker has not noticed: the expiry fell between its last heartbeat and its settlement.
+    await town.runner.run_job(job)
+    assert (await town.wallet(caller))["balance"] == "1000"
+    assert await town.office.objects.find(f"videos/{view.job.id}/1.mp4") is None
+    await town.assert_books_agree()
 
 
 async def test_an_engine_without_room_makes_the_video_wait(town: Town) -> None:

@@ -173,15 +173,23 @@ def _ensure_cluster(place: Place) -> None:
         return
     fresh = place.data.with_name("postgres.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(mode=0o700)
-    give_to(fresh, place.account)
-    command = ["initdb", "-D", str(fresh), "-U", OWNER, "-E", "UTF8", "--locale=C", "-k", "-A", "trust", "--no-instructions"]
+    try:
+        _create_cluster(place, fresh)
+        fresh.rename(place.data)
+    finally:
+        # Nothing is left of what did not work: where the disk is full, it is in the way.
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _create_cluster(place: Place, folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    give_to(folder, place.account)
+    command = ["initdb", "-D", str(folder), "-U", OWNER, "-E", "UTF8", "--locale=C", "-k", "-A", "trust", "--no-instructions"]
     if sys.platform == "linux":
         command.append("--sync-method=syncfs")  # One call instead of a thousand.
     _run(place, command, "")
     rename = f"alter database postgres rename to {DATABASE}\n"
-    _run(place, ["postgres", "--single", "-D", str(fresh), "-c", "io_method=sync", "template1"], rename)
-    fresh.rename(place.data)
+    _run(place, ["postgres", "--single", "-D", str(folder), "-c", "io_method=sync", "template1"], rename)
 
 
 def _run(place: Place, command: list[str], standard_input: str) -> None:
@@ -297,5 +305,6 @@ def _reason(output: str) -> str:
     """The line of a tool's output that says what is wrong."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     found = [match.group(1) for match in map(_NEWS.search, lines) if match]
-    text = found[-1] if found else (lines[-1] if lines else "no output")
+    # What comes after the first complaint is mostly its consequence.
+    text = found[0] if found else (lines[-1] if lines else "no output")
     return text[:OUTPUT_CHARACTERS_MAX]

@@ -229,8 +229,9 @@ begin
 
         elsif k1[i] = 2 then
             v_status := case when same1[i] then 2 else 6 end; v_total := total1[i];
-        elsif k1[i] = 3 and p_codes[i] <> 1 then
+        elsif (k1[i] = 3 and p_codes[i] <> 1) or (k1[i] = 4 and p_codes[i] = 2) then
             -- A void is a verdict; only a caller that says so (code 1) may still charge for what was delivered.
+            -- A caller that can no longer deliver says so too (code 2): then an expiry is a verdict as well.
             v_status := 6;
         elsif k1[i] in (3, 4) and same2[i] is not null then
             v_status := case when same2[i] then 2 else 6 end; v_total := total2[i];

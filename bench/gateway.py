@@ -37,7 +37,7 @@ class Plan:
 
 
 FULL = Plan(rounds=5, seconds=0.8)
-QUICK = Plan(rounds=2, seconds=0.2)
+QUICK = Plan(rounds=2, seconds=0.2, connections=(1, 32))
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Plan:
 
 
 FULL = Plan(rounds=3, seconds=1.5)
-QUICK = Plan(rounds=1, seconds=0.5)
+QUICK = Plan(rounds=1, seconds=0.4)
 
 
 class Ledger(Protocol):

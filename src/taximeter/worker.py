@@ -38,22 +38,22 @@ async def run_worker(settings: Settings, environ: Mapping[str, str], stop: async
 async def run_host(settings: Settings, names: Sequence[str], stop: asyncio.Event) -> None:
     """Load these demo engines and serve them on the loopback port of the settings until ``stop`` is set.
 
-    Raises SetupError for an unknown name, or an engine whose packages are not installed.
+    Raises SetupError for an unknown name, an engine whose packages are not installed, or a model file that is not there.
     """
     if not settings.host_port or not settings.host_secret:
         message = "an engine host needs TAXIMETER_HOST_PORT and TAXIMETER_HOST_SECRET; `taximeter serve` sets both"
         raise SetupError(message)
     clock = SystemClock()
-    engines = [_make(name, clock) for name in names]
+    engines = [_make(name, clock, settings) for name in names]
     await serve_host(engines, host="127.0.0.1", port=settings.host_port, secret=settings.host_secret, stop=stop)
 
 
-def _make(name: str, clock: Clock) -> Engine:
+def _make(name: str, clock: Clock, settings: Settings) -> Engine:
     if name not in DEMO_ENGINES:
         message = f"there is no demo engine {name!r}; there are {', '.join(sorted(DEMO_ENGINES))}"
         raise SetupError(message)
     try:
-        return demo_engine(name, clock)
+        return demo_engine(name, clock, settings)
     except ImportError as error:
         message = f"{name} needs the demo packages ({error}); install taximeter[demo] or run `make setup`"
         raise SetupError(message) from error

@@ -1,10 +1,10 @@
 """What can go wrong behind an engine, as the caller is told.
 
-    EngineError
-      EngineUnavailable     503  nothing ran; try again
-      EngineRefused         400  the engine does not accept this request (unknown voice ...)
-      EngineFailed          502  it ran and failed; nothing usable was delivered
-      EngineTimeout         504  no verdict in time: the provider may still finish (state ``unknown``)
+EngineError
+  EngineUnavailable     503  nothing ran; try again
+  EngineRefused         400  the engine does not accept this request (unknown voice ...)
+  EngineFailed          502  it ran and failed; nothing usable was delivered
+  EngineTimeout         504  no verdict in time: the provider may still finish (state ``unknown``)
 """
 
 from collections.abc import Mapping

@@ -15,11 +15,12 @@ class Completion:
         self._choices: dict[int, dict[str, Any]] = {}
 
     def add(self, choices: list[dict[str, Any]]) -> None:
-        """Take in the ``choices`` of one ``chat.completion.chunk``."""
+        """Take in the ``choices`` of one ``chat.completion.chunk``, or of a whole ``chat.completion``."""
         for choice in choices:
             index = choice.get("index", 0)
             kept = self._choices.setdefault(index, {"message": {}, "logprobs": None, "finish_reason": None})
-            merge(kept["message"], choice.get("delta") or {})
+            # An upstream that was asked for a plain answer gives one chunk with whole messages.
+            merge(kept["message"], choice.get("delta") or choice.get("message") or {})
             if choice.get("logprobs"):
                 kept["logprobs"] = kept["logprobs"] or {}
                 merge(kept["logprobs"], choice["logprobs"])

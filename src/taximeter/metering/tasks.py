@@ -175,9 +175,7 @@ class VideoRunner:
 
     async def _resolve(self, job: Job, payload: Payload, kind: Kind, amount_utok: int, fact: dict[str, Any]) -> Status:
         # A video whose hold was released has failed for its owner: it cannot be fetched, so it is not charged late.
-        operation = Operation(
-            id=job.id, kind=kind, lane=payload.lane, amount_utok=amount_utok, code=SettleCode.NEVER_LATE, fact=encode_fact(fact)
-        )
+        operation = Operation(id=job.id, kind=kind, lane=payload.lane, amount_utok=amount_utok, code=SettleCode.NEVER_LATE, fact=encode_fact(fact))
         return (await self._desk.books.submit(operation)).status
 
     async def _put_back(self, job: Job, making: asyncio.Task[None]) -> None:

@@ -19,6 +19,7 @@ from taximeter.engines.errors import EngineError, EngineRefused
 from taximeter.engines.model import MODALITIES, Chunk, Done, Engine, Event, Job, Media, Modality, Progress, Started, Vectors
 from taximeter.engines.openai_http import OpenAIEngine
 from taximeter.kernel.clock import SystemClock
+from taximeter.kernel.settings import Settings
 from tests.support.engine_host import hosted, remote
 from tests.support.mock_openai import Behaviour, MockOpenAI
 from tests.support.waiting import until
@@ -85,7 +86,7 @@ async def upstream() -> AsyncIterator[tuple[Engine, Callable[[], bool] | None]]:
 def demo(name: str) -> Callable[[], AbstractAsyncContextManager[tuple[Engine, Callable[[], bool] | None]]]:
     @asynccontextmanager
     async def made() -> AsyncIterator[tuple[Engine, Callable[[], bool] | None]]:
-        yield demo_engine(name, SystemClock()), None
+        yield demo_engine(name, SystemClock(), Settings()), None
 
     return made
 
@@ -337,7 +338,7 @@ async def test_closing_under_a_job_ends_it_with_an_engines_error(case: str) -> N
 def test_every_demo_engine_is_in_the_suite() -> None:
     assert set(DEMO_ENGINES) <= set(KINDS)
     with pytest.raises(KeyError):
-        demo_engine("demo-nothing", SystemClock())
+        demo_engine("demo-nothing", SystemClock(), Settings())
 
 
 @pytest.fixture(autouse=True)

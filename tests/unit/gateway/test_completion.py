@@ -34,6 +34,11 @@ def test_text_is_joined_and_the_end_is_kept() -> None:
     }
 
 
+def test_a_whole_message_is_taken_as_it_is() -> None:
+    (choice,) = built([{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}])
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Hello", "stop")
+
+
 @given(st.lists(st.text(max_size=5), max_size=20))
 def test_nothing_of_the_text_is_lost(pieces: list[str]) -> None:
     (choice,) = built(*[chunk({"content": piece}) for piece in pieces])

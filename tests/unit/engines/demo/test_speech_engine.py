@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from taximeter.engines.demo.speech import FORMATS, OPENAI_VOICES, PACKAGE_VOICES, VOICES, model_files
+from taximeter.engines.demo.speech import FORMATS, NATIVE_VOICES, OPENAI_VOICES, PACKAGE_VOICES, VOICES, model_files
 from taximeter.engines.demo.speech.engine import DemoSpeech
 from taximeter.engines.demo.speech.kokoro import Kokoro
 from taximeter.engines.errors import EngineFailed, EngineRefused, EngineUnavailable
@@ -90,7 +90,7 @@ async def test_a_job_reports_the_work_that_its_samples_show(engine: DemoSpeech) 
     assert not done.truncated
     assert done.engine_ms > 0
     assert done.detail["voice"] == "alloy"
-    assert done.detail["style"] == "jf_alpha"
+    assert done.detail["styles"] == ["af_alloy"]
     assert done.detail["sample_rate_hz"] == 24_000
     assert done.detail["model_file"] == "kokoro-v1.0.int8.onnx"
 
@@ -265,8 +265,11 @@ def test_a_packaged_file_that_was_changed_is_not_used(monkeypatch: pytest.Monkey
 
 def test_every_name_of_openai_has_a_voice() -> None:
     assert {"alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer", "verse"} <= set(OPENAI_VOICES)
-    assert set(VOICES) == {*OPENAI_VOICES, *PACKAGE_VOICES}
-    assert set(VOICES.values()) <= set(PACKAGE_VOICES)
+    assert set(VOICES) == {*OPENAI_VOICES, *NATIVE_VOICES, *PACKAGE_VOICES}
+    for name in OPENAI_VOICES:
+        english, chinese = VOICES[name]
+        assert english[0] in "ab"
+        assert chinese == ("zf_xiaoxiao" if english[1] == "f" else "zm_yunxi")
 
 
 def test_checking_a_voice_loads_no_model_library() -> None:

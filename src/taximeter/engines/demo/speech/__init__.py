@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from taximeter.engines.demo.speech.offer import FORMATS, OPENAI_VOICES, PACKAGE_VOICES, VOICES
+from taximeter.engines.demo.speech.offer import FORMATS, NATIVE_VOICES, OPENAI_VOICES, PACKAGE_VOICES, VOICES
 
 if TYPE_CHECKING:
     from taximeter.engines.demo.speech.engine import DemoSpeech
 
-__all__ = ["FORMATS", "OPENAI_VOICES", "PACKAGE_VOICES", "VOICES", "DemoSpeech"]
+__all__ = ["FORMATS", "NATIVE_VOICES", "OPENAI_VOICES", "PACKAGE_VOICES", "VOICES", "DemoSpeech"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type of whatever is asked for

@@ -1,20 +1,21 @@
 """The engine: one job at a time, each line of speech sent on as soon as it is made, never past the bound."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from onnxruntime import RunOptions
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from taximeter.engines.demo.speech import model_files
 from taximeter.engines.demo.speech.encode import Encoder, Samples, encoder
 from taximeter.engines.demo.speech.kokoro import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Kokoro, run_options, tokens_per_call
-from taximeter.engines.demo.speech.offer import FORMATS, PACKAGE_VOICES, names
+from taximeter.engines.demo.speech.offer import FORMATS, VOICES, Speaker, speakers
 from taximeter.engines.demo.speech.phonemizer import Phonemizer
 from taximeter.engines.demo.speech.script import ENGLISH, Line, lines
 from taximeter.engines.errors import EngineFailed, EngineRefused, EngineUnavailable
@@ -25,7 +26,10 @@ SPEED_MIN = Decimal("0.25")
 SPEED_MAX = Decimal(4)
 _DEFAULT_FORMAT = "mp3"
 _DEFAULT_VOICE = "alloy"
+_CLOSED = "The speech engine was closed; nothing usable was delivered."
 _ONNX_ERRORS = (onnx_errors.Fail, onnx_errors.InvalidArgument, onnx_errors.RuntimeException)
+
+T = TypeVar("T")
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -33,19 +37,20 @@ class _Plan(msgspec.Struct, frozen=True):
 
     text: str
     voice: str
-    style: str
+    speaker: Speaker
     response_format: str
     speed: Decimal
 
 
 class _Tally(msgspec.Struct):
-    """What was done so far."""
+    """What was done so far; ``styles`` in the order of their first words."""
 
     phoneme_tokens: int = 0
     audio_samples: int = 0
     skipped: int = 0
     busy_s: float = 0.0
     truncated: bool = False
+    styles: dict[str, None] = msgspec.field(default_factory=dict)
 
     def work(self, text: str) -> dict[str, int]:
         return {
@@ -64,7 +69,7 @@ class DemoSpeech:
         clock: for ``engine_ms`` and the deadline.
         threads: cores that one job may use.
         model_path: an ONNX export of Kokoro-82M v1.0; None takes the one in the packages.
-        styles_path: an ``.npz`` of voice styles; None takes the ones in the package.
+        styles_path: an ``.npz`` of voice styles; None takes the ones in the package, and the native ones when they are there.
     """
 
     name = "demo-speech"
@@ -77,16 +82,18 @@ class DemoSpeech:
         self._styles_path = styles_path
         self._kokoro: Kokoro | None = None
         self._load_s = 0.0
-        self._voices: dict[str, str] = names(PACKAGE_VOICES)
+        self._voices: Mapping[str, Speaker] = VOICES
         self._phonemizer = Phonemizer()
         # One thread: a cancelled call that is still winding down delays the next one and never runs beside it.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kokoro")
         self._one_job = asyncio.Lock()
         self._loading = asyncio.Lock()
+        self._closed = False
+        self._options: RunOptions | None = None
 
     @property
-    def voices(self) -> Mapping[str, str]:
-        """The names this engine accepts, with the style behind each."""
+    def voices(self) -> Mapping[str, Speaker]:
+        """The names this engine accepts, with the styles behind each."""
         return self._voices
 
     async def start(self) -> None:
@@ -94,13 +101,14 @@ class DemoSpeech:
 
         Raises:
             EngineUnavailable: a model file or the phonemizer is missing or broken.
+            EngineFailed: the engine was closed.
         """
         async with self._loading:
             if self._kokoro is None:
                 began_s = self._clock.monotonic_s()
-                kokoro = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+                kokoro = await self._in_thread(self._load)
                 await self._phonemizer.phonemes(["ready"], ENGLISH)
-                self._voices = names(tuple(kokoro.styles))
+                self._voices = speakers(tuple(kokoro.styles))
                 self._load_s = self._clock.monotonic_s() - began_s
                 self._kokoro = kokoro
 
@@ -122,9 +130,12 @@ class DemoSpeech:
         }
 
     async def close(self) -> None:
-        """End the phonemizer and let go of the model."""
-        await self._phonemizer.close()
+        """End the phonemizer, stop the model and let go of it; a job that still runs fails."""
+        self._closed = True
+        if self._options is not None:
+            self._options.terminate = True
         self._thread.shutdown(wait=False, cancel_futures=True)
+        await self._phonemizer.close()
         self._kokoro = None
 
     async def run(self, job: Job) -> AsyncIterator[Event]:
@@ -134,12 +145,17 @@ class DemoSpeech:
         ``audio_frames`` (600 samples, 25 ms, each).
 
         Raises:
-            EngineRefused: unknown voice or format, a speed out of range, nothing that can be spoken.
+            EngineRefused: another modality, unknown voice or format, a speed out of range, nothing that can be spoken.
             EngineUnavailable: the model or the phonemizer is missing, or no turn came before the deadline.
-            EngineFailed: the model failed.
-            EngineTimeout: the deadline passed while speaking; the job was stopped.
+            EngineFailed: the model failed, the deadline passed while speaking, or the engine was closed.
         """
+        if job.modality != "speech":
+            message = f"engine {self.name} does speech, not {job.modality}"
+            raise EngineRefused(message, param="model")
         await self.start()
+        if self._kokoro is None:
+            raise EngineFailed(_CLOSED)
+        model_file = self._kokoro.file_name
         plan = self._plan(job.request)
         deadline_s = self._clock.monotonic_s() + job.deadline_s
         await self._turn(job.deadline_s)
@@ -149,7 +165,7 @@ class DemoSpeech:
             async with aclosing(self._pieces(plan, job.bound["audio_frames"], tally, deadline_s)) as pieces:
                 async for piece in pieces:
                     yield Media(piece)
-            yield self._done(plan, tally)
+            yield _done(plan, tally, model_file)
         finally:
             self._one_job.release()
 
@@ -191,27 +207,44 @@ class DemoSpeech:
         if room <= 0:
             tally.truncated = True
             return b""
-        samples = await self._speak(line, plan)
+        style = plan.speaker.style(line.language)
+        tally.styles.setdefault(style)
+        samples = await self._speak(line.phonemes, style, float(plan.speed))
         tally.truncated = len(samples) > room
         tally.phoneme_tokens += len(line.phonemes)
         tally.audio_samples += min(len(samples), room)
         return sink.add(samples[:room])
 
-    async def _speak(self, line: Line, plan: _Plan) -> Samples:
-        """One call of the model in its thread; being cancelled stops the model."""
-        assert self._kokoro is not None
-        options = run_options()
-        call = asyncio.get_running_loop().run_in_executor(self._thread, self._kokoro.say, line.phonemes, plan.style, float(plan.speed), options)
+    async def _speak(self, phonemes: str, style: str, speed: float) -> Samples:
+        """One call of the model in its thread; being cancelled, or the engine's being closed, stops the model."""
+        kokoro, options = self._kokoro, run_options()
+        if kokoro is None:
+            raise EngineFailed(_CLOSED)
+        self._options = options
         try:
-            return await asyncio.shield(call)
+            return await self._in_thread(lambda: kokoro.say(phonemes, style, speed, options))
         except asyncio.CancelledError:
             options.terminate = True
+            raise
+        except _ONNX_ERRORS as error:
+            message = _CLOSED if self._closed else f"The speech model failed: {error}"
+            raise EngineFailed(message) from error
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Run something in the model's thread.  Raises EngineFailed when the engine was closed before its turn."""
+        try:
+            call = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except RuntimeError as error:
+            # The pool refuses work once it is shut down.
+            raise EngineFailed(_CLOSED) from error
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError as error:
+            if call.cancelled() and self._closed:
+                raise EngineFailed(_CLOSED) from error
             # Its exception says only that it was told to stop.
             call.add_done_callback(lambda done: done.cancelled() or done.exception())
             raise
-        except _ONNX_ERRORS as error:
-            message = f"The speech model failed: {error}"
-            raise EngineFailed(message) from error
 
     def _load(self) -> Kokoro:
         files = model_files.read(self._model_path, self._styles_path)
@@ -233,23 +266,23 @@ class DemoSpeech:
         return _Plan(
             text=str(request["input"]),
             voice=voice,
-            style=self._voices[voice],
+            speaker=self._voices[voice],
             response_format=response_format,
             speed=_speed(str(request.get("speed", "1.0"))),
         )
 
-    def _done(self, plan: _Plan, tally: _Tally) -> Done:
-        assert self._kokoro is not None
-        detail: dict[str, Any] = {
-            "voice": plan.voice,
-            "style": plan.style,
-            "sample_rate_hz": SAMPLE_RATE_HZ,
-            "model_file": self._kokoro.file_name,
-            "response_format": plan.response_format,
-        }
-        if tally.skipped:
-            detail["characters_not_spoken"] = tally.skipped
-        return Done(work=tally.work(plan.text), truncated=tally.truncated, engine_ms=round(tally.busy_s * 1000), detail=detail)
+
+def _done(plan: _Plan, tally: _Tally, model_file: str) -> Done:
+    detail: dict[str, Any] = {
+        "voice": plan.voice,
+        "styles": list(tally.styles),
+        "sample_rate_hz": SAMPLE_RATE_HZ,
+        "model_file": model_file,
+        "response_format": plan.response_format,
+    }
+    if tally.skipped:
+        detail["characters_not_spoken"] = tally.skipped
+    return Done(work=tally.work(plan.text), truncated=tally.truncated, engine_ms=round(tally.busy_s * 1000), detail=detail)
 
 
 def _speed(text: str) -> Decimal:

@@ -32,6 +32,7 @@ class Phonemizer:
         self._process: asyncio.subprocess.Process | None = None
         self._lock = asyncio.Lock()
         self._last_id = 0
+        self._closed = False
 
     @property
     def pid(self) -> int | None:
@@ -47,9 +48,13 @@ class Phonemizer:
 
         Raises:
             EngineUnavailable: the process cannot be started, or died twice.
-            EngineFailed: it does not accept this text.
+            EngineFailed: it does not accept this text, or the phonemizer was closed.
         """
         async with self._lock:
+            if self._closed:
+                # A process started now would have nobody to end it.
+                message = "The speech engine was closed; nothing usable was delivered."
+                raise EngineFailed(message)
             for _ in range(_TRIES):
                 answer = await self._ask(texts, language)
                 if answer is not None:
@@ -63,7 +68,8 @@ class Phonemizer:
         return answer.phonemes
 
     async def close(self) -> None:
-        """End the process."""
+        """End the process, for good."""
+        self._closed = True
         async with self._lock:
             await self._stop()
 

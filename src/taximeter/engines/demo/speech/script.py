@@ -1,16 +1,19 @@
 """From text to what the model is given: one line of phonemes for each thing it says in one go."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 
 import msgspec
 
 from taximeter.engines.demo.speech import chinese, english
+from taximeter.engines.demo.speech.offer import Language
 from taximeter.engines.demo.speech.phonemizer import Phonemizer
 from taximeter.engines.demo.speech.symbols import clean, cut, is_audible
 from taximeter.engines.demo.speech.text import Sentence, sentences
 
 # The model says very short lines badly, and pays for the silence around each: they join the next sentence.
 _SHORT = 24
+# One in another language, for another voice, is joined only when it is a word or two.
+_SHORT_FOREIGN = 6
 ENGLISH = "en-us"
 
 
@@ -19,11 +22,36 @@ class Line(msgspec.Struct, frozen=True):
 
     Attributes:
         phonemes: cleaned symbols, audible, at most the limit that was asked for.
+        language: what most of the line is in.
         skipped: characters of the text before it that no voice here can say.
     """
 
     phonemes: str
+    language: Language
     skipped: int
+
+
+class _Sound(msgspec.Struct, frozen=True):
+    """Phonemes, and how many of them are Chinese."""
+
+    phonemes: str = ""
+    chinese: int = 0
+
+    @property
+    def language(self) -> Language:
+        return "zh" if 2 * self.chinese > len(self.phonemes) else "en"
+
+    def then(self, other: "_Sound") -> "_Sound":
+        return _Sound(f"{self.phonemes} {other.phonemes}".strip(), self.chinese + other.chinese)
+
+    def joins(self, other: "_Sound") -> bool:
+        """Whether it is too short to stand alone before the other."""
+        return len(self.phonemes) < (_SHORT if self.language == other.language else _SHORT_FOREIGN)
+
+    def lines(self, limit: int, skipped: int) -> Iterator[Line]:
+        for piece in cut(self.phonemes, limit):
+            yield Line(piece, self.language, skipped)
+            skipped = 0
 
 
 async def lines(text: str, phonemizer: Phonemizer, limit: int) -> AsyncGenerator[Line, None]:
@@ -34,33 +62,37 @@ async def lines(text: str, phonemizer: Phonemizer, limit: int) -> AsyncGenerator
         phonemizer: for the English parts.
         limit: most symbols in one line.
     """
-    waiting = ""
+    waiting = _Sound()
     skipped = 0
     for sentence in sentences(text):
+        sound = await _sound(sentence, phonemizer)
+        if is_audible(waiting.phonemes) and not waiting.joins(sound):
+            for line in waiting.lines(limit, skipped):
+                yield line
+            waiting, skipped = _Sound(), 0
+        waiting = waiting.then(sound)
         skipped += sentence.skipped
-        sound = await _phonemes(sentence, phonemizer)
-        waiting = f"{waiting} {sound}".strip()
-        if len(waiting) < _SHORT:
-            continue
-        for piece in cut(waiting, limit):
-            yield Line(piece, skipped)
-            skipped = 0
-        waiting = ""
-    if is_audible(waiting):
-        for piece in cut(waiting, limit):
-            yield Line(piece, skipped)
-            skipped = 0
+        if len(waiting.phonemes) >= _SHORT:
+            for line in waiting.lines(limit, skipped):
+                yield line
+                skipped = 0
+            waiting = _Sound()
+    if is_audible(waiting.phonemes):
+        for line in waiting.lines(limit, skipped):
+            yield line
     elif skipped:
-        yield Line("", skipped)
+        yield Line("", waiting.language, skipped)
 
 
-async def _phonemes(sentence: Sentence, phonemizer: Phonemizer) -> str:
+async def _sound(sentence: Sentence, phonemizer: Phonemizer) -> _Sound:
     parts: list[str] = []
+    han = 0
     for stretch in sentence.stretches:
         if stretch.language == "zh":
             parts.append(chinese.phonemes(stretch.text))
+            han += len(clean(parts[-1]))
         else:
             pairs = english.segments(stretch.text)
             spoken = await phonemizer.phonemes([words for words, _ in pairs], ENGLISH) if any(words for words, _ in pairs) else [""] * len(pairs)
             parts.append(english.join([(english.symbols(ipa), mark) for ipa, (_, mark) in zip(spoken, pairs, strict=True)]))
-    return clean(" ".join(parts))
+    return _Sound(clean(" ".join(parts)), han)

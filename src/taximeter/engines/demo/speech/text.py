@@ -9,11 +9,10 @@ spoken by this engine; they are left out and counted.
 
 import re
 import unicodedata
-from typing import Literal
 
 import msgspec
 
-Language = Literal["en", "zh"]
+from taximeter.engines.demo.speech.offer import Language
 
 HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd"
 _HAN = re.compile(f"[{HAN}]")

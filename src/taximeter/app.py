@@ -36,6 +36,7 @@ async def open_gateway(settings: Settings, environ: Mapping[str, str]) -> AsyncI
     clock = SystemClock()
     engines = build_fleet(settings, environ)
     async with open_office(settings, engines, "gateway", clock) as office:
+        await asyncio.to_thread(Metering(office.desk).warm_up)
         yield compose(office, engines, environ.get(METRICS_FOLDER, ""))
 
 

@@ -14,7 +14,8 @@ from taximeter.kernel.units import UTOK_PER_TOKEN, format_tokens
 from taximeter.metering import fares
 from taximeter.pricing import ModelEntry
 from taximeter.pricing.errors import CatalogInvalid
-from taximeter.pricing.rules import decimal_text, money_nano
+from taximeter.pricing.model import decimal_text
+from taximeter.pricing.rules import money_nano
 
 EXIT_USAGE = 2
 CHARS_MAX = 1_000_000

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from taximeter.kernel.units import format_tokens
-from taximeter.pricing import Catalog, rate_text
+from taximeter.pricing import Catalog
 
 
 class Entry(Protocol):
@@ -59,7 +59,7 @@ def rate_cards(catalog: Catalog) -> list[dict[str, Any]]:
     return [
         {
             **_head(card, in_force=_in_force(card, catalog.cards)),
-            "lines": [{"label": line.label, "rate": rate_text(line, card)} for line in card.lines],
+            "lines": [{"label": line.label, "rate": rate} for line, rate in zip(card.lines, card.rates, strict=True)],
             "unpriced": sorted(card.unpriced),
             "round_to": card.round_to,
         }

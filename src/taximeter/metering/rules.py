@@ -12,7 +12,7 @@ from taximeter import meters, pricing
 from taximeter.identity import Caller
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import Fare
-from taximeter.metering.model import Outcome, fare_lines, jsonable_work
+from taximeter.metering.model import Outcome, jsonable_work
 from taximeter.pricing import RateCard
 
 
@@ -74,7 +74,6 @@ def request_fact(caller: Caller, fare: Fare, process_id: UUID | None, end_user: 
         "tariff": fare.parts.tariff,
         "multiplier": str(fare.parts.multiplier),
         "fare": {
-            "lines": fare_lines(fare),
             "work_expected": jsonable_work(fare.estimate.expected),
             "work_max": jsonable_work(fare.estimate.maximum),
             "expected_utok": fare.expected_utok,

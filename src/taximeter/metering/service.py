@@ -1,6 +1,7 @@
 """Quotes, rides and the list of models."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -8,11 +9,16 @@ from taximeter import pricing
 from taximeter.engines import Job
 from taximeter.identity import Caller
 from taximeter.kernel.clock import utc_from_ms
+from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
 from taximeter.metering.desk import Desk, hold, price_order
 from taximeter.metering.fares import quote_fare
 from taximeter.metering.model import Order, Quote
 from taximeter.metering.ride import Ride
+
+log = logging.getLogger(__name__)
+
+_SAMPLES: Mapping[str, dict[str, Any]] = {"chat": {"messages": [{"role": "user", "content": "Hello"}]}, "embeddings": {"input": "Hello"}}
 
 
 class Metering:
@@ -26,6 +32,16 @@ class Metering:
         fare = quote_fare(self._desk.catalog, model, request)
         now = utc_from_ms(self._desk.clock.now_ms())
         return Quote(self._desk.ids.new(), fare, now + timedelta(seconds=self._desk.settings.quote_ttl_s))
+
+    def warm_up(self) -> None:
+        """Load what estimates need (vocabularies), so that no request waits for it.  Blocks for up to a second: call it in a thread."""
+        for entry in self._desk.catalog.models.values():
+            sample = _SAMPLES.get(entry.modality)
+            if sample is not None:
+                try:
+                    quote_fare(self._desk.catalog, entry.name, sample)
+                except Refusal as refusal:
+                    log.warning("%s cannot be quoted: %s", entry.name, refusal.message)
 
     async def open(self, order: Order) -> Ride:
         """Price an order and hold its maximum; the ride then runs it.
@@ -68,7 +84,7 @@ class Metering:
             return {**view, "available": False, "price": None}
         view["price"] = {
             "rate_card": priced.card.id,
-            "rates": [{"label": line.label, "rate": pricing.rate_text(line, priced.card)} for line in priced.card.lines],
+            "rates": [{"label": line.label, "rate": rate} for line, rate in zip(priced.card.lines, priced.card.rates, strict=True)],
             "tariff": priced.tariff.id,
             "currency": priced.tariff.currency,
             "price_nano_per_token": str(priced.tariff.price_nano),

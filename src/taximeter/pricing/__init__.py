@@ -2,7 +2,7 @@
 
 from taximeter.pricing.errors import ModelNotPriced
 from taximeter.pricing.model import Catalog, ModelEntry, Plan, Priced, RateCard
-from taximeter.pricing.rules import FareParts, charge, fare, rate, rate_text
+from taximeter.pricing.rules import FareParts, charge, fare, rate
 from taximeter.pricing.service import apply_dir, read_dir
 from taximeter.pricing.store import CatalogStore
 from taximeter.pricing.yaml_source import builtin_dir
@@ -21,6 +21,5 @@ __all__ = [
     "charge",
     "fare",
     "rate",
-    "rate_text",
     "read_dir",
 ]

@@ -8,13 +8,14 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
-from taximeter.kernel.units import UTOK_PER_TOKEN
+from taximeter.kernel.units import UTOK_PER_TOKEN, round_half_even
 from taximeter.pricing.errors import CardNotFound, ModelNotFound, ModelNotPriced
 
 Kind = Literal["model", "rate_card", "tariff", "plan"]
 KINDS: tuple[Kind, ...] = ("model", "rate_card", "tariff", "plan")
 Rounding = Literal["micro_token", "token"]
 BASE_MULTIPLIER = "base"
+DECIMALS_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,26 @@ def _weights(line: Line, factor: Fraction) -> Weights:
     return Weights(tuple((quantity, rate.numerator * (divisor // rate.denominator)) for quantity, rate in rates), divisor)
 
 
+def rate_text(line: Line, factor: Fraction) -> str:
+    """``0.0053 Tokens each``: the rates of a line, for people, factors included."""
+    parts = []
+    for term in line.terms:
+        rated = term.tokens * line.factor * factor
+        unit = "each" if term.per == 1 else f"per {decimal_text(term.per)}"
+        parts.append(f"{decimal_text(rated)} {'Token' if rated == 1 else 'Tokens'} {unit}")
+    return " + ".join(parts)
+
+
+def decimal_text(value: Fraction) -> str:
+    """An exact decimal without exponent; twelve decimals when it has no end."""
+    if value.denominator == 1:
+        return f"{value.numerator:,}"
+    scaled = round_half_even(abs(value) * 10**DECIMALS_SHOWN)
+    whole, part = divmod(scaled, 10**DECIMALS_SHOWN)
+    sign = "-" if value < 0 else ""
+    return f"{sign}{whole:,}.{part:0{DECIMALS_SHOWN}d}".rstrip("0").rstrip(".")
+
+
 @dataclass(frozen=True, slots=True)
 class RateCard:
     """Work to Tokens consumed.
@@ -62,6 +83,7 @@ class RateCard:
         factor: multiplies every line (the founding code's sparsity discount).
         round_to: the smallest part of a Token in a total; ``token`` rounds the total to whole Tokens.
         notes: assumptions and sources.
+        rates: each line's rate as people read it, made once.
     """
 
     name: str
@@ -73,11 +95,13 @@ class RateCard:
     round_to: Rounding = "micro_token"
     notes: str = ""
     weights: tuple[Weights, ...] = field(init=False, repr=False, compare=False)
+    rates: tuple[str, ...] = field(init=False, repr=False, compare=False)
     priced: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Bring each line to whole numbers once: rating a request is then a few multiplications."""
         object.__setattr__(self, "weights", tuple(_weights(line, self.factor) for line in self.lines))
+        object.__setattr__(self, "rates", tuple(rate_text(line, self.factor) for line in self.lines))
         object.__setattr__(self, "priced", frozenset(term.quantity for line in self.lines for term in line.terms))
 
     @property

@@ -13,7 +13,6 @@ from taximeter.pricing.model import BASE_MULTIPLIER, ConsumptionLine, FareLine, 
 Quantities = Mapping[str, int]
 
 ROUNDING_LABEL = "Rounding to whole Tokens"
-DECIMALS_SHOWN = 12
 
 
 class Estimated(Protocol):
@@ -56,8 +55,8 @@ class Consumption:
         """The lines, which add up to ``total_utok``."""
         card = self.card
         lines = [
-            ConsumptionLine(label=line.label, quantity=quantity_text(line, self.work), rate=rate_text(line, card), amount_utok=amount)
-            for line, amount in zip(card.lines, self.amounts_utok, strict=True)
+            ConsumptionLine(label=line.label, quantity=quantity_text(line, self.work), rate=rate, amount_utok=amount)
+            for line, rate, amount in zip(card.lines, card.rates, self.amounts_utok, strict=True)
         ]
         rounding = self.total_utok - sum(self.amounts_utok)
         if rounding:
@@ -151,26 +150,6 @@ def money_nano(amount_utok: int, tariff: Tariff) -> int:
 def quantity_text(line: Line, work: Quantities) -> str:
     """``1,000 output tokens``: the quantities of a line, for people."""
     return " + ".join(f"{work[term.quantity]:,} {term.quantity.replace('_', ' ')}" for term in line.terms)
-
-
-def rate_text(line: Line, card: RateCard) -> str:
-    """``0.0053 Token each``: the rates of a line, for people, factors included."""
-    parts = []
-    for term in line.terms:
-        rated = term.tokens * line.factor * card.factor
-        unit = "each" if term.per == 1 else f"per {decimal_text(term.per)}"
-        parts.append(f"{decimal_text(rated)} {'Token' if rated == 1 else 'Tokens'} {unit}")
-    return " + ".join(parts)
-
-
-def decimal_text(value: Fraction) -> str:
-    """An exact decimal without exponent; twelve significant decimals when it has no end."""
-    if value.denominator == 1:
-        return f"{value.numerator:,}"
-    scaled = round_half_even(abs(value) * 10**DECIMALS_SHOWN)
-    whole, part = divmod(scaled, 10**DECIMALS_SHOWN)
-    sign = "-" if value < 0 else ""
-    return f"{sign}{whole:,}.{part:0{DECIMALS_SHOWN}d}".rstrip("0").rstrip(".")
 
 
 def _check_covered(card: RateCard, work: Quantities) -> None:

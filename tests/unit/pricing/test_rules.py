@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taximeter.pricing.errors import ModelNotPriced
-from taximeter.pricing.model import Line, RateCard, Tariff, Term
-from taximeter.pricing.rules import ROUNDING_LABEL, charge, decimal_text, fare, money_nano, rate, rate_text
+from taximeter.pricing.model import Line, RateCard, Tariff, Term, decimal_text
+from taximeter.pricing.rules import ROUNDING_LABEL, charge, fare, money_nano, rate
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TARIFF = Tariff("standard", 1, START, "USD", 300_000, {"base": Decimal(1)})
@@ -130,7 +130,7 @@ def test_exact_numbers_are_written_without_exponent(value: str, text: str) -> No
 
 def test_rates_are_written_with_their_factors() -> None:
     priced = card(line("units", "100", 1_000_000), line("input", "1", factor="0.5"), factor=Fraction("0.7"))
-    assert [rate_text(each, priced) for each in priced.lines] == ["70 Tokens per 1,000,000", "0.35 Tokens each"]
+    assert list(priced.rates) == ["70 Tokens per 1,000,000", "0.35 Tokens each"]
 
 
 rates = st.fractions(min_value=0, max_value=1000, max_denominator=10**9)

@@ -20,7 +20,7 @@ create table metering.requests (
     tariff text not null,
     multiplier text not null,
     held_utok bigint not null check (held_utok >= 0),
-    fare jsonb not null,                      -- the quote it was held for: expected and maximum, line by line
+    fare jsonb not null,                      -- the quote it was held for: work and Tokens, expected and maximum
     end_user text,
     created_at timestamptz not null default clock_timestamp()
 );

@@ -72,4 +72,14 @@ def _value(file: BinaryIO, kind: int) -> Value:
     if item_kind == _ARRAY:
         message = "the GGUF file has an array of arrays"
         raise ValueError(message)
-    return [_value(file, item_kind) for _ in range(_count(file, ITEMS_MAX))]
+    count = _count(file, ITEMS_MAX)
+    form = _SCALARS.get(item_kind)
+    if form is None:
+        return [_value(file, item_kind) for _ in range(count)]
+    # A vocabulary has tens of thousands of scores and types: one read instead of one for each.
+    size = struct.calcsize(form)
+    data = file.read(size * count)
+    if len(data) != size * count:
+        message = "the GGUF file is cut short"
+        raise ValueError(message)
+    return list(struct.unpack(f"<{count}{form[1]}", data))

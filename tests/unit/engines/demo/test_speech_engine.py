@@ -9,11 +9,13 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from taximeter.engines.demo.speech import FORMATS, NATIVE_VOICES, OPENAI_VOICES, PACKAGE_VOICES, VOICES, model_files
 from taximeter.engines.demo.speech.engine import DemoSpeech
 from taximeter.engines.demo.speech.kokoro import Kokoro
+from taximeter.engines.demo.speech.offer import speakers
 from taximeter.engines.errors import EngineFailed, EngineRefused, EngineUnavailable
 from taximeter.engines.model import Done, Engine, Event, Job, Media, Started
 from taximeter.kernel.clock import ManualClock, SystemClock
@@ -71,6 +73,20 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
     monkeypatch.setattr(Kokoro, "say", counted)
     return said
+
+
+@pytest.fixture
+def voices_used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The style of each call of the model."""
+    styles: list[str] = []
+    say: Callable[..., Any] = Kokoro.say
+
+    def noted(kokoro: Kokoro, phonemes: str, style: str, *rest: Any) -> Any:  # noqa: ANN401 - passed through
+        styles.append(style)
+        return say(kokoro, phonemes, style, *rest)
+
+    monkeypatch.setattr(Kokoro, "say", noted)
+    return styles
 
 
 async def test_a_job_reports_the_work_that_its_samples_show(engine: DemoSpeech) -> None:
@@ -160,6 +176,18 @@ async def test_chinese_english_and_both_are_spoken(engine: DemoSpeech) -> None:
         assert done.work["audio_frames"] > 20
 
 
+async def test_each_sentence_is_read_by_a_voice_of_its_language(engine: DemoSpeech, voices_used: list[str]) -> None:
+    for voice, spoken in {"alloy": ["af_alloy", "zf_xiaoxiao"], "echo": ["am_michael", "zm_yunxi"]}.items():
+        voices_used.clear()
+        _, done = await collect(engine, job(voice=voice, input="Hello, dear passengers. 我们到公园了，good morning，请下车。"))
+        assert voices_used == done.detail["styles"] == spoken
+
+
+async def test_a_voice_asked_for_by_its_own_name_reads_everything(engine: DemoSpeech) -> None:
+    _, done = await collect(engine, job(voice="bm_fable", input="Hello, dear passengers. 我们到公园了，请下车。"))
+    assert done.detail["styles"] == ["bm_fable"]
+
+
 async def test_long_words_are_cut_to_what_the_model_takes(engine: DemoSpeech, calls: Calls) -> None:
     _, done = await collect(engine, job(bound=100, input="la" * 150))
     assert done.truncated
@@ -196,6 +224,25 @@ async def test_what_the_engine_cannot_do_is_refused(engine: DemoSpeech, field: s
     with pytest.raises(EngineRefused) as refusal:
         await collect(engine, job(**{field: value}))  # type: ignore[arg-type]  # the two fields are strings of the request
     assert refusal.value.param == field
+
+
+async def test_another_modality_is_refused(engine: DemoSpeech) -> None:
+    with pytest.raises(EngineRefused) as refusal:
+        await collect(engine, msgspec.structs.replace(job(), modality="chat"))
+    assert refusal.value.param == "model"
+
+
+async def test_closing_stops_the_model_and_fails_the_jobs_that_run_or_wait(engine: DemoSpeech, calls: Calls) -> None:
+    await engine.start()
+    running = [asyncio.create_task(collect(engine, job(input=TWO_SENTENCES * 5))) for _ in range(2)]
+    assert await asyncio.to_thread(calls.began.wait, 60)
+    await engine.close()
+    async with asyncio.timeout(10):
+        ended = await asyncio.gather(*running, return_exceptions=True)
+    assert [type(end) for end in ended] == [EngineFailed, EngineFailed]
+    with pytest.raises(EngineFailed):
+        await collect(engine, job())
+    assert engine._phonemizer.pid is None
 
 
 async def test_jobs_wait_for_their_turn(engine: DemoSpeech) -> None:
@@ -261,6 +308,37 @@ def test_a_packaged_file_that_was_changed_is_not_used(monkeypatch: pytest.Monkey
     monkeypatch.setattr(model_files, "STYLES_SHA256", "0" * 64)
     with pytest.raises(EngineUnavailable, match="SHA-256"):
         model_files.read(None, None)
+
+
+def test_native_styles_that_were_changed_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_files, "NATIVE_STYLES_SHA256", "0" * 64)
+    with pytest.raises(EngineUnavailable, match=r"styles\.npz"):
+        model_files.read(None, None)
+
+
+def test_without_the_native_styles_the_packaged_ones_speak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_files, "NATIVE_STYLES", tmp_path / "styles.npz")
+    styles = tuple(model_files.read(None, None).styles)
+    assert styles == PACKAGE_VOICES
+    table = speakers(styles)
+    assert set(table) == {*OPENAI_VOICES, *PACKAGE_VOICES}
+    assert table["alloy"] == ("jf_alpha", "jf_alpha")
+    assert table["echo"] == ("jm_kumo", "jm_kumo")
+
+
+def test_the_native_styles_and_the_packaged_ones_are_all_there() -> None:
+    styles = model_files.read(None, None).styles
+    assert set(styles) == {*NATIVE_VOICES, *PACKAGE_VOICES}
+    assert {style.shape for style in styles.values()} == {(510, 256)}
+
+
+@pytest.mark.parametrize("content", [b"", b"not styles", b"PK"])
+def test_a_broken_file_of_styles_is_unavailable(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_files, "_packaged_model", lambda: b"")
+    file = tmp_path / "styles.npz"
+    file.write_bytes(content)
+    with pytest.raises(EngineUnavailable, match="styles"):
+        model_files.read(None, file)
 
 
 def test_every_name_of_openai_has_a_voice() -> None:

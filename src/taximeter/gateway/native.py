@@ -20,6 +20,7 @@ from taximeter.kernel.ids import decode_id
 DEFAULT_PAGE = 50
 GROUPS = ("day", "model", "project", "key")
 USAGE_DAYS = 30
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 USAGE_DAYS_MAX = 400
 # What only concerns the form of the answer does not change the price.
 _FORM_FIELDS = ("model", "stream", "stream_options", "stream_format", "encoding_format")
@@ -87,7 +88,7 @@ def _groups(text: str | None) -> list[str]:
 def _span(request: Request, now: datetime) -> tuple[datetime, datetime]:
     """The wanted time: ``from`` included, ``to`` not; a ``to`` that is a day includes that day."""
     end = _time(request, "to", days=1) or now
-    start = _time(request, "from", days=0) or end - timedelta(days=USAGE_DAYS)
+    start = _time(request, "from", days=0) or max(end, EARLIEST + timedelta(days=USAGE_DAYS)) - timedelta(days=USAGE_DAYS)
     if not start < end or end - start > timedelta(days=USAGE_DAYS_MAX):
         message = f"'from' must be before 'to', by at most {USAGE_DAYS_MAX} days."
         raise InvalidRequest(message, param="from")

@@ -8,13 +8,15 @@ from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.ids import decode_id
 
 T = TypeVar("T")
+DIGITS_MAX = 9
 
 
 def page_size(text: str | None, default: int, size_max: int) -> int:
     """The ``limit`` of a list.  Raises InvalidRequest unless it is 1 to ``size_max``."""
     if text is None:
         return default
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:10]) <= size_max:
+    # More digits than any limit has are refused before they are read: Python refuses to read thousands of them.
+    if not (text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX and 1 <= int(text) <= size_max):
         message = f"'limit' must be a whole number from 1 to {size_max}."
         raise InvalidRequest(message, param="limit")
     return int(text)

@@ -134,7 +134,7 @@ def _message(entry: object, name: str, limits: Limits) -> dict[str, Any]:
 
 
 def _check_part(part: object, name: str, limits: Limits) -> None:
-    if not isinstance(part, dict) or part.get("type") not in {"text", "refusal", "image_url", "input_audio", "file"}:
+    if not isinstance(part, dict) or not isinstance(part.get("type"), str) or part["type"] not in {"text", "refusal", "image_url", "input_audio", "file"}:
         message = f"{name} must be an object of type text"
         raise InvalidRequest(message, param=name)
     if part["type"] != "text":

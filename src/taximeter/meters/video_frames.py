@@ -78,7 +78,8 @@ class VideoFrames:
         steps = video_request.read_steps(request, entry.default_steps, entry.steps_min, entry.steps_max)
         asked = request.get("seconds")
         seconds = entry.default_seconds if asked is None else fields.whole(asked, "seconds", entry.seconds_min, entry.seconds_max)
-        explicit = video_request.read_frames(request, entry.fps_max * entry.seconds_max)
+        # However they are asked for, the frames are a film of at most the model's seconds.
+        explicit = video_request.read_frames(request, fps * entry.seconds_max)
         frames = explicit or fps * seconds
         article_frames = explicit or article.frames(fps, Fraction(seconds))
         work = {

@@ -35,6 +35,11 @@ def test_a_last_day_is_included() -> None:
     assert native._span(request("from=2026-03-01&to=2026-03-02"), NOW) == (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC))
 
 
+def test_a_span_that_ends_when_time_begins_is_short() -> None:
+    start, end = native._span(request("to=0001-01-01"), NOW)
+    assert (start, end) == (datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 2, tzinfo=UTC))
+
+
 @pytest.mark.parametrize("text", ["2026-03-01T02:00:00Z", "2026-03-01T04:00:00%2B02:00", "2026-03-01T04:00:00+02:00", "2026-03-01T02:00:00"])
 def test_a_time_is_read_in_any_zone(text: str) -> None:
     assert native._span(request(f"from={text}"), NOW)[0] == datetime(2026, 3, 1, 2, tzinfo=UTC)

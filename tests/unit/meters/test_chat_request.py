@@ -69,6 +69,8 @@ def test_a_value_out_of_range_is_refused_by_name(field: str, value: object) -> N
         [{"role": "user", "content": " \n"}],
         [{"role": "user", "content": [{"type": "text"}]}],
         [{"role": "user", "content": [{"type": "magic"}]}],
+        [{"role": "user", "content": [{"type": [], "text": "a"}]}],
+        [{"role": "user", "content": [{"type": {}, "text": "a"}]}],
         [{"role": "user", "content": ["a"]}],
         [{"role": "user", "content": "\udc00"}],
     ],

@@ -59,6 +59,12 @@ def test_frames_go_before_seconds() -> None:
     assert METER.estimate({"prompt": "a fox", "seconds": 8, "frames": 5}, PROFILE).bound["frames"] == 5
 
 
+def test_frames_make_no_longer_film_than_the_longest() -> None:
+    assert METER.estimate({"prompt": "a fox", "fps": 1, "frames": 8}, PROFILE).bound["frames"] == 8
+    with pytest.raises(InvalidRequest):
+        METER.estimate({"prompt": "a fox", "fps": 1, "frames": 9}, PROFILE)
+
+
 def test_the_report_is_billed_in_proportion() -> None:
     estimate = METER.estimate({"prompt": "a fox", "seconds": 2}, PROFILE)
     work = METER.actual({"steps": 5, "frames": 32, "width": 640, "height": 360, "passes": 5}, estimate, PROFILE)

@@ -23,7 +23,7 @@ FILES = {
 @pytest.mark.parametrize("name", DEMO_ENGINES)
 async def test_an_engine_has_the_name_and_the_modality_it_is_listed_by(name: str) -> None:
     engine = demo_engine(name, SystemClock(), Settings())
-    assert (engine.name, engine.modalities) == (name, {DEMO_ENGINES[name]})
+    assert (engine.name, *engine.modalities) == (name, DEMO_ENGINES[name])
     await engine.close()
 
 

@@ -4,6 +4,7 @@ import hashlib
 import importlib.resources
 import io
 import zipfile
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -61,7 +62,7 @@ def read(model_path: Path | None, styles_path: Path | None) -> ModelFiles:
         raise EngineUnavailable(message) from error
     try:
         styles = {name: style for archive in packed for name, style in _unpacked(archive).items()}
-    except (ValueError, TypeError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         message = f"The voice styles cannot be read ({error}); give the path of an .npz file with styles of 256 columns."
         raise EngineUnavailable(message) from error
     if not styles:

@@ -34,7 +34,7 @@ check: ## Style, types, layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q tests/unit/test_tidy.py
+	@$(BIN)/python -m pytest -q tests/unit/test_tidy.py tests/unit/test_documents.py
 
 .PHONY: fmt
 fmt: ## Format the code and repair what ruff can
@@ -55,12 +55,12 @@ bench: ## Run the benchmarks and print their ratios (ARGS=--quick, ARGS=--keep, 
 .PHONY: examples
 examples: ## Run the examples against a server of their own
 	$(SETUP) dev
-	@$(BIN)/python -m pytest tests/e2e -k example $(ARGS)
+	@$(BIN)/python -m pytest tests/e2e/test_quickstart.py $(ARGS)
 
 .PHONY: docs
 docs: ## Check that every setting, error and command is documented
 	$(SETUP) dev
-	@$(BIN)/python -m pytest -q tests/unit/test_tidy.py -k documented
+	@$(BIN)/python -m pytest -q tests/unit/test_tidy.py tests/unit/test_documents.py
 
 .PHONY: lock
 lock: ## Compile requirements/*.txt anew (PyPI's newest that fit)

@@ -14,6 +14,7 @@ STOP_CHARS_MAX = 256
 CHOICES_LIMIT = 128
 OUTPUT_TOKENS_LIMIT = 10_000_000
 SEED_LIMIT = 2**63 - 1
+PART_TYPES = frozenset({"text", "refusal", "image_url", "input_audio", "file"})
 
 # Abilities that only some models have.  Without them in the profile such a request is refused,
 # because an answer that ignored them would be wrong.
@@ -134,11 +135,12 @@ def _message(entry: object, name: str, limits: Limits) -> dict[str, Any]:
 
 
 def _check_part(part: object, name: str, limits: Limits) -> None:
-    if not isinstance(part, dict) or not isinstance(part.get("type"), str) or part["type"] not in {"text", "refusal", "image_url", "input_audio", "file"}:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(part, dict) or not isinstance(kind, str) or kind not in PART_TYPES:
         message = f"{name} must be an object of type text"
         raise InvalidRequest(message, param=name)
-    if part["type"] != "text":
-        message = f"{name} is of type {part['type']}; this model reads text only"
+    if kind != "text":
+        message = f"{name} is of type {kind}; this model reads text only"
         raise UnsupportedParameter(message, param=name)
     fields.text(part.get("text"), f"{name}.text", limits.prompt_chars, blank=True)
 

@@ -62,7 +62,7 @@ class Server:
         self._say = say
         self._clock = SystemClock()
         self._home = Path()
-        self._secret = secrets.token_urlsafe(24)
+        self._secret = settings.host_secret or secrets.token_urlsafe(24)
         self._lifeline: tuple[int, int] = (-1, -1)
         self._ready = False
 
@@ -147,7 +147,7 @@ class Server:
             **metrics,
             "TAXIMETER_DATABASE_URL": url,
             "TAXIMETER_ADMIN_KEY": self._settings.admin_key or _kept_admin_key(self._home / "admin.key"),
-            "TAXIMETER_ENGINE_HOSTS": json.dumps(hosts),
+            "TAXIMETER_ENGINE_HOSTS": json.dumps({**_given_hosts(self._settings.engine_hosts), **hosts}),
         }
 
     async def _until_ready(self) -> None:
@@ -252,3 +252,16 @@ async def _any_of(*works: Coroutine[object, object, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+def _given_hosts(text: str) -> dict[str, str]:
+    """Engine hosts on other machines, as the setting names them; the gateways say what is wrong with it."""
+    try:
+        given = json.loads(text or "{}")
+    except ValueError as error:
+        message = f"TAXIMETER_ENGINE_HOSTS is not a JSON object of addresses ({error})"
+        raise SetupError(message) from error
+    if not isinstance(given, dict):
+        message = "TAXIMETER_ENGINE_HOSTS is not a JSON object of addresses"
+        raise SetupError(message)
+    return given

@@ -91,10 +91,10 @@ async def test_amounts_percentages_and_years_are_understood(english_ear: Whisper
 async def test_chinese_is_understood(chinese_ear: WhisperModel) -> None:
     # The hint is only there to get simplified characters.
     text = await heard(chinese_ear, await speech(CHINESE, "opus"), "zh", "以下是普通话的句子。")
-    assert errors("".join(HAN.findall(CHINESE)), "".join(HAN.findall(text))) <= 0.3
+    assert errors("".join(HAN.findall(CHINESE)), "".join(HAN.findall(text))) <= 0.15
 
 
 async def test_both_languages_in_one_sentence_are_understood(chinese_ear: WhisperModel) -> None:
-    text = await heard(chinese_ear, await speech(MIXED, "wav", "echo"), "zh", "以下是普通话的句子。")
+    text = await heard(chinese_ear, await speech(MIXED, "wav"), "zh", "以下是普通话的句子。")
     assert "good morning" in text.lower()
-    assert errors("".join(HAN.findall(MIXED)), "".join(HAN.findall(text))) <= 0.3
+    assert errors("".join(HAN.findall(MIXED)), "".join(HAN.findall(text))) <= 0.15

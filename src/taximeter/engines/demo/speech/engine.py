@@ -179,7 +179,7 @@ class DemoSpeech:
 
     async def _pieces(self, plan: _Plan, frames_max: int, tally: _Tally, deadline_s: float) -> AsyncGenerator[bytes, None]:
         sink = encoder(plan.response_format, SAMPLE_RATE_HZ)
-        async with aclosing(lines(plan.text, self._phonemizer, tokens_per_call(float(plan.speed)))) as script:
+        async with aclosing(lines(plan.text, self._phonemizer, tokens_per_call(float(plan.speed)), part=not plan.speaker.is_one)) as script:
             while not tally.truncated:
                 began_s = self._clock.monotonic_s()
                 if began_s > deadline_s:
@@ -207,7 +207,7 @@ class DemoSpeech:
         if room <= 0:
             tally.truncated = True
             return b""
-        style = plan.speaker.style(line.language)
+        style = plan.speaker.style(line.languages)
         tally.styles.setdefault(style)
         samples = await self._speak(line.phonemes, style, float(plan.speed))
         tally.truncated = len(samples) > room

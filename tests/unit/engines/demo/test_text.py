@@ -25,7 +25,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def engine() -> AsyncIterator[DemoText]:
-    engine = DemoText(tuning=TextTuning(context_size=2048))
+    engine = DemoText(tuning=TextTuning(context_size=2048, share_prompts=True))
     yield engine
     await engine.close()
 
@@ -87,6 +87,15 @@ async def test_a_prompt_seen_before_is_reported_as_cached(engine: DemoText) -> N
     again = done_of(await collect(engine, chat(2, messages)))
     assert again.work["prompt_tokens"] == first.work["prompt_tokens"]
     assert again.work["cached_tokens"] == first.work["prompt_tokens"] - 1
+
+
+async def test_by_default_nothing_of_one_prompt_is_kept_for_the_next() -> None:
+    """What is cached would tell one tenant how another's prompt began."""
+    private = DemoText(tuning=TextTuning(context_size=1024, slots=1))
+    messages = [{"role": "user", "content": "My secret is 42."}]
+    for _ in range(2):
+        assert done_of(await collect(private, chat(1, messages))).work["cached_tokens"] == 0
+    await private.close()
 
 
 async def test_stop_words_seed_and_temperature_are_obeyed(engine: DemoText) -> None:

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.engines.fleet import build_fleet
 from taximeter.engines.remote import RemoteEngine
-from taximeter.gateway import Metrics, Services, Surroundings, create_app
+from taximeter.gateway import Metrics, Services, Surroundings, bounded_protocol, create_app
 from taximeter.identity import Identity
 from taximeter.kernel.clock import SystemClock
 from taximeter.kernel.settings import Settings
@@ -83,13 +83,13 @@ async def run_gateway(settings: Settings, environ: Mapping[str, str], listener: 
 
 
 def server_config(application: FastAPI, settings: Settings) -> uvicorn.Config:
-    """How uvicorn serves: httptools, no WebSockets, our own access log."""
+    """How uvicorn serves: httptools with bounded headers, no WebSockets, our own access log."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     # A malformed form is the caller's affair: it is answered with a 400.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     return uvicorn.Config(
         application,
-        http="httptools",
+        http=bounded_protocol(settings.header_bytes_max, settings.header_timeout_s),
         ws="none",
         lifespan="off",
         log_config=None,

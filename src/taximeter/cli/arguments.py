@@ -24,7 +24,7 @@ def tokens(text: str) -> int:
 
 def positive(text: str) -> int:
     """A whole number from 1 on, for ``type=``."""
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         message = f"{text!r} is not a whole number from 1 on"
         raise argparse.ArgumentTypeError(message)
     return int(text)

@@ -8,16 +8,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from taximeter.gateway.body import read_body
+from taximeter.gateway.body import check_json_type, parse_json, read_body
 from taximeter.gateway.services import Services
 
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def admin_route(services: Services) -> type[APIRoute]:
     """A route class that lets nobody but the administrator in, before the body is read.
 
-    FastAPI itself would read the body first, whole and from anybody.
+    FastAPI itself would read the body first, whole and from anybody.  It would also take bytes that are
+    no UTF-8, and say only that there was an error: so the body is checked here as everywhere else.
     """
 
     class AdminRoute(APIRoute):
@@ -26,12 +28,19 @@ def admin_route(services: Services) -> type[APIRoute]:
 
             async def guarded(request: Request) -> Response:
                 services.identity.require_admin(request.headers.get("authorization"))
-                body = await read_body(request, services.settings.body_bytes_max)
+                with_body = request.method in WITH_BODY
+                if with_body:
+                    check_json_type(request)
+                body = await read_body(request, services.settings.body_bytes_max, services.settings.body_timeout_s)
+                if with_body:
+                    parse_json(body)
 
                 async def replay() -> Message:
                     return {"type": "http.request", "body": body, "more_body": False}
 
-                return await handler(Request(request.scope, replay))
+                # FastAPI reads JSON under fewer names than we do.
+                headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
+                return await handler(Request({**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}, replay))
 
             return guarded
 

@@ -1,5 +1,6 @@
 """Reading request bodies: bounded, strict about encoding, tolerant of unknown fields."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,6 +9,7 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from taximeter.gateway.errors import (
+    BodyTimeout,
     BodyTooLarge,
     ClientGone,
     InvalidJson,
@@ -21,10 +23,11 @@ MODEL_LENGTH_MAX = 200
 _decode = msgspec.json.Decoder().decode
 
 
-async def read_body(request: Request, bytes_max: int) -> bytes:
+async def read_body(request: Request, bytes_max: int, timeout_s: float | None = None) -> bytes:
     """The whole body.
 
     Raises BodyTooLarge as soon as it is announced or found to be longer, without reading the rest,
+    BodyTimeout when it has not come within ``timeout_s`` seconds (None: however long it takes),
     UnsupportedMediaType when it is compressed, and ClientGone when the client left half-way.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
@@ -33,6 +36,15 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > bytes_max:
         raise _too_large(bytes_max)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _collect(request, bytes_max)
+    except TimeoutError as error:
+        message = f"The request body did not arrive within {timeout_s:g} seconds; send it faster, or send less."
+        raise BodyTimeout(message, headers={"Connection": "close"}) from error
+
+
+async def _collect(request: Request, bytes_max: int) -> bytes:
     parts: list[bytes] = []
     length = 0
     async for part in _parts(request.receive):
@@ -58,18 +70,23 @@ def _too_large(bytes_max: int) -> BodyTooLarge:
     return BodyTooLarge(f"The request body is larger than {bytes_max} bytes; send less.", headers={"Connection": "close"})
 
 
-async def read_json(request: Request, bytes_max: int) -> dict[str, Any]:
+async def read_json(request: Request, bytes_max: int, timeout_s: float | None = None) -> dict[str, Any]:
     """The body as a JSON object.
 
     Of a field that stands twice, the last one counts, here as with OpenAI; nothing behind the gateway
     sees the body as it was sent, so that no two parts can read it differently.  Raises
-    UnsupportedMediaType, BodyTooLarge, InvalidUtf8 or InvalidJson.
+    UnsupportedMediaType, BodyTooLarge, BodyTimeout, InvalidUtf8 or InvalidJson.
     """
+    check_json_type(request)
+    return parse_json(await read_body(request, bytes_max, timeout_s))
+
+
+def check_json_type(request: Request) -> None:
+    """Raises UnsupportedMediaType when the body is said to be something else than JSON."""
     kind = media_type(request)
     if kind not in ("", "application/json") and not kind.endswith("+json"):
         message = f"This route reads 'application/json', not '{kind[:100]}'."
         raise UnsupportedMediaType(message)
-    return parse_json(await read_body(request, bytes_max))
 
 
 def parse_json(text: bytes) -> dict[str, Any]:
@@ -77,9 +94,11 @@ def parse_json(text: bytes) -> dict[str, Any]:
     try:
         body = _decode(text)
     except UnicodeDecodeError as error:
-        message = "The request body is not valid UTF-8."
-        raise InvalidUtf8(message) from error
+        raise _not_utf8() from error
     except msgspec.DecodeError as error:
+        # The reader only looks at the encoding inside of texts; UTF-16 fails at its first byte.
+        if not _is_utf8(text):
+            raise _not_utf8() from error
         message = f"The request body is not valid JSON: {error}."
         raise InvalidJson(message) from error
     except RecursionError as error:
@@ -93,6 +112,18 @@ def parse_json(text: bytes) -> dict[str, Any]:
         message = "The request body has a NUL character (\\u0000) in a text; remove it."
         raise InvalidJson(message)
     return body
+
+
+def _not_utf8() -> InvalidUtf8:
+    return InvalidUtf8("The request body is not valid UTF-8.")
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _has_nul(value: Any) -> bool:  # noqa: ANN401 - any JSON

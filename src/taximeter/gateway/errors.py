@@ -7,7 +7,9 @@
       MissingField               400 missing_required_parameter
       UnsupportedInput           400 unsupported_input
       UnsupportedVariant         400 unsupported_variant
+    BodyTimeout                  408 body_timeout
     BodyTooLarge                 413 body_too_large
+    HeadersTooLarge              431 headers_too_large
     UnsupportedMediaType         415 unsupported_media_type
     RangeNotSatisfiable          416 range_not_satisfiable
     UnknownUrl                   404 unknown_url
@@ -66,6 +68,20 @@ class BodyTooLarge(Refusal):
 
     code = "body_too_large"
     status = 413
+
+
+class BodyTimeout(Refusal):
+    """The body did not arrive in time; what came of it was dropped."""
+
+    code = "body_timeout"
+    status = 408
+
+
+class HeadersTooLarge(Refusal):
+    """The request line and the headers are above the limit together; the rest of the request was not read."""
+
+    code = "headers_too_large"
+    status = 431
 
 
 class UnsupportedMediaType(Refusal):

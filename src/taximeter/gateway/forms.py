@@ -22,14 +22,14 @@ class Part:
     data: bytearray = field(default_factory=bytearray)
 
 
-async def read_form(request: Request, bytes_max: int) -> list[Part]:
-    """The form's parts in order.  Raises BodyTooLarge, InvalidForm or InvalidUtf8."""
+async def read_form(request: Request, bytes_max: int, timeout_s: float | None = None) -> list[Part]:
+    """The form's parts in order.  Raises BodyTooLarge, BodyTimeout, InvalidForm or InvalidUtf8."""
     _, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     if not boundary:
         message = "The form has no boundary in its Content-Type."
         raise InvalidForm(message)
-    return parse_form(await read_body(request, bytes_max), boundary)
+    return parse_form(await read_body(request, bytes_max, timeout_s), boundary)
 
 
 def parse_form(body: bytes, boundary: bytes) -> list[Part]:

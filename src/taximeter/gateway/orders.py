@@ -26,7 +26,7 @@ async def authenticate(services: Services, request: Request) -> Caller:
 async def read_call(services: Services, request: Request) -> tuple[Caller, dict[str, Any]]:
     """The caller and the JSON body; strangers' bodies are not read."""
     caller = await authenticate(services, request)
-    return caller, await read_json(request, services.settings.body_bytes_max)
+    return caller, await read_json(request, services.settings.body_bytes_max, services.settings.body_timeout_s)
 
 
 def make_order(request: Request, caller: Caller, modality: Modality, body: dict[str, Any], *, stream: bool = False) -> Order:

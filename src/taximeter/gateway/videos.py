@@ -15,9 +15,12 @@ from taximeter.gateway.orders import authenticate, make_order
 from taximeter.gateway.paging import page_size
 from taximeter.gateway.services import Services
 from taximeter.kernel.errors import InvalidRequest
+from taximeter.kernel.settings import Settings
 
 POLL_AFTER_MS = "500"
 DEFAULT_PAGE = 20
+# As a field of its own, or, in a form, as several: ``input_reference[image_url]``.
+PICTURE = "input_reference"
 
 
 def routes(services: Services) -> list[Route]:
@@ -25,10 +28,10 @@ def routes(services: Services) -> list[Route]:
 
     async def create(request: Request) -> Response:
         caller = await authenticate(services, request)
-        body = await _read(request, services.settings.body_bytes_max)
-        if body.pop("input_reference", None) is not None:
+        body = await _read(request, services.settings)
+        if body.pop(PICTURE, None) is not None or any(name.startswith(f"{PICTURE}[") for name in body):
             message = "'input_reference' is not supported by the models here; describe the scene in 'prompt'."
-            raise UnsupportedInput(message, param="input_reference")
+            raise UnsupportedInput(message, param=PICTURE)
         video = await services.videos.submit(make_order(request, caller, "video", body))
         return json_response(video.to_api(), {**video.headers(), "openai-poll-after-ms": POLL_AFTER_MS})
 
@@ -67,16 +70,16 @@ def routes(services: Services) -> list[Route]:
     ]
 
 
-async def _read(request: Request, bytes_max: int) -> dict[str, Any]:
+async def _read(request: Request, settings: Settings) -> dict[str, Any]:
     kind = media_type(request)
     if kind != "multipart/form-data":
         if kind not in ("", "application/json"):
             message = f"This route reads 'multipart/form-data' or 'application/json', not '{kind[:100]}'."
             raise UnsupportedMediaType(message)
-        return await read_json(request, bytes_max)
+        return await read_json(request, settings.body_bytes_max, settings.body_timeout_s)
     body: dict[str, Any] = {}
-    for part in await read_form(request, bytes_max):
-        if part.filename is not None and part.name != "input_reference":
+    for part in await read_form(request, settings.body_bytes_max, settings.body_timeout_s):
+        if part.filename is not None and part.name.partition("[")[0] != PICTURE:
             message = f"The form field '{part.name[:100]}' must be a text, not a file."
             raise InvalidRequest(message, param=part.name[:100])
         # An image is not read as a text: it is refused by its name.

@@ -8,6 +8,7 @@ would cost every request).
 import hashlib
 import hmac
 import re
+from datetime import UTC, datetime
 
 from taximeter.identity.errors import ExpiredApiKey, InvalidApiKey, RevokedApiKey
 from taximeter.identity.model import Caller, Credential, KeyText
@@ -83,3 +84,15 @@ def check_name(name: str) -> str:
         message = f"'name' must be 1 to {NAME_LENGTH_MAX} printable characters."
         raise InvalidRequest(message, param="name")
     return trimmed
+
+
+def check_expiry(expires_at: datetime, now: datetime) -> None:
+    """Raises InvalidRequest unless it is a time in the future, with its zone, that UTC has too."""
+    try:
+        # West of Greenwich, the last hours of the year 9999 lie in a year that is not to be had.
+        future = expires_at.tzinfo is not None and expires_at.astimezone(UTC) > now
+    except OverflowError:
+        future = False
+    if not future:
+        message = "'expires_at' must be a time in the future, with its zone, and before the year 10000."
+        raise InvalidRequest(message, param="expires_at")

@@ -28,6 +28,9 @@ returning true
 -- name: find
 select * from jobs.jobs where id = $1 and project_id = $2 and deleted_at is null
 
+-- name: was_made
+select exists (select from jobs.jobs where id = $1 and project_id = $2 and kind = $3)
+
 -- name: list_newest_first
 select * from jobs.jobs
 where project_id = $1 and kind = $2 and deleted_at is null

@@ -40,8 +40,12 @@ class JobStore:
         row = await self._pool.fetchrow(_SQL["find"], job_id, project_id)
         return None if row is None else _from_row(row)
 
+    async def was_made(self, job_id: UUID, project_id: UUID, kind: str) -> bool:
+        """Whether a project ever had this job; a deleted one too marks where a page begins."""
+        return bool(await self._pool.fetchval(_SQL["was_made"], job_id, project_id, kind))
+
     async def list_page(self, project_id: UUID, kind: str, after: UUID | None, limit: int, *, newest_first: bool) -> list[Job]:
-        """A page of a project's jobs."""
+        """A page of a project's jobs, without deleted ones; ``after`` may have been deleted."""
         name = "list_newest_first" if newest_first else "list_oldest_first"
         rows = await self._pool.fetch(_SQL[name], project_id, kind, after, limit)
         return [_from_row(row) for row in rows]

@@ -48,6 +48,8 @@ class Settings:
     """An ``.npz`` of voice styles for the demo speech engine, instead of all that it has."""
     log_level: str = "info"
 
+    header_bytes_max: int = 65_536
+    """Request line and headers together; likewise what may follow a body's last piece."""
     body_bytes_max: int = 10_000_000
     page_size_max: int = 100
     key_cache_s: float = 0.5
@@ -64,6 +66,8 @@ class Settings:
     process_dead_s: float = 15.0
     """A process without a heartbeat for this long is dead; its open holds are released."""
     sweep_interval_s: float = 2.0
+    header_timeout_s: float = 30.0
+    body_timeout_s: float = 60.0
     chat_timeout_s: float = 300.0
     speech_timeout_s: float = 300.0
     video_timeout_s: float = 3600.0

@@ -3,13 +3,16 @@
 1 Token = 1,000,000 micro-Tokens (``_utok``).  Money is kept in nano-units of its currency (``_nano``).
 """
 
-from decimal import Decimal, InvalidOperation
+import re
 from fractions import Fraction
 
 UTOK_PER_TOKEN = 1_000_000
 NANO_PER_UNIT = 1_000_000_000
 # A BIGINT holds 9.2e18; one posting stays far below, so that sums cannot overflow.
 AMOUNT_UTOK_MAX = 10**15
+# ASCII digits only: Python would also read "1_000", "1e3" and the digits of other scripts.
+_DECIMAL = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
+_DECIMALS = 6
 
 
 def round_half_even(value: Fraction) -> int:
@@ -35,19 +38,17 @@ def parse_tokens(text: str) -> int:
     Raises ValueError when the text is not a plain non-negative decimal with at most six
     decimals, or is above AMOUNT_UTOK_MAX.
     """
-    try:
-        value = Decimal(text)
-    except (InvalidOperation, ValueError) as error:
-        message = f"{text!r} is not a decimal number of Tokens"
-        raise ValueError(message) from error
-    if not value.is_finite() or value < 0:
-        message = f"{text!r} is not a non-negative number of Tokens"
+    match = _DECIMAL.fullmatch(text)
+    if match is None:
+        message = f"{text!r} is not a non-negative decimal number of Tokens"
         raise ValueError(message)
-    if value > Decimal(AMOUNT_UTOK_MAX) / UTOK_PER_TOKEN:
-        message = f"{text!r} is more than {format_tokens(AMOUNT_UTOK_MAX)} Tokens"
-        raise ValueError(message)
-    scaled = value * UTOK_PER_TOKEN
-    if scaled != scaled.to_integral_value():
+    whole, decimals = match[1].lstrip("0"), (match[2] or "").rstrip("0")
+    if len(decimals) > _DECIMALS:
         message = f"{text!r} has more than six decimals"
         raise ValueError(message)
-    return int(scaled)
+    # Longer than the maximum's digits: not worth parsing.
+    amount_utok = int(whole + decimals.ljust(_DECIMALS, "0")) if len(whole) <= len(str(AMOUNT_UTOK_MAX)) else AMOUNT_UTOK_MAX + 1
+    if amount_utok > AMOUNT_UTOK_MAX:
+        message = f"{text!r} is more than {format_tokens(AMOUNT_UTOK_MAX)} Tokens"
+        raise ValueError(message)
+    return amount_utok

@@ -136,10 +136,16 @@ class Videos:
         return VideoView(job, receipt)
 
     async def list(self, caller: Caller, after: str | None, limit: int, *, newest_first: bool) -> Sequence[VideoView]:
-        """A page of the caller's videos.  Raises VideoNotFound when ``after`` is none of them."""
+        """A page of the caller's videos.
+
+        Raises VideoNotFound when ``after`` was never one of them.  A deleted one still marks its place:
+        whoever deletes what he lists goes on from there.
+        """
         start: UUID | None = None
         if after is not None:
-            start = (await self._job(caller, after)).id
+            start = decode_id(VIDEO_PREFIX, after)
+            if start is None or not await self._jobs.was_made(start, caller.project_id, KIND):
+                raise _not_found(after, "after")
         jobs = await self._jobs.list_page(caller.project_id, KIND, start, limit, newest_first=newest_first)
         receipts = await self._store.find_receipts(caller.project_id, [job.id for job in jobs])
         return [VideoView(job, receipts[job.id]) for job in jobs]
@@ -180,6 +186,9 @@ class Videos:
         job_id = decode_id(VIDEO_PREFIX, video_id)
         job = None if job_id is None else await self._jobs.find(job_id, caller.project_id)
         if job is None or job.kind != KIND:
-            message = f"there is no video {video_id[:60]!r}"
-            raise VideoNotFound(message, param="video_id")
+            raise _not_found(video_id, "video_id")
         return job
+
+
+def _not_found(video_id: str, param: str) -> VideoNotFound:
+    return VideoNotFound(f"there is no video {video_id[:60]!r}", param=param)

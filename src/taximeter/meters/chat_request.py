@@ -14,6 +14,10 @@ STOP_CHARS_MAX = 256
 CHOICES_LIMIT = 128
 OUTPUT_TOKENS_LIMIT = 10_000_000
 SEED_LIMIT = 2**63 - 1
+TOP_K_LIMIT = 2**31 - 1
+TOP_LOGPROBS_MAX = 20
+BIAS_MAX = 100
+RESPONSE_FORMATS = ("text", "json_object", "json_schema")
 PART_TYPES = frozenset({"text", "refusal", "image_url", "input_audio", "file"})
 
 # Abilities that only some models have.  Without them in the profile such a request is refused,
@@ -71,10 +75,14 @@ def _optional(request: Mapping[str, Any], limits: Limits, normal: dict[str, Any]
         if value is None:
             continue
         if name in limits.accepts:
-            normal[name] = value
+            read = _CHECKED.get(name)
+            normal[name] = value if read is None else read(value, name)
         elif name in _ABILITIES and not _harmless(name, value):
             message = f"this model does not support {name}; leave it out"
             raise UnsupportedParameter(message, param=name)
+    if "top_logprobs" in normal and normal.get("logprobs") is not True:
+        message = "top_logprobs needs logprobs to be true"
+        raise InvalidRequest(message, param="top_logprobs")
 
 
 def _harmless(name: str, value: object) -> bool:
@@ -175,6 +183,52 @@ def _seed(value: object, name: str) -> int:
     return fields.strict_whole(value, name, -SEED_LIMIT - 1, SEED_LIMIT)
 
 
+def _top_k(value: object, name: str) -> int:
+    return fields.strict_whole(value, name, 0, TOP_K_LIMIT)
+
+
+def _top_logprobs(value: object, name: str) -> int:
+    return fields.strict_whole(value, name, 0, TOP_LOGPROBS_MAX)
+
+
+def _flag(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        message = f"{name} must be true or false"
+        raise InvalidRequest(message, param=name)
+    return value
+
+
+def _logit_bias(value: object, name: str) -> object:
+    if not isinstance(value, dict):
+        message = f"{name} must be an object from token ids to numbers from -{BIAS_MAX} to {BIAS_MAX}"
+        raise InvalidRequest(message, param=name)
+    check = _between(-BIAS_MAX, BIAS_MAX)
+    for bias in value.values():
+        check(bias, name)
+    return value
+
+
+def _response_format(value: object, name: str) -> object:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or kind not in RESPONSE_FORMATS:
+        message = f"{name} must be an object with a type: {', '.join(RESPONSE_FORMATS)}"
+        raise InvalidRequest(message, param=name)
+    if kind == "json_schema":
+        described = value.get("json_schema")
+        if not isinstance(described, dict) or not isinstance(described.get("schema"), dict):
+            message = f"{name} of type json_schema needs an object json_schema with an object schema"
+            raise InvalidRequest(message, param=name)
+    return value
+
+
+# Of what only some models take; the rest (tools ...) is checked by the engine.
+_CHECKED: dict[str, Callable[[object, str], Any]] = {
+    "logit_bias": _logit_bias,
+    "logprobs": _flag,
+    "response_format": _response_format,
+    "top_k": _top_k,
+    "top_logprobs": _top_logprobs,
+}
 _SAMPLING: dict[str, Callable[[object, str], Any]] = {
     "temperature": _between(0, 2),
     "top_p": _between(0, 1),

@@ -16,6 +16,8 @@ NUMBER_CHARS_MAX = 32
 # Far above any real report, and small enough that products of a few quantities stay quick.
 QUANTITY_MAX = 10**24
 LIST_SHOWN_MAX = 24
+# ASCII digits only: Python would also read "1_000", "1e3" and the digits of other scripts.
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 Profile = TypeVar("Profile", bound=msgspec.Struct)
 
@@ -43,6 +45,8 @@ def number(value: object, name: str, low: int | str, high: int | str) -> Fractio
         message = f"{name} must be a number from {low} to {high}"
         raise InvalidRequest(message, param=name)
     text = str(value) if not isinstance(value, int) or abs(value) < QUANTITY_MAX else ""
+    if isinstance(value, str) and _NUMBER.fullmatch(value) is None:
+        text = ""
     try:
         parsed = Decimal(text) if 0 < len(text) <= NUMBER_CHARS_MAX else Decimal("NaN")
     except InvalidOperation:

@@ -298,7 +298,9 @@ async def gateway(database_url: str, engine: ScriptedEngine, tmp_path: Path) -> 
         await apply_dir(owner, tmp_path / "catalog", METERS)
     finally:
         await owner.close()
-    settings = Settings(home=tmp_path, database_url=database_url, admin_key=ADMIN_KEY, body_bytes_max=100_000, key_cache_s=0.1, stop_grace_s=2.0)
+    settings = Settings(
+        home=tmp_path, database_url=database_url, admin_key=ADMIN_KEY, body_bytes_max=100_000, key_cache_s=0.1, stop_grace_s=2.0, body_timeout_s=2.0
+    )
     engines = {"script": engine}
     async with open_office(settings, engines, "gateway", SystemClock()) as office:
         app = compose(office, engines)

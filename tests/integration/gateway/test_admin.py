@@ -91,10 +91,50 @@ async def test_what_cannot_be_done_is_a_problem(gateway: Any, subtests: pytest.S
             assert headers["Content-Type"] == "application/problem+json"
 
 
+BAD_BODIES: list[tuple[bytes, str, int, str]] = [
+    (b"\xff", "application/json", 400, "invalid_utf8"),
+    (b'{"name": "\xff"}', "application/json", 400, "invalid_utf8"),
+    (b"[" * 90_000, "application/json", 400, "invalid_json"),
+    (b"{", "application/json", 400, "invalid_json"),
+    (b"[]", "application/json", 400, "invalid_json"),
+    (b'{"name": "x"}', "text/plain", 415, "unsupported_media_type"),
+]
+
+
+async def test_bad_bodies_are_told_apart(gateway: Any, subtests: pytest.Subtests) -> None:
+    for data, kind, status, code in BAD_BODIES:
+        with subtests.test(data=data[:50]):
+            got, _, answer = await gateway.call("POST", "/v1/admin/projects", ADMIN_KEY, data=data, headers={"Content-Type": kind})
+            assert (got, answer["code"]) == (status, code)
+
+
+async def test_a_body_nested_about_as_deep_as_can_be_is_read_or_refused_as_json(gateway: Any) -> None:
+    # Two parsers read it, one a little deeper in the stack than the other.
+    answers = set()
+    for depth in range(880, 1000, 8):
+        data = b'{"name": "x", "more": ' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
+        status, _, answer = await gateway.call("POST", "/v1/admin/projects", ADMIN_KEY, data=data, headers={"Content-Type": "application/json"})
+        answers.add((status, answer.get("code")))
+    assert answers == {(201, None), (400, "invalid_json")}
+
+
+async def test_a_body_is_json_under_other_names_too(gateway: Any) -> None:
+    for kind in ("application/vnd.api+json", "application/json; charset=utf-8"):
+        got, _, _ = await gateway.call("POST", "/v1/admin/projects", ADMIN_KEY, data=b'{"name": "x"}', headers={"Content-Type": kind})
+        assert got == 201
+
+
+async def test_a_wrong_type_names_the_field_alone(gateway: Any) -> None:
+    project = await gateway.admin("POST", "/projects", json={"name": "Research"})
+    for tokens in (1.5, None, "1_000", "٣", "1e3"):
+        status, _, answer = await gateway.call("POST", f"/v1/admin/projects/{project['id']}/top-ups", ADMIN_KEY, json={"tokens": tokens})
+        assert (status, answer["param"]) == (400, "tokens")
+
+
 async def test_an_impossible_expiry_is_refused(gateway: Any) -> None:
     project = await gateway.admin("POST", "/projects", json={"name": "Research"})
     path = f"/v1/admin/projects/{project['id']}/keys"
-    for expires_at in ("2020-01-01T00:00:00Z", "2100-01-01T00:00:00", "tomorrow"):
+    for expires_at in ("2020-01-01T00:00:00Z", "2100-01-01T00:00:00", "tomorrow", "9999-12-31T23:59:59-14:00"):
         status, _, answer = await gateway.call("POST", path, ADMIN_KEY, json={"name": "x", "expires_at": expires_at})
         assert (status, answer["param"]) == (400, "expires_at")
 

@@ -126,6 +126,37 @@ async def test_two_gigabytes_are_refused_before_they_are_sent(gateway: Any, tena
     await nothing_happened(gateway, tenant)
 
 
+async def talk(gateway: Any, sent: bytes) -> bytes:
+    """Everything that is answered until the server closes the connection."""
+    address = urlsplit(gateway.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(sent)
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/v1/chat/completions", "application/json"), ("/v1/videos", "multipart/form-data; boundary=B"), ("/v1/admin/projects", "application/json")],
+)
+async def test_a_body_that_never_comes_is_not_waited_for(gateway: Any, tenant: Any, path: str, kind: str) -> None:
+    key = "the admin key" if "admin" in path else tenant.key
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: {kind}\r\nContent-Length: 9\r\n\r\n{{"
+    answer = await talk(gateway, head.encode())
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"body_timeout" in answer
+    assert b"x-should-retry: false" in answer
+    await nothing_happened(gateway, tenant)
+
+
+async def test_headers_of_a_megabyte_are_refused_without_a_key(gateway: Any) -> None:
+    answer = await talk(gateway, b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 1_000_000)
+    assert answer.startswith(b"HTTP/1.1 431")
+    assert b"headers_too_large" in answer
+
+
 async def test_a_body_without_an_end_is_cut_off(gateway: Any, tenant: Any) -> None:
     sent = 0
 

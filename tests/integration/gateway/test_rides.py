@@ -116,6 +116,19 @@ async def test_a_video(gateway: Any, tenant: Any, client: AsyncOpenAI) -> None:
     await settled(gateway, tenant, extra["receipt"])
 
 
+async def test_videos_can_be_deleted_while_they_are_listed(gateway: Any, tenant: Any, client: AsyncOpenAI) -> None:
+    made = {(await client.videos.create(model="painter", prompt=f"ball {number}")).id for number in range(5)}
+    deleted = set()
+    async for video in client.videos.list(limit=2):
+        await client.videos.delete(video.id)
+        deleted.add(video.id)
+    assert deleted == made
+    # A stranger learns nothing about them, and the oldest one marks a place as well as any.
+    other = await gateway.tenant("Other")
+    assert (await gateway.call("GET", f"/v1/videos?after={min(made)}", other.key))[0] == 404
+    assert (await gateway.call("GET", f"/v1/videos?after={min(made)}&order=asc", tenant.key))[0] == 200
+
+
 async def test_a_video_has_every_key_of_openais(gateway: Any, tenant: Any) -> None:
     status, headers, video = await gateway.call("POST", "/v1/videos", tenant.key, json={"model": "painter", "prompt": "a ball"})
     assert status == 200

@@ -1,5 +1,6 @@
 """Reading bodies: bounded, strict, tolerant of unknown fields."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterable
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from taximeter.gateway import body
-from taximeter.gateway.errors import BodyTooLarge, ClientGone, InvalidJson, InvalidUtf8, MissingField, UnsupportedMediaType
+from taximeter.gateway.errors import BodyTimeout, BodyTooLarge, ClientGone, InvalidJson, InvalidUtf8, MissingField, UnsupportedMediaType
 from taximeter.kernel.errors import InvalidRequest
 
 pytestmark = pytest.mark.anyio
@@ -70,6 +71,17 @@ async def test_a_client_that_leaves_half_way_is_noticed() -> None:
         await body.read_body(request(Upload([b"half"], leaves=True)), 1000)
 
 
+async def test_a_body_that_does_not_come_in_time_is_refused() -> None:
+    async def never() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
+    with pytest.raises(BodyTimeout, match=r"within 0\.01 seconds") as caught:
+        await body.read_body(Request(scope, never), 1000, 0.01)
+    assert caught.value.headers == {"Connection": "close"}
+
+
 async def test_a_compressed_body_is_refused() -> None:
     with pytest.raises(UnsupportedMediaType):
         await body.read_body(request(Upload([b"x"]), content_encoding="gzip"), 1000)
@@ -118,7 +130,9 @@ def test_what_is_not_one_json_object_is_refused(text: bytes) -> None:
         body.parse_json(text)
 
 
-@pytest.mark.parametrize("text", [b'{"a": "\xff"}', b'{"\xc3\x28": 1}', b'{"a": "\xed\xa0\x80"}'])
+@pytest.mark.parametrize(
+    "text", [b'{"a": "\xff"}', b'{"\xc3\x28": 1}', b'{"a": "\xed\xa0\x80"}', '{"a": 1}'.encode("utf-16"), b"\xff", b'{"a": \xff}']
+)
 def test_invalid_utf8_is_refused(text: bytes) -> None:
     with pytest.raises(InvalidUtf8):
         body.parse_json(text)

@@ -77,6 +77,7 @@ class Teapot(Refusal):
 
 
 def test_answers_that_another_try_cannot_better_tell_the_client_so() -> None:
+    assert refusal_headers(Teapot(408)) == {"x-should-retry": "false"}
     assert refusal_headers(Teapot(409)) == {"x-should-retry": "false"}
     assert refusal_headers(Teapot(504)) == {"x-should-retry": "false"}
     assert refusal_headers(Teapot(429)) == {"retry-after": "1"}

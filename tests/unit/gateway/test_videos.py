@@ -112,6 +112,8 @@ async def test_a_video_is_ordered_with_a_form(client: Any, videos: Videos) -> No
         ([('name="prompt"', b"a")], "missing_required_parameter"),
         ([('name="prompt"; filename="a.txt"', b"a")], "invalid_value"),
         ([('name="model"', b"m"), ('name="input_reference"; filename="a.png"', b"\x89PNG")], "unsupported_input"),
+        ([('name="model"', b"m"), ('name="input_reference[image_url]"', b"data:")], "unsupported_input"),
+        ([('name="model"', b"m"), ('name="input_reference[]"; filename="a.png"', b"\x89PNG")], "unsupported_input"),
         ([('name="model"', b"m"), ('name="prompt"', b"x" * 6000)], "body_too_large"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -110,3 +111,15 @@ def test_a_name_that_cannot_be_shown_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         rules.check_name(name)
     assert caught.value.param == "name"
+
+
+def test_an_expiry_is_a_time_to_come_that_utc_has_too() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    rules.check_expiry(datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC), now)
+    rules.check_expiry(datetime.max.replace(tzinfo=UTC), now)
+    west, east = timezone(timedelta(hours=-14)), timezone(timedelta(hours=14))
+    past = [now, datetime.max.replace(tzinfo=west), datetime.min.replace(tzinfo=east), now.replace(tzinfo=None, year=2100)]
+    for expires_at in past:
+        with pytest.raises(InvalidRequest) as caught:
+            rules.check_expiry(expires_at, now)
+        assert caught.value.param == "expires_at"

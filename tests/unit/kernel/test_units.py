@@ -19,7 +19,36 @@ def test_what_is_shown_can_be_read_back_exactly(utok: int) -> None:
     assert parse_tokens(format_tokens(utok)) == utok
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "NaN", "Infinity", "1e30", "0.0000001", "1,5", "1000000000.000001"])
+@pytest.mark.parametrize(("text", "utok"), [("1000", 1_000_000_000), ("007", 7_000_000), ("0.5", 500_000), ("1.0000000", 1_000_000)])
+def test_plain_decimals_are_read(text: str, utok: int) -> None:
+    assert parse_tokens(text) == utok
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "-1",
+        "NaN",
+        "Infinity",
+        "1e30",
+        "0.0000001",
+        "1,5",
+        "1000000000.000001",
+        "1_000",
+        "1e3",
+        "٣",
+        "\uff11",
+        " 1",
+        "1\n",
+        "+1",
+        ".5",
+        "5.",
+        "1." + "0" * 40 + "1",
+        "9" * 5000,
+    ],
+)
 def test_what_is_not_an_amount_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"Tokens|decimals"):
         parse_tokens(text)

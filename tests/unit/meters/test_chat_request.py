@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from taximeter.kernel.errors import InvalidRequest
-from taximeter.meters.chat_request import Limits, content_text, normalise
+from taximeter.meters.chat_request import OPTIONAL_FIELDS, Limits, content_text, normalise
 from taximeter.meters.errors import PromptTooLong, UnsupportedParameter
 
 LIMITS = Limits(messages=3, prompt_chars=100, choices=1, accepts=frozenset({"response_format"}))
@@ -110,6 +110,60 @@ def test_abilities_that_ask_for_nothing_are_left_out(field: str, value: object) 
 
 def test_abilities_the_model_has_go_through() -> None:
     assert normal(response_format={"type": "json_object"})["response_format"] == {"type": "json_object"}
+
+
+ALL = Limits(messages=3, prompt_chars=100, choices=1, accepts=OPTIONAL_FIELDS)
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"response_format": {"type": "text"}},
+        {"response_format": SCHEMA},
+        {"logit_bias": {"5": -100, "6": 0.5}},
+        {"logprobs": True, "top_logprobs": 20},
+        {"logprobs": False},
+        {"top_k": 0},
+    ],
+)
+def test_well_formed_abilities_go_through(more: dict[str, Any]) -> None:
+    assert normalise({"messages": HELLO, **more}, ALL, flatten=False) == {"messages": HELLO, **more}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("response_format", "json_object"),
+        ("response_format", {}),
+        ("response_format", {"type": "yaml"}),
+        ("response_format", {"type": ["text"]}),
+        ("response_format", {"type": "json_schema"}),
+        ("response_format", {"type": "json_schema", "json_schema": {"name": "a"}}),
+        ("response_format", {"type": "json_schema", "json_schema": {"schema": "{}"}}),
+        ("logit_bias", [[5, 1]]),
+        ("logit_bias", {"5": 101}),
+        ("logit_bias", {"5": "1"}),
+        ("logit_bias", {"5": True}),
+        ("logit_bias", {"5": None}),
+        ("logprobs", 1),
+        ("logprobs", "true"),
+        ("top_logprobs", 3),
+        ("top_k", -1),
+        ("top_k", 1.5),
+        ("top_k", "4"),
+    ],
+)
+def test_a_malformed_ability_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        normalise({"messages": HELLO, field: value}, ALL, flatten=False)
+    assert (caught.value.code, caught.value.param) == ("invalid_value", field)
+
+
+@pytest.mark.parametrize("count", [-1, 21, True, "3"])
+def test_top_logprobs_are_0_to_20(count: object) -> None:
+    with pytest.raises(InvalidRequest, match="top_logprobs must be an integer from 0 to 20"):
+        normalise({"messages": HELLO, "logprobs": True, "top_logprobs": count}, ALL, flatten=False)
 
 
 def test_an_assistant_may_have_said_nothing_but_called_tools() -> None:

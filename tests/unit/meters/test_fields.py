@@ -30,6 +30,14 @@ NOT_NUMBERS: list[object] = [
     10**4000,
     -1,
     "0x10",
+    "1_0",
+    "1e0",
+    "٣",
+    "\uff11",
+    " 1",
+    "1\n",
+    "+1",
+    "-1",
 ]
 
 
@@ -46,12 +54,13 @@ def test_what_is_no_number_in_range_is_refused(value: object) -> None:
 def test_a_number_is_the_decimal_that_was_written() -> None:
     assert fields.number(4.6, "seconds", 0, 10) == Fraction(46, 10)
     assert fields.number("4.60", "seconds", 0, 10) == Fraction(46, 10)
+    assert fields.number(1e-05, "seconds", 0, 10) == Fraction(1, 100_000)
     assert fields.number(Decimal("0.16"), "seconds", 0, 10) == Fraction(4, 25)
 
 
 def test_too_many_decimals_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="too many decimals"):
-        fields.number("1e-33", "seconds", 0, 10)
+        fields.number(1e-33, "seconds", 0, 10)
 
 
 def test_whole_numbers_may_be_text_but_not_fractions() -> None:
@@ -71,7 +80,7 @@ def test_strict_whole_numbers_are_json_integers() -> None:
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=0, max_value=10, places=6))
 def test_every_decimal_in_range_is_read_exactly(value: Decimal) -> None:
-    assert fields.number(str(value), "seconds", 0, 10) == Fraction(value)
+    assert fields.number(f"{value:f}", "seconds", 0, 10) == Fraction(value)
 
 
 def test_texts_are_checked_for_length_blankness_and_unicode() -> None:

@@ -40,6 +40,7 @@ ADMIN_ROUTES = [
     ("GET", "/v1/admin/projects/x/keys"),
     ("DELETE", "/v1/admin/projects/x/keys/y"),
     ("POST", "/v1/admin/projects/x/top-ups"),
+    ("POST", "/v1/admin/projects/x/grants"),
     ("GET", "/v1/admin/projects/x/wallet"),
     ("GET", "/v1/admin/models"),
     ("GET", "/v1/admin/rate-cards"),

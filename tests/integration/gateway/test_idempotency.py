@@ -119,9 +119,7 @@ async def test_a_key_belongs_to_its_project(gateway: Any, tenant: Any) -> None:
     ("path", "body"),
     [(CHATS, {**CHAT, "stream": True}), (SPEECHES, SPEECH), (SPEECHES, {**SPEECH, "stream_format": "sse"})],
 )
-async def test_streams_and_speech_are_not_kept_and_a_repeat_is_told_the_receipt(
-    gateway: Any, tenant: Any, path: str, body: dict[str, Any]
-) -> None:
+async def test_streams_and_speech_are_not_kept_and_a_repeat_is_told_the_receipt(gateway: Any, tenant: Any, path: str, body: dict[str, Any]) -> None:
     status, first, _ = await post(gateway, tenant, path, body)
     assert status == 200
     await gateway.until_no_hold_is_open()

@@ -1,6 +1,7 @@
 """Idempotency keys where they are decided: in the transaction of the hold, whatever stands in one batch."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -136,6 +137,34 @@ async def test_connections_that_post_at_once_agree_on_one_holder(town: Town) -> 
     statuses = [status for batch in await asyncio.gather(*map(send, batches)) for status in batch]
     assert sorted(statuses) == [Status.APPLIED, *[Status.KEY_USED] * 19]
     assert (await town.wallet(caller))["held"] == "1"
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_happens_in_whatever_batches_a_key_is_charged_once(town: Town, seed: int) -> None:
+    dice = random.Random(seed)  # noqa: S311 - a test that can be repeated
+    caller = await town.caller("50")
+    orders = {key: named(town, caller, key) for key in "abcdefghijklmno"}
+    of: dict[Operation, str] = {}
+    charged: dict[str, set[Operation]] = {key: set() for key in orders}
+    for _ in range(60):
+        ended = dice.sample(sorted(of, key=lambda held: held.id), min(len(of), dice.randrange(4)))
+        kinds = [dice.choice([Kind.VOID, Kind.EXPIRE, Kind.EXPIRE, Kind.SETTLE]) for _ in ended]
+        ends = [end(held, kind, orders[of[held]], 1_000_000 if kind is Kind.SETTLE else 0) for held, kind in zip(ended, kinds, strict=True)]
+        # Some holds are more than the wallet has.
+        keys = dice.choices(list(orders), k=dice.randrange(1, 6))
+        holds = [hold(town, orders[key], dice.choice([1_000_000, 1_000_000, 90_000_000])) for key in keys]
+        batch = dice.sample(holds + ends, len(holds) + len(ends))
+        statuses = dict(zip(batch, await post_batch(town, *batch), strict=True))
+        of |= {held: key for held, key in zip(holds, keys, strict=True) if statuses[held] is Status.APPLIED}
+        for held, ending in zip(ended, ends, strict=True):
+            if ending.kind is Kind.SETTLE and statuses[ending] in (Status.APPLIED, Status.SETTLED_LATE):
+                charged[of[held]].add(held)
+        assert await town.open_holds() == await town.office.pool.fetchval(
+            "select count(*) from metering.idempotency i where exists (select from ledger.holds h where h.id = i.request_id)"
+        )
+    assert max(map(len, charged.values())) == 1
+    assert (await town.wallet(caller))["balance"] == str(50 - sum(map(len, charged.values())) - await town.open_holds())
+    await town.assert_books_agree()
 
 
 async def test_a_ride_whose_key_was_taken_over_while_it_was_cut_off_costs_nothing(town: Town) -> None:

@@ -187,6 +187,22 @@ async def test_a_ride_whose_key_was_taken_over_while_it_was_cut_off_costs_nothin
     await town.assert_books_agree()
 
 
+async def test_an_answer_that_was_kept_before_its_hold_expired_goes_with_the_key(town: Town) -> None:
+    caller = await town.caller("100")
+    order = named(town, caller)
+    late, repeat = hold(town, order), hold(town, order)
+    await post_batch(town, late)
+    # Its gateway had the answer, but could not settle in time.
+    await town.metering.keep_answer(late.id, 200, "application/json", b"{}")
+    await post_batch(town, end(late, Kind.EXPIRE))
+    assert await post_batch(town, repeat) == [Status.APPLIED]
+    assert await town.office.pool.fetchval("select count(*) from metering.idempotent_answers") == 0
+    # And the answer of a request that has lost its key is not kept.
+    await town.metering.keep_answer(late.id, 200, "application/json", b"{}")
+    with pytest.raises(IdempotencyInProgress):
+        await town.metering.open(order)
+
+
 async def test_a_key_is_forgotten_after_its_time_but_not_while_its_request_runs(database_url: str, tmp_path: Path) -> None:
     async with open_town(database_url, tmp_path, idempotency_ttl_s=0) as town:
         caller = await town.caller()

@@ -45,7 +45,11 @@ create function metering.post(
     p_leg_groups int[], p_leg_debits bigint[], p_leg_credits bigint[], p_leg_amounts bigint[], p_leg_cascades boolean[],
     p_facts jsonb[]
 ) returns table (pos int, status smallint, total bigint, available bigint)
-language plpgsql security definer set search_path = pg_catalog, metering as $$
+language plpgsql security definer
+set search_path = pg_catalog, metering
+-- As in ledger.post: plans are made while tables are small, and kept.  Probes are lateral with a limit, so that none becomes a scan.
+set enable_seqscan = off
+as $$
 #variable_conflict use_column
 declare
     k_project uuid[]; k_key text[]; v_codes int[];
@@ -71,7 +75,9 @@ begin
     into k_project, k_key, v_codes, v_left
     from unnest(p_ids, p_kinds, p_codes, p_facts) with ordinality o (id, kind, code, fact, i)
     left join lateral jsonb_to_record(o.fact -> 'idempotency') q (project_id uuid, key text) on true
-    left join metering.idempotency x on x.project_id = q.project_id and x.key = q.key;
+    left join lateral (
+        select e.request_id from metering.idempotency e where e.project_id = q.project_id and e.key = q.key limit 1
+    ) x on true;
 
     -- One round, mostly.  A hold waits for the next one when this round decides about its key: when the request that has the
     -- key ends in it, or when another hold of it asks first.
@@ -80,7 +86,9 @@ begin
             select o.id, o.i, o.project_id, o.key, x.request_id as holder,
                    x.request_id <> o.id and x.request_id in (select p_ids[l] from unnest(v_left) l) as waits
             from unnest(p_ids, k_project, k_key) with ordinality o (id, project_id, key, i)
-            left join metering.idempotency x on x.project_id = o.project_id and x.key = o.key
+            left join lateral (
+                select e.request_id from metering.idempotency e where e.project_id = o.project_id and e.key = o.key limit 1
+            ) x on true
             where o.i = any (v_left)
         ),
         judged as (
@@ -137,8 +145,11 @@ begin
 
         -- A released request may have left an answer that was made but not settled in time; it goes with the key.
         delete from metering.idempotent_answers a
-        using unnest(k_project, k_key, r_status) with ordinality o (project_id, key, status, i), metering.idempotency x
-        where o.i = any (v_now) and o.status = 0 and x.project_id = o.project_id and x.key = o.key and a.request_id = x.request_id;
+        using unnest(k_project, k_key, r_status) with ordinality o (project_id, key, status, i)
+        cross join lateral (
+            select e.request_id from metering.idempotency e where e.project_id = o.project_id and e.key = o.key limit 1
+        ) x
+        where o.i = any (v_now) and o.status = 0 and a.request_id = x.request_id;
 
         insert into metering.idempotency (project_id, key, fingerprint, request_id, keeps_answer)
         select q.project_id, q.key, decode(q.fingerprint, 'hex'), o.id, q.keeps_answer

@@ -36,7 +36,7 @@ async def open_gateway(settings: Settings, environ: Mapping[str, str]) -> AsyncI
     clock = SystemClock()
     engines = build_fleet(settings, environ)
     async with open_office(settings, engines, "gateway", clock) as office:
-        await asyncio.to_thread(Metering(office.desk).warm_up)
+        await asyncio.to_thread(Metering(office.desk, office.store).warm_up)
         yield compose(office, engines, environ.get(METRICS_FOLDER, ""))
 
 
@@ -46,7 +46,7 @@ def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str =
     services = Services(
         settings=office.settings,
         identity=Identity(office.identity_store, desk.ids, desk.clock, office.settings),
-        metering=Metering(desk),
+        metering=Metering(desk, office.store),
         videos=Videos(desk, office.jobs, office.store, office.objects),
         records=Records(office.store),
         tenancy=office.tenancy,

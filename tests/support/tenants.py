@@ -37,7 +37,7 @@ class Town:
 
     @property
     def metering(self) -> Metering:
-        return Metering(self.office.desk)
+        return Metering(self.office.desk, self.office.store)
 
     @property
     def videos(self) -> Videos:

@@ -12,6 +12,7 @@ from taximeter.gateway.body import take_flag
 from taximeter.gateway.completion import Completion
 from taximeter.gateway.disconnect import ClientWatch
 from taximeter.gateway.envelopes import encode_json, json_response
+from taximeter.gateway.idempotency import fingerprint_of, keep
 from taximeter.gateway.orders import make_order, read_call
 from taximeter.gateway.rides import RideEvent, first_event
 from taximeter.gateway.services import Services
@@ -25,13 +26,14 @@ def routes(services: Services) -> list[Route]:
 
     async def create(request: Request) -> Response:
         caller, body = await read_call(services, request)
+        fingerprint = fingerprint_of(request, "chat", body)
         stream = take_flag(body, "stream")
         with_usage = _take_include_usage(body, stream=stream)
-        order = make_order(request, caller, "chat", body, stream=stream)
+        order = make_order(request, caller, "chat", body, stream=stream, fingerprint=fingerprint)
         ride = await services.metering.open(order)
         if stream:
             return await _streamed(request, ride, order.model, with_usage=with_usage)
-        return await _plain(request, ride, order.model)
+        return await keep(services, order, ride, await _plain(request, ride, order.model))
 
     return [Route("/v1/chat/completions", create, methods=["POST"])]
 

@@ -13,6 +13,7 @@ from taximeter.engines import Vectors
 from taximeter.gateway.body import take_choice
 from taximeter.gateway.disconnect import ClientWatch
 from taximeter.gateway.envelopes import json_response
+from taximeter.gateway.idempotency import fingerprint_of, keep
 from taximeter.gateway.orders import make_order, read_call
 from taximeter.gateway.services import Services
 from taximeter.metering import Receipt, Ride
@@ -23,8 +24,9 @@ def routes(services: Services) -> list[Route]:
 
     async def create(request: Request) -> Response:
         caller, body = await read_call(services, request)
+        fingerprint = fingerprint_of(request, "embeddings", body)
         encoding = take_choice(body, "encoding_format", ("float", "base64"))
-        order = make_order(request, caller, "embeddings", body)
+        order = make_order(request, caller, "embeddings", body, fingerprint=fingerprint)
         ride = await services.metering.open(order)
         vectors, receipt = await _run(request, ride)
         encode = _as_base64 if encoding == "base64" else _as_numbers
@@ -36,7 +38,7 @@ def routes(services: Services) -> list[Route]:
             "usage": {"prompt_tokens": prompt, "total_tokens": prompt},
             "taximeter": receipt.extra(),
         }
-        return json_response(answer, receipt.headers())
+        return await keep(services, order, ride, json_response(answer, receipt.headers()))
 
     return [Route("/v1/embeddings", create, methods=["POST"])]
 

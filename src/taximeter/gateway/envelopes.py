@@ -49,13 +49,14 @@ def problem(refusal: Refusal, request_id: str | None) -> dict[str, Any]:
 def refusal_headers(refusal: Refusal) -> dict[str, str]:
     """The refusal's headers, and what tells the official client whether to send again.
 
-    It repeats 408, 409, 429 and 5xx up to twice.  A 409 will not get better, and a body that was too
-    slow will be so again; after a 504 the first attempt may still be running, and its hold with it.
+    It repeats 408, 409, 429 and 5xx up to twice.  A 409 will not get better, unless it says when, and a body that was
+    too slow will be so again; after a 504 the first attempt may still be running, and its hold with it.
     """
     headers = {name.lower(): value for name, value in refusal.headers.items()}
     if refusal.status in (http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.SERVICE_UNAVAILABLE):
         headers.setdefault("retry-after", "1")
-    if refusal.status in (http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.CONFLICT, http.HTTPStatus.GATEWAY_TIMEOUT):
+    final = (http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.CONFLICT, http.HTTPStatus.GATEWAY_TIMEOUT)
+    if refusal.status in final and "retry-after" not in headers:
         headers.setdefault("x-should-retry", "false")
     return headers
 

@@ -15,8 +15,10 @@ from starlette.routing import BaseRoute, Match
 
 from taximeter.gateway.envelopes import PROBLEM, encode_json, problem, refusal_response, request_id
 from taximeter.gateway.errors import ClientGone, DatabaseUnavailable, InvalidJson, MethodNotAllowed, UnknownUrl
+from taximeter.gateway.idempotency import replay
 from taximeter.gateway.middleware import CLIENT_GONE
 from taximeter.kernel.errors import InvalidRequest, Refusal
+from taximeter.metering import Replayed
 
 # What asyncpg raises when the server is gone, full or going, as opposed to when a statement of ours is wrong.
 DATABASE_DOWN = (
@@ -44,6 +46,10 @@ def install(app: FastAPI) -> None:
         request.scope["taximeter.client_gone"] = True
         return Response(status_code=CLIENT_GONE)
 
+    async def replayed(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, Replayed)
+        return replay(error)
+
     async def no_database(request: Request, error: Exception) -> Response:
         _log.warning("request %s: no database: %s: %s", request_id(request), type(error).__name__, error)
         return refusal_response(request, DatabaseUnavailable("The database does not answer; try again in a moment."))
@@ -58,6 +64,7 @@ def install(app: FastAPI) -> None:
 
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(ClientGone, gone)
+    app.add_exception_handler(Replayed, replayed)
     app.add_exception_handler(HTTPException, no_route)
     app.add_exception_handler(RequestValidationError, invalid)
     for kind in DATABASE_DOWN:

@@ -6,6 +6,7 @@ from starlette.requests import Request
 
 from taximeter.engines import Modality
 from taximeter.gateway.body import read_json, take_model
+from taximeter.gateway.idempotency import IDEMPOTENCY_KEY
 from taximeter.gateway.services import Services
 from taximeter.identity import Caller
 from taximeter.kernel.errors import InvalidRequest
@@ -14,7 +15,6 @@ from taximeter.metering import Order
 
 MAX_TOKENS = "taximeter-max-tokens"
 QUOTE = "taximeter-quote"
-IDEMPOTENCY_KEY = "idempotency-key"
 HEADER_LENGTH_MAX = 255
 
 
@@ -29,8 +29,10 @@ async def read_call(services: Services, request: Request) -> tuple[Caller, dict[
     return caller, await read_json(request, services.settings.body_bytes_max, services.settings.body_timeout_s)
 
 
-def make_order(request: Request, caller: Caller, modality: Modality, body: dict[str, Any], *, stream: bool = False) -> Order:
-    """The order in ``body`` and the headers.  Raises InvalidRequest, naming the header or field."""
+def make_order(
+    request: Request, caller: Caller, modality: Modality, body: dict[str, Any], *, stream: bool = False, fingerprint: bytes = b""
+) -> Order:
+    """The order in ``body`` and the headers; ``fingerprint`` is of the body as it came.  Raises InvalidRequest, naming the header or field."""
     return Order(
         caller=caller,
         model=take_model(body),
@@ -40,6 +42,7 @@ def make_order(request: Request, caller: Caller, modality: Modality, body: dict[
         tokens_max_utok=_tokens_max(request),
         quote_id=_short_header(request, QUOTE),
         idempotency_key=_short_header(request, IDEMPOTENCY_KEY),
+        fingerprint=fingerprint,
     )
 
 

@@ -10,6 +10,7 @@ from starlette.routing import Route
 from taximeter.engines import Media
 from taximeter.gateway.body import take_choice
 from taximeter.gateway.disconnect import ClientWatch
+from taximeter.gateway.idempotency import fingerprint_of
 from taximeter.gateway.orders import make_order, read_call
 from taximeter.gateway.rides import RideEvent, first_event
 from taximeter.gateway.services import Services
@@ -31,8 +32,9 @@ def routes(services: Services) -> list[Route]:
 
     async def create(request: Request) -> Response:
         caller, body = await read_call(services, request)
+        fingerprint = fingerprint_of(request, "speech", body)
         form = take_choice(body, "stream_format", ("audio", "sse"))
-        order = make_order(request, caller, "speech", body, stream=form == "sse")
+        order = make_order(request, caller, "speech", body, stream=form == "sse", fingerprint=fingerprint)
         # Which formats there are is the meter's to say: it refuses the others when the ride is opened.
         content_type = CONTENT_TYPES.get(str(body.get("response_format") or "mp3"), "application/octet-stream")
         ride = await services.metering.open(order)

@@ -11,6 +11,7 @@ from taximeter.gateway.body import media_type, read_json
 from taximeter.gateway.envelopes import json_response
 from taximeter.gateway.errors import UnsupportedInput, UnsupportedMediaType
 from taximeter.gateway.forms import field_text, read_form
+from taximeter.gateway.idempotency import REPLAYED, fingerprint_of
 from taximeter.gateway.orders import authenticate, make_order
 from taximeter.gateway.paging import page_size
 from taximeter.gateway.services import Services
@@ -29,11 +30,13 @@ def routes(services: Services) -> list[Route]:
     async def create(request: Request) -> Response:
         caller = await authenticate(services, request)
         body = await _read(request, services.settings)
+        fingerprint = fingerprint_of(request, "video", body)
         if body.pop(PICTURE, None) is not None or any(name.startswith(f"{PICTURE}[") for name in body):
             message = "'input_reference' is not supported by the models here; describe the scene in 'prompt'."
             raise UnsupportedInput(message, param=PICTURE)
-        video = await services.videos.submit(make_order(request, caller, "video", body))
-        return json_response(video.to_api(), {**video.headers(), "openai-poll-after-ms": POLL_AFTER_MS})
+        video = await services.videos.submit(make_order(request, caller, "video", body, fingerprint=fingerprint))
+        headers = {**video.headers(), "openai-poll-after-ms": POLL_AFTER_MS, **(REPLAYED if video.replayed else {})}
+        return json_response(video.to_api(), headers)
 
     async def index(request: Request) -> Response:
         caller = await authenticate(services, request)

@@ -61,6 +61,10 @@ class Settings:
     post_batch_max: int = 500
     post_queue_max: int = 20_000
     quote_ttl_s: int = 900
+    idempotency_ttl_s: int = 86_400
+    """How long an ``idempotency-key`` is remembered; after that the same request runs, and is charged, again."""
+    idempotency_body_max: int = 262_144
+    """Answers up to this many bytes are kept for repeats with the same ``idempotency-key``; 0 keeps none."""
     hold_ttl_s: int = 900
     """How long a synchronous request's hold may live when its process died without a trace."""
     process_dead_s: float = 15.0

@@ -37,6 +37,8 @@ class Status(IntEnum):
     NO_SUCH_ACCOUNT = 7
     ACCOUNT_CLOSED = 8
     SETTLED_LATE = 9
+    KEY_USED = 20
+    """Not the ledger's own: ``metering.post`` did not pass the hold on, because its idempotency key belongs to another request."""
 
 
 class SettleCode(IntEnum):

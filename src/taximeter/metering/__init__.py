@@ -4,6 +4,7 @@ from taximeter.metering.desk import Desk
 from taximeter.metering.model import Order, Quote, Receipt
 from taximeter.metering.office import Office, open_office
 from taximeter.metering.records import Records
+from taximeter.metering.repeats import Replayed
 from taximeter.metering.ride import Ride
 from taximeter.metering.service import Metering
 from taximeter.metering.sweeper import Sweeper
@@ -19,6 +20,7 @@ __all__ = [
     "Quote",
     "Receipt",
     "Records",
+    "Replayed",
     "Ride",
     "Sweeper",
     "Tenancy",

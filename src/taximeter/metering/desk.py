@@ -17,7 +17,7 @@ from taximeter.ledger import AccountClosed, Books, InsufficientBalance, Kind, Op
 from taximeter.metering.errors import AboveCallersMaximum, TooExpensive, WrongModality
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import Order
-from taximeter.metering.rules import encode_fact, request_fact
+from taximeter.metering.rules import encode_fact, key_fact, request_fact
 
 
 @dataclass
@@ -85,9 +85,9 @@ def price_order(desk: Desk, order: Order) -> Fare:
 
 
 async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s: int, job: Mapping[str, Any] | None) -> Outcome:
-    """Reserve the maximum of a fare; with a job, write its row in the same transaction.
+    """Reserve the maximum of a fare; with a job or an idempotency key, write their rows in the same transaction.
 
-    Raises InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
+    Status KEY_USED: nothing was held, the key belongs to another request.  Raises InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
     """
     wallet = wallet_of(order.caller)
     process_id = desk.process_id if job is None else None
@@ -95,6 +95,8 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     fact: dict[str, Any] = {"request": request_fact(order.caller, fare, process_id, end_user if isinstance(end_user, str) else None)}
     if job is not None:
         fact["job"] = job
+    if order.idempotency_key is not None:
+        fact["idempotency"] = key_fact(order)
     outcome = await desk.books.submit(
         Operation(
             id=request_id,
@@ -115,5 +117,5 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     if outcome.status is Status.ACCOUNT_CLOSED:
         message = "this project's wallet is closed; ask its administrator"
         raise AccountClosed(message)
-    assert outcome.status in (Status.APPLIED, Status.REPLAYED), outcome
+    assert outcome.status in (Status.APPLIED, Status.REPLAYED, Status.KEY_USED), outcome
     return outcome

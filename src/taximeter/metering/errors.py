@@ -8,6 +8,9 @@ VideoNotReady         400 video_not_ready
 VideoFailed           400 video_failed
 VideoExpired          410 video_expired
 ReceiptNotFound       404 receipt_not_found
+IdempotencyKeyReused  422 idempotency_key_reused
+IdempotencyInProgress 409 idempotency_in_progress   may be sent again: Retry-After
+IdempotencyAnswerGone 409 idempotency_answer_gone
 """
 
 from taximeter.kernel.errors import InvalidRequest, NotFound, Refusal
@@ -63,3 +66,24 @@ class ReceiptNotFound(NotFound):
     """There is no such receipt, or it belongs to somebody else."""
 
     code = "receipt_not_found"
+
+
+class IdempotencyKeyReused(Refusal):
+    """The key names an earlier request of the project, and that was another one."""
+
+    code = "idempotency_key_reused"
+    status = 422
+
+
+class IdempotencyInProgress(Refusal):
+    """The request that the key names is still running."""
+
+    code = "idempotency_in_progress"
+    status = 409
+
+
+class IdempotencyAnswerGone(Refusal):
+    """The request that the key names has ended, and its answer was not kept."""
+
+    code = "idempotency_answer_gone"
+    status = 409

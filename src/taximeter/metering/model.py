@@ -32,6 +32,7 @@ class Order:
         tokens_max_utok: refuse when the request may cost more.
         quote_id: the quote to be held to, as the caller sent it.
         idempotency_key: the caller's name for this request, for repeats.
+        fingerprint: SHA-256 of what the caller sent; with a key only.
     """
 
     caller: Caller
@@ -42,6 +43,7 @@ class Order:
     tokens_max_utok: int | None = None
     quote_id: str | None = None
     idempotency_key: str | None = None
+    fingerprint: bytes = b""
 
 
 def jsonable_work(work: Mapping[str, int]) -> dict[str, int | str]:
@@ -182,3 +184,30 @@ class Receipt:
         if self.balance_utok is not None:
             headers["taximeter-balance"] = format_tokens(self.balance_utok)
         return headers
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a request, as it was sent."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The request that an idempotency key names.
+
+    Attributes:
+        same: it was the same request, by its fingerprint.
+        released: it ended without a charge; the key is free.
+        running: it has not ended, or its answer may still be on the way to be kept.
+        answer: what it was answered with, when that was kept.
+    """
+
+    request_id: UUID
+    same: bool
+    released: bool
+    running: bool
+    answer: Answer | None

@@ -72,3 +72,21 @@ delete from metering.processes p
 where p.heartbeat_at < clock_timestamp() - interval '1 day'
     and not exists (select from metering.requests q join ledger.holds h on h.id = q.id where q.process_id = p.id)
 
+
+-- name: key
+select i.request_id, i.fingerprint = $3 as same, metering.is_released(i.request_id) as released, a.status, a.content_type, a.body,
+    exists (select from ledger.holds h where h.id = i.request_id)
+    or (
+        i.keeps_answer and a.request_id is null
+        and exists (select from metering.receipts r where r.id = i.request_id and r.settled_at > clock_timestamp() - make_interval(secs => $4))
+    ) as running
+from metering.idempotency i
+left join metering.idempotent_answers a on a.request_id = i.request_id
+where i.project_id = $1 and i.key = $2
+
+-- name: keep_answer
+insert into metering.idempotent_answers (request_id, status, content_type, body) values ($1, $2, $3, $4)
+on conflict (request_id) do nothing
+
+-- name: forget_keys
+select metering.forget_keys($1, $2)

@@ -15,7 +15,7 @@ from taximeter.metering import model
 from taximeter.metering.desk import Desk, wallet_of
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import Order, Receipt
-from taximeter.metering.rules import NOTHING, Bill, bill, encode_fact, receipt_fact, terms_of
+from taximeter.metering.rules import NOTHING, Bill, bill, encode_fact, key_fact, receipt_fact, terms_of
 from taximeter.meters import BadReport
 
 # An answer waits this long for its settlement; after that it says "pending" and the books follow.
@@ -131,13 +131,17 @@ class Ride:
     async def _post(self, kind: Kind, charge: Bill, outcome: model.Outcome, reason: str | None, done: Done | None) -> Outcome:
         detail = {} if done is None else done.detail
         engine_ms = 0 if done is None else done.engine_ms
+        fact: dict[str, Any] = {"receipt": receipt_fact(charge, outcome, reason, detail, engine_ms)}
+        if self._order.idempotency_key is not None and kind is Kind.SETTLE:
+            # Should the hold have expired and the key gone to a repeat, then the repeat is charged and this one is not.
+            fact["idempotency"] = key_fact(self._order)
         posted = await self._desk.books.submit(
             Operation(
                 id=self.id,
                 kind=kind,
                 lane=wallet_of(self._order.caller).lane,
                 amount_utok=charge.charged_utok if kind is Kind.SETTLE else 0,
-                fact=encode_fact({"receipt": receipt_fact(charge, outcome, reason, detail, engine_ms)}),
+                fact=encode_fact(fact),
             )
         )
         # The sweeper may have been first; what it wrote stands.

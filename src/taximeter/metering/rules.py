@@ -12,8 +12,10 @@ from taximeter import meters, pricing
 from taximeter.identity import Caller
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import Fare
-from taximeter.metering.model import Outcome, jsonable_work
+from taximeter.metering.model import Order, Outcome, jsonable_work
 from taximeter.pricing import RateCard
+
+FINGERPRINT_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,18 @@ def request_fact(caller: Caller, fare: Fare, process_id: UUID | None, end_user: 
             "maximum_utok": fare.maximum_utok,
         },
         "end_user": end_user,
+    }
+
+
+def key_fact(order: Order) -> dict[str, Any]:
+    """The row of ``metering.idempotency`` that is written with the hold of an order that has a key."""
+    assert len(order.fingerprint) == FINGERPRINT_BYTES
+    return {
+        "project_id": str(order.caller.project_id),
+        "key": order.idempotency_key,
+        "fingerprint": order.fingerprint.hex(),
+        # Streams have been read when they end, and speech is large: only these are kept for a repeat.
+        "keeps_answer": order.modality in ("chat", "embeddings") and not order.stream,
     }
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from taximeter import pricing
 from taximeter.engines import Job
@@ -11,10 +12,13 @@ from taximeter.identity import Caller
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
+from taximeter.ledger import Status
 from taximeter.metering.desk import Desk, hold, price_order
 from taximeter.metering.fares import quote_fare
 from taximeter.metering.model import Order, Quote
+from taximeter.metering.repeats import Repeats, in_progress
 from taximeter.metering.ride import Ride
+from taximeter.metering.store import MeteringStore
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +28,9 @@ _SAMPLES: Mapping[str, dict[str, Any]] = {"chat": {"messages": [{"role": "user",
 class Metering:
     """Quotes and rides."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, store: MeteringStore) -> None:
         self._desk = desk
+        self._repeats = Repeats(desk, store)
 
     def quote(self, caller: Caller, model: str, request: dict[str, Any]) -> Quote:  # noqa: ARG002 - prices will depend on the caller's plan
         """What a request would cost now.  Raises ModelNotFound, ModelNotPriced, InvalidRequest."""
@@ -46,14 +51,24 @@ class Metering:
     async def open(self, order: Order) -> Ride:
         """Price an order and hold its maximum; the ride then runs it.
 
-        Raises what ``price_order`` and ``hold`` raise, and EngineUnavailable when no engine runs the model.
+        Raises what ``price_order`` and ``hold`` raise, EngineUnavailable when no engine runs the model, and what
+        ``Repeats.answer`` raises (Replayed among it) when the order repeats an earlier one.
         """
         desk = self._desk
+        earlier = await self._repeats.find(order)
+        if earlier is not None:
+            await self._repeats.answer(order.caller, earlier)
         fare = price_order(desk, order)
         engine = desk.engine_of(fare)
         request_id = desk.ids.new()
         timeout_s = desk.timeout_s(order.modality)
         outcome = await hold(desk, request_id, order, fare, ttl_s=int(timeout_s) + desk.settings.hold_ttl_s, job=None)
+        if outcome.status is Status.KEY_USED:
+            # Another request took the key in the meantime.
+            earlier = await self._repeats.find(order)
+            if earlier is None:
+                raise in_progress()
+            await self._repeats.answer(order.caller, earlier)
         job = Job(
             id=encode_id("req", request_id),
             modality=order.modality,
@@ -63,6 +78,10 @@ class Metering:
             deadline_s=timeout_s,
         )
         return Ride(desk, order, fare, engine, job, request_id, outcome)
+
+    async def keep_answer(self, request_id: UUID, status: int, content_type: str, body: bytes) -> None:
+        """Keep the answer to an order with an idempotency key, for repeats.  Best effort."""
+        await self._repeats.keep(request_id, status, content_type, body)
 
     def models(self) -> Sequence[dict[str, Any]]:
         """The models of the catalog as ``GET /v1/models`` lists them."""

@@ -10,7 +10,7 @@ import asyncpg
 
 from taximeter.db import sql
 from taximeter.ledger import Operation, Outcome, store
-from taximeter.metering.model import Receipt
+from taximeter.metering.model import Answer, Earlier, Receipt
 
 _SQL = sql.load("taximeter.metering")
 
@@ -62,6 +62,31 @@ class MeteringStore:
     async def forget_processes(self) -> None:
         """Drop processes that have been gone for a day."""
         await self._pool.execute(_SQL["forget_processes"])
+
+    async def find_key(self, project_id: UUID, key: str, fingerprint: bytes, grace_s: float) -> Earlier | None:
+        """The request that has this idempotency key.  One settled ``grace_s`` ago or less, whose answer is yet to be kept, is running."""
+        row = await self._pool.fetchrow(_SQL["key"], project_id, key, fingerprint, grace_s)
+        return None if row is None else _earlier(row)
+
+    async def keep_answer(self, request_id: UUID, status: int, content_type: str, body: bytes | None) -> None:
+        """Keep an answer for repeats; None: it is too large."""
+        await self._pool.execute(_SQL["keep_answer"], request_id, status, content_type, body)
+
+    async def forget_keys(self, ttl_s: int, limit: int) -> int:
+        """Forget idempotency keys older than this, with their answers; returns how many."""
+        forgotten: int = await self._pool.fetchval(_SQL["forget_keys"], ttl_s, limit)
+        return forgotten
+
+
+def _earlier(row: asyncpg.Record) -> Earlier:
+    kept = row["body"] is not None
+    return Earlier(
+        request_id=row["request_id"],
+        same=row["same"],
+        released=row["released"],
+        running=row["running"],
+        answer=Answer(row["status"], row["content_type"], row["body"]) if kept else None,
+    )
 
 
 def _receipt(row: asyncpg.Record) -> Receipt:

@@ -56,13 +56,15 @@ class Sweeper:
         return len(rows)
 
     async def keep_house(self) -> None:
-        """Make coming partitions, remove results whose time is over, forget processes long gone."""
+        """Make coming partitions, remove results whose time is over, forget processes and idempotency keys long gone."""
         async with self._pool.acquire() as connection:
             await ledger_store.ensure_partitions(connection, PARTITION_DAYS)
         for job_id, key in await self._jobs.objects_to_remove(BATCH_MAX):
             await self._objects.remove(key)
             await self._jobs.mark_object_gone(job_id)
         await self._store.forget_processes()
+        while await self._store.forget_keys(self._desk.settings.idempotency_ttl_s, BATCH_MAX) == BATCH_MAX:
+            pass
 
     async def _release(self, row: asyncpg.Record) -> None:
         reason = "the process that ran it died" if row["process_died"] else "its hold expired before it was settled"

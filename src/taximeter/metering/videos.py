@@ -11,11 +11,12 @@ import msgspec
 from taximeter.identity import Caller
 from taximeter.jobs import Job, JobStore
 from taximeter.kernel.ids import decode_id, encode_id
-from taximeter.ledger import Kind, Operation
+from taximeter.ledger import Kind, Operation, Status
 from taximeter.metering.desk import Desk, hold, price_order, wallet_of
 from taximeter.metering.errors import VideoExpired, VideoFailed, VideoNotFound, VideoNotReady
-from taximeter.metering.model import VIDEO_PREFIX, Order, Receipt
+from taximeter.metering.model import VIDEO_PREFIX, Earlier, Order, Receipt
 from taximeter.metering.objects import Objects, StoredFile
+from taximeter.metering.repeats import Repeats, in_progress
 from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
 from taximeter.metering.store import MeteringStore
 
@@ -47,10 +48,15 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class VideoView:
-    """A video with what it costs."""
+    """A video with what it costs.
+
+    Attributes:
+        replayed: it was ordered before, with the same idempotency key.
+    """
 
     job: Job
     receipt: Receipt
+    replayed: bool = False
 
     @property
     def id(self) -> str:
@@ -101,10 +107,17 @@ class Videos:
         self._jobs = jobs
         self._store = store
         self._objects = objects
+        self._repeats = Repeats(desk, store)
 
     async def submit(self, order: Order) -> VideoView:
-        """Hold the maximum and queue the job, in one transaction.  Raises what ``price_order`` and ``hold`` raise."""
+        """Hold the maximum and queue the job, in one transaction; for a repeat, the video that was ordered before.
+
+        Raises what ``price_order`` and ``hold`` raise, IdempotencyKeyReused, IdempotencyInProgress, IdempotencyAnswerGone.
+        """
         desk = self._desk
+        earlier = await self._repeats.find(order)
+        if earlier is not None:
+            return await self._again(order.caller, earlier)
         fare = price_order(desk, order)
         desk.engine_of(fare)
         video_id = desk.ids.new()
@@ -125,6 +138,11 @@ class Videos:
         )
         job = {"project_id": str(order.caller.project_id), "kind": KIND, "payload": msgspec.to_builtins(payload)}
         outcome = await hold(desk, video_id, order, fare, ttl_s=desk.settings.video_hold_ttl_s, job=job)
+        if outcome.status is Status.KEY_USED:
+            earlier = await self._repeats.find(order)
+            if earlier is None:
+                raise in_progress()
+            return await self._again(order.caller, earlier)
         view = await self.find(order.caller, encode_id(VIDEO_PREFIX, video_id))
         return VideoView(view.job, replace(view.receipt, balance_utok=outcome.available_utok))
 
@@ -181,6 +199,14 @@ class Videos:
             message = "the video's file has been removed; make it again"
             raise VideoExpired(message)
         return file
+
+    async def _again(self, caller: Caller, earlier: Earlier) -> VideoView:
+        try:
+            view = await self.find(caller, encode_id(VIDEO_PREFIX, earlier.request_id))
+        except VideoNotFound:
+            # Deleted after it was finished, or the key named a request of another kind.
+            await self._repeats.answer(caller, earlier)
+        return replace(view, replayed=True)
 
     async def _job(self, caller: Caller, video_id: str) -> Job:
         job_id = decode_id(VIDEO_PREFIX, video_id)

@@ -24,6 +24,7 @@ CONTENT = f"{URL}/video_1/content"
 @dataclass
 class View:
     id: str
+    replayed: bool = False
 
     def to_api(self) -> dict[str, Any]:
         return {"id": self.id, "object": "video"}

@@ -8,9 +8,10 @@ VideoNotReady         400 video_not_ready
 VideoFailed           400 video_failed
 VideoExpired          410 video_expired
 ReceiptNotFound       404 receipt_not_found
+DiskFull              503 disk_full
 """
 
-from taximeter.kernel.errors import InvalidRequest, NotFound, Refusal
+from taximeter.kernel.errors import InvalidRequest, NotFound, Refusal, Unavailable
 
 
 class AboveCallersMaximum(InvalidRequest):
@@ -63,3 +64,9 @@ class ReceiptNotFound(NotFound):
     """There is no such receipt, or it belongs to somebody else."""
 
     code = "receipt_not_found"
+
+
+class DiskFull(Unavailable):
+    """There is no room on the disk where a settlement is kept while the database is away."""
+
+    code = "disk_full"

@@ -28,12 +28,16 @@ CONNECTION_ERRORS = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresIOError,
     asyncpg.ReadOnlySQLTransactionError,
 )
-"""The server is gone, going, full, or a copy that has not been promoted: none of it is the operations' fault."""
+"""The server is gone, going, full, or a copy that has not been promoted: none of it is the operations' fault.
+
+InternalClientError is what the driver raises when its session is ended between two messages of one statement.
+"""
 RETRIED_ERRORS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from taximeter.db.pool import connect_app, open_pool
+from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
 from taximeter.identity import IdentityStore
 from taximeter.jobs import JobStore
@@ -33,7 +33,6 @@ from taximeter.pricing import CatalogStore
 log = logging.getLogger(__name__)
 
 FIGURES_TIMEOUT_S = 1.0
-DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

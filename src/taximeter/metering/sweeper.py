@@ -9,6 +9,7 @@ import logging
 
 import asyncpg
 
+from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.jobs import JobStore
 from taximeter.kernel.errors import Unavailable
 from taximeter.ledger import Kind, Operation
@@ -51,7 +52,7 @@ class Sweeper:
                     await self.sweep()
                 if sweeps % HOUSEKEEPING_EVERY == 0:
                     await self.keep_house()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, Unavailable) as error:
+            except (Unavailable, *DATABASE_ERRORS) as error:
                 log.warning("sweep failed, trying again: %s", error)
                 # After an outage every process looks dead: give those that live the time for a heartbeat.
                 self._rests_until_s = self._desk.clock.monotonic_s() + self._desk.settings.process_dead_s

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-import asyncpg
 import msgspec
 
 from taximeter import engines
+from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.engines import Done, EngineError, EngineFailed, EngineTimeout, EngineUnavailable, Media, Progress
 from taximeter.jobs import Job, JobStore
 from taximeter.kernel.errors import Refusal
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.25
 BEAT_S = 1.0
-DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 @dataclass

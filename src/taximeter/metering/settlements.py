@@ -31,13 +31,20 @@ class Settlements:
         Runs on when the caller is cancelled.  When the disk fails too, it waits for the database: it never says that
         something is kept which is not.
         """
-        posting, keeping = self._begin(operation)
-        await asyncio.shield(keeping)
+        posting = self._begin(operation)
+        try:
+            await asyncio.wait({posting}, timeout=self._patience_for(operation))
+        except asyncio.CancelledError:
+            _start(self._keep_if_late(operation, posting), self._keeping)
+            raise
+        if not posting.done():
+            await asyncio.shield(_start(self._keep(operation, posting), self._keeping))
         return posting.result() if posting.done() else None
 
     async def settle_and_wait(self, operation: Operation) -> Outcome:
         """End a hold and wait for its outcome for as long as it takes; kept in the spool meanwhile."""
-        posting, _ = self._begin(operation)
+        posting = self._begin(operation)
+        _start(self._keep_if_late(operation, posting), self._keeping)
         return await asyncio.shield(posting)
 
     async def finish(self, grace_s: float) -> None:
@@ -56,17 +63,21 @@ class Settlements:
             log.warning("%s settlements stay in the spool until a process of this home starts", self._spool.entries)
         await self._spool.close()
 
-    def _begin(self, operation: Operation) -> tuple[asyncio.Task[Outcome], asyncio.Task[None]]:
+    def _begin(self, operation: Operation) -> asyncio.Task[Outcome]:
         posting = _start(self._books.submit(operation), self._posting)
         posting.add_done_callback(lambda task: _report(task, operation))
-        return posting, _start(self._keep(operation, posting), self._keeping)
+        return posting
+
+    def _patience_for(self, operation: Operation) -> float:
+        """An outage that is older than our patience has used it up."""
+        return max(0.0, self._patience_s - self._books.down_for_s(operation.lane))
+
+    async def _keep_if_late(self, operation: Operation, posting: asyncio.Task[Outcome]) -> None:
+        await asyncio.wait({posting}, timeout=self._patience_for(operation))
+        if not posting.done():
+            await self._keep(operation, posting)
 
     async def _keep(self, operation: Operation, posting: asyncio.Task[Outcome]) -> None:
-        # An outage that is older than our patience has used it up.
-        patience_s = max(0.0, self._patience_s - self._books.down_for_s(operation.lane))
-        await asyncio.wait({posting}, timeout=patience_s)
-        if posting.done():
-            return
         try:
             number = await self._spool.keep(operation)
         except OSError:

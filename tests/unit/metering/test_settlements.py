@@ -105,3 +105,23 @@ async def test_an_operation_that_the_database_rejects_stays_for_a_person(tmp_pat
     await until(lambda: "was rejected" in caplog.text)
     await settlements.close()
     assert survey(folder)[0] == 1
+
+
+async def test_who_waits_for_the_outcome_gets_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    books, folder, settlements = make(tmp_path, 0.01)
+    waiting = asyncio.create_task(settlements.settle_and_wait(OPERATION))
+    await until(lambda: survey(folder)[0] == 1)
+    assert not waiting.done()
+    books.answer.set_result(APPLIED)
+    assert await waiting == APPLIED
+    await until(lambda: survey(folder)[0] == 0)
+    await settlements.close()
+
+
+async def test_who_waits_for_the_outcome_of_books_that_answer_never_sees_the_disk(tmp_path: Path) -> None:
+    books, folder, settlements = make(tmp_path, 60)
+    books.answer.set_result(APPLIED)
+    assert await settlements.settle_and_wait(OPERATION) == APPLIED
+    await settlements.finish(5)
+    assert list(folder.iterdir()) == []
+    await settlements.close()

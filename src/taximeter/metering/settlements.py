@@ -35,7 +35,7 @@ class Settlements:
         try:
             await asyncio.wait({posting}, timeout=self._patience_for(operation))
         except asyncio.CancelledError:
-            _start(self._keep_if_late(operation, posting), self._keeping)
+            self._watch(operation, posting)
             raise
         if not posting.done():
             await asyncio.shield(_start(self._keep(operation, posting), self._keeping))
@@ -44,7 +44,7 @@ class Settlements:
     async def settle_and_wait(self, operation: Operation) -> Outcome:
         """End a hold and wait for its outcome for as long as it takes; kept in the spool meanwhile."""
         posting = self._begin(operation)
-        _start(self._keep_if_late(operation, posting), self._keeping)
+        self._watch(operation, posting)
         return await asyncio.shield(posting)
 
     async def finish(self, grace_s: float) -> None:
@@ -71,6 +71,10 @@ class Settlements:
     def _patience_for(self, operation: Operation) -> float:
         """An outage that is older than our patience has used it up."""
         return max(0.0, self._patience_s - self._books.down_for_s(operation.lane))
+
+    def _watch(self, operation: Operation, posting: asyncio.Task[Outcome]) -> None:
+        watching = _start(self._keep_if_late(operation, posting), self._keeping)
+        watching.set_name(f"settlement {operation.id}")
 
     async def _keep_if_late(self, operation: Operation, posting: asyncio.Task[Outcome]) -> None:
         await asyncio.wait({posting}, timeout=self._patience_for(operation))

@@ -24,7 +24,10 @@ from taximeter.kernel.ids import IdFactory
 from taximeter.kernel.settings import Settings
 from taximeter.ledger import Books, Kind, Operation, Outcome, Status
 from taximeter.metering import Desk
+from taximeter.metering.disk import Disk
 from taximeter.metering.fares import read_catalog
+from taximeter.metering.settlements import Settlements
+from taximeter.metering.spool import Spool, spool_folder
 
 CATALOG = Path(__file__).parent / "catalog"
 WALLET_UTOK = 10**15
@@ -52,6 +55,10 @@ class MemoryBooks(Books):
     def lanes(self) -> tuple[()]:
         """There are none."""
         return ()
+
+    def down_for_s(self, lane: int) -> float:  # noqa: ARG002 - the ledger's signature
+        """Never."""
+        return 0.0
 
     async def close(self) -> None:
         """Forget everything."""
@@ -94,7 +101,18 @@ async def open_memory_office(settings: Settings, engines: Mapping[str, Engine], 
     """In place of ``taximeter.metering.open_office``."""
     ids = IdFactory(clock)
     catalog = read_catalog(CATALOG, max(utc_from_ms(clock.now_ms()), datetime(2026, 1, 2, tzinfo=UTC)))
-    desk = Desk(settings=settings, books=MemoryBooks(), engines=engines, clock=clock, ids=ids, catalog=catalog, process_id=ids.new())
+    process_id, books, folder = ids.new(), MemoryBooks(), spool_folder(settings.home)
+    desk = Desk(
+        settings=settings,
+        books=books,
+        settlements=Settlements(books, Spool(folder, process_id, clock), settings.settle_patience_s),
+        disk=Disk(folder, settings.disk_free_min_bytes, clock),
+        engines=engines,
+        clock=clock,
+        ids=ids,
+        catalog=catalog,
+        process_id=process_id,
+    )
     caller = Caller(
         organisation_id=ids.new(), project_id=ids.new(), key_id=ids.new(), key_name="bench", lane=0, allowance_account=10_000, prepaid_account=10_001
     )

@@ -11,6 +11,10 @@ CONNECT_TIMEOUT_S = 10.0
 STATEMENT_TIMEOUT_MS = 10_000
 COMMAND_TIMEOUT_S = STATEMENT_TIMEOUT_MS / 1000 + 5
 
+# What a statement may raise, when it is not its own fault or is to be tried again.  A session that is ended between two
+# messages of one statement leaves the driver confused: it raises InternalClientError then.
+DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 _APP_SETTINGS = {
     "role": APP_ROLE,
     "application_name": "taximeter",

@@ -29,6 +29,7 @@ DATABASE_DOWN = (
     asyncpg.TooManyConnectionsError,
     asyncpg.QueryCanceledError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     ConnectionError,
     asyncio.TimeoutError,
 )

@@ -53,6 +53,9 @@ select id, object_key from jobs.jobs
 where object_key is not null and object_gone_at is null and (expires_at < clock_timestamp() or deleted_at is not null)
 limit $1
 
+-- name: object_key
+select object_key from jobs.jobs where id = $1 and deleted_at is null
+
 -- name: mark_object_gone
 update jobs.jobs set object_gone_at = clock_timestamp() where id = $1
 

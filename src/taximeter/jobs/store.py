@@ -58,6 +58,11 @@ class JobStore:
         """Results that have expired or whose job was deleted."""
         return [(row["id"], row["object_key"]) for row in await self._pool.fetch(_SQL["objects_to_remove"], limit)]
 
+    async def object_key(self, job_id: UUID) -> str | None:
+        """The file that is a job's result, when it has one."""
+        key: str | None = await self._pool.fetchval(_SQL["object_key"], job_id)
+        return key
+
     async def mark_object_gone(self, job_id: UUID) -> None:
         """Note that the result was removed."""
         await self._pool.execute(_SQL["mark_object_gone"], job_id)

@@ -67,6 +67,10 @@ class Settings:
     """Answers up to this many bytes are kept for repeats with the same ``idempotency-key``; 0 keeps none."""
     hold_ttl_s: int = 900
     """How long a synchronous request's hold may live when its process died without a trace."""
+    settle_patience_s: float = 2.0
+    """An answer waits this long for its settlement; then it says pending, and the settlement is in the spool."""
+    disk_free_min_bytes: int = 67_108_864
+    """New requests are refused while the disk of ``home`` has less room: a settlement must find some."""
     process_dead_s: float = 15.0
     """A process without a heartbeat for this long is dead; its open holds are released."""
     sweep_interval_s: float = 2.0

@@ -28,12 +28,16 @@ CONNECTION_ERRORS = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.QueryCanceledError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresIOError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
+"""The server is gone, going, full, or a copy that has not been promoted: none of it is the operations' fault.
+
+InternalClientError is what the driver raises when its session is ended between two messages of one statement.
+"""
 RETRIED_ERRORS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
@@ -45,6 +49,8 @@ class Limits:
     queue_max: int = 20_000
     hold_patience_s: float = 5.0
     """A new hold that the database has not answered after this long is refused (and voided later)."""
+    outage_s: float = 1.0
+    """A lane that has been down for longer refuses new holds at once."""
 
 
 @dataclass(slots=True)
@@ -65,6 +71,11 @@ def _answer(item: _Item, outcome: Outcome | Exception) -> None:
         item.answer.set_exception(outcome)
     else:
         item.answer.set_result(outcome)
+
+
+def _unavailable() -> LedgerUnavailable:
+    message = "the ledger's database does not answer; nothing was run or charged, try again in a few seconds"
+    return LedgerUnavailable(message, headers={"retry-after": "5"})
 
 
 @dataclass(slots=True)
@@ -95,12 +106,28 @@ class Lane:
         self._wake = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
         self._closing = False
+        self._backoff_s = BACKOFF_S_MIN
+        self._failing_since_s: float | None = None
+        self._asked_at_s: float | None = None
         self._task = asyncio.create_task(self._run(), name=f"ledger-lane-{self.number}")
 
     @property
     def waiting(self) -> int:
         """Operations in the queue."""
         return len(self._queue)
+
+    @property
+    def down_for_s(self) -> float:
+        """How long the database has been away for this lane; 0 while it answers.
+
+        A connection that broke counts from the first failure, one that hangs only when new holds lose their patience.
+        """
+        now_s = self.clock.monotonic_s()
+        if self._failing_since_s is not None:
+            return now_s - self._failing_since_s
+        if self._asked_at_s is not None and now_s - self._asked_at_s > self.limits.hold_patience_s:
+            return now_s - self._asked_at_s
+        return 0.0
 
     async def submit(self, operation: Operation) -> Outcome:
         """Post one operation and wait for its outcome.
@@ -113,6 +140,8 @@ class Lane:
             if len(self._queue) >= self.limits.queue_max:
                 message = "too many requests wait for the ledger; try again in a second"
                 raise LedgerBusy(message, headers={"retry-after": "1"})
+            if self.down_for_s > self.limits.outage_s:
+                raise _unavailable()
             deadline_s = self.clock.monotonic_s() + self.limits.hold_patience_s
         item = _Item(operation, asyncio.get_running_loop().create_future(), deadline_s)
         self._queue.append(item)
@@ -135,6 +164,9 @@ class Lane:
         while self._queue or not self._closing:
             if self._queue:
                 await self._post_until_answered(self._take())
+            elif self._failing_since_s is not None:
+                # Nothing is left to post, and new holds are refused: somebody must find out when the database is back.
+                await self._knock()
             else:
                 self._wake.clear()
                 await self._wake.wait()
@@ -155,20 +187,17 @@ class Lane:
         return batch
 
     async def _post_until_answered(self, batch: list[_Item]) -> None:
-        backoff_s = BACKOFF_S_MIN
         while batch:
             try:
                 answers = await self._post_once([item.operation for item in batch])
             except RETRIED_ERRORS:
                 self.counters.retries += 1
             except CONNECTION_ERRORS as error:
-                log.warning("lane %s: the database does not answer (%s)", self.number, error)
-                self.counters.reconnects += 1
-                await self._drop_connection()
+                await self._lost(error)
                 batch = self._refuse_late(batch)
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
+                await self._pause()
             except asyncpg.PostgresError as error:
+                self._answered()
                 if len(batch) == 1:
                     log.exception("lane %s: the database rejected operation %s", self.number, batch[0].operation.id)
                     _answer(batch[0], error)
@@ -183,12 +212,48 @@ class Lane:
                 return
 
     async def _post_once(self, operations: list[Operation]) -> list[Outcome]:
+        if self._asked_at_s is None:
+            self._asked_at_s = self.clock.monotonic_s()
         if self._connection is None or self._connection.is_closed():
-            self._connection = await self.connect()
+            self._connection = await self._open()
         answers = await self.post(self._connection, self.number, operations)
+        self._answered()
         self.counters.batches += 1
         self.counters.operations += len(operations)
         return answers
+
+    async def _open(self) -> asyncpg.Connection:
+        try:
+            return await self.connect()
+        except asyncpg.PostgresError as error:
+            # Whatever keeps us out (a password in rotation, a database that is being restored) is no fault of the operations.
+            raise ConnectionError(str(error)) from error
+
+    async def _knock(self) -> None:
+        try:
+            self._connection = await self._open()
+        except CONNECTION_ERRORS as error:
+            await self._lost(error)
+            await self._pause()
+        else:
+            self._answered()
+
+    async def _lost(self, error: Exception) -> None:
+        log.warning("lane %s: the database does not answer (%s)", self.number, error)
+        self.counters.reconnects += 1
+        if self._failing_since_s is None:
+            self._failing_since_s = self.clock.monotonic_s() if self._asked_at_s is None else self._asked_at_s
+        await self._drop_connection()
+
+    def _answered(self) -> None:
+        if self._failing_since_s is not None:
+            log.warning("lane %s: the database is back after %.1f s", self.number, self.down_for_s)
+        self._failing_since_s = self._asked_at_s = None
+        self._backoff_s = BACKOFF_S_MIN
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._backoff_s)
+        self._backoff_s = min(self._backoff_s * 2, BACKOFF_S_MAX)
 
     def _refuse_late(self, batch: list[_Item]) -> list[_Item]:
         """Refuse the new reservations that have waited too long, sent or not; returns the rest of the batch."""
@@ -208,8 +273,7 @@ class Lane:
 
     def _refuse(self, item: _Item) -> None:
         self.counters.abandoned += 1
-        message = "the ledger's database does not answer; nothing was run or charged, try again in a few seconds"
-        _answer(item, LedgerUnavailable(message, headers={"retry-after": "5"}))
+        _answer(item, _unavailable())
 
     async def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
@@ -241,6 +305,11 @@ class Books:
         outcome = await lane.submit(operation)
         assert outcome.status is not Status.NO_SUCH_ACCOUNT, f"operation {operation.id} names an account that does not exist"
         return outcome
+
+    def down_for_s(self, lane: int) -> float:
+        """How long the database has been away for a lane (see ``Lane.down_for_s``)."""
+        used = self._lanes.get(lane)
+        return 0.0 if used is None else used.down_for_s
 
     @property
     def lanes(self) -> tuple[Lane, ...]:

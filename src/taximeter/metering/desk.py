@@ -14,10 +14,12 @@ from taximeter.kernel.ids import IdFactory
 from taximeter.kernel.settings import Settings
 from taximeter.kernel.units import AMOUNT_UTOK_MAX, format_tokens
 from taximeter.ledger import AccountClosed, Books, InsufficientBalance, Kind, Operation, Outcome, Status, Wallet
+from taximeter.metering.disk import Disk
 from taximeter.metering.errors import AboveCallersMaximum, TooExpensive, WrongModality
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import Order
 from taximeter.metering.rules import encode_fact, key_fact, request_fact
+from taximeter.metering.settlements import Settlements
 
 
 @dataclass
@@ -29,6 +31,8 @@ class Desk:
 
     settings: Settings
     books: Books
+    settlements: Settlements
+    disk: Disk
     engines: Mapping[str, Engine]
     clock: Clock
     ids: IdFactory
@@ -87,8 +91,11 @@ def price_order(desk: Desk, order: Order) -> Fare:
 async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s: int, job: Mapping[str, Any] | None) -> Outcome:
     """Reserve the maximum of a fare; with a job or an idempotency key, write their rows in the same transaction.
 
-    Status KEY_USED: nothing was held, the key belongs to another request.  Raises InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
+    Status KEY_USED: nothing was held, the key belongs to another request.
+
+    Raises DiskFull, InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
     """
+    desk.disk.check()
     wallet = wallet_of(order.caller)
     process_id = desk.process_id if job is None else None
     end_user = order.request.get("user")

@@ -11,9 +11,10 @@ ReceiptNotFound       404 receipt_not_found
 IdempotencyKeyReused  422 idempotency_key_reused
 IdempotencyInProgress 409 idempotency_in_progress   may be sent again: Retry-After
 IdempotencyAnswerGone 409 idempotency_answer_gone
+DiskFull              503 disk_full
 """
 
-from taximeter.kernel.errors import InvalidRequest, NotFound, Refusal
+from taximeter.kernel.errors import InvalidRequest, NotFound, Refusal, Unavailable
 
 
 class AboveCallersMaximum(InvalidRequest):
@@ -87,3 +88,9 @@ class IdempotencyAnswerGone(Refusal):
 
     code = "idempotency_answer_gone"
     status = 409
+
+
+class DiskFull(Unavailable):
+    """There is no room on the disk where a settlement is kept while the database is away."""
+
+    code = "disk_full"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from taximeter.db.pool import connect_app, open_pool
+from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
 from taximeter.identity import IdentityStore
 from taximeter.jobs import JobStore
@@ -19,14 +19,20 @@ from taximeter.kernel.ids import IdFactory
 from taximeter.kernel.settings import Settings
 from taximeter.ledger import Books, Limits
 from taximeter.ledger import store as ledger_store
+from taximeter.metering.adoption import Adoption
 from taximeter.metering.desk import Desk
+from taximeter.metering.disk import Disk
 from taximeter.metering.objects import Objects
 from taximeter.metering.presence import keep_alive
+from taximeter.metering.settlements import Settlements
+from taximeter.metering.spool import Spool, spool_folder, survey
 from taximeter.metering.store import MeteringStore, post
 from taximeter.metering.tenancy import Tenancy
 from taximeter.pricing import CatalogStore
 
 log = logging.getLogger(__name__)
+
+FIGURES_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +54,28 @@ class Office:
             return {"version": await connection.fetchval("show server_version")}
 
     async def figures(self) -> Mapping[str, tuple[str, float]]:
-        """Gauges for the metrics page, read from the ledger now: name -> (help, value)."""
+        """Gauges for the metrics page, taken now: name -> (help, value).  Those of the database are left out while it is away."""
+        figures: dict[str, tuple[str, float]] = {}
+        try:
+            async with asyncio.timeout(FIGURES_TIMEOUT_S):
+                figures.update(await self._database_figures())
+        except DATABASE_ERRORS as error:
+            log.warning("no figures from the database: %s", error)
+        spooled, oldest_ms = await asyncio.to_thread(survey, spool_folder(self.settings.home))
+        oldest_s = 0.0 if oldest_ms is None else max(0, self.desk.clock.now_ms() - oldest_ms) / 1000
+        lanes = self.desk.books.lanes
+        return figures | {
+            "taximeter_ledger_waiting": ("Operations in this process's ledger queues.", sum(lane.waiting for lane in lanes)),
+            "taximeter_ledger_reconnects": ("Times this process lost the ledger's database.", sum(lane.counters.reconnects for lane in lanes)),
+            "taximeter_ledger_retries": ("Batches this process posted again after a deadlock.", sum(lane.counters.retries for lane in lanes)),
+            "taximeter_spool_entries": ("Settlements on this machine's disk that wait for the database.", spooled),
+            "taximeter_spool_oldest_s": ("For how long the oldest of them has waited.", oldest_s),
+        }
+
+    async def _database_figures(self) -> Mapping[str, tuple[str, float]]:
         async with self.pool.acquire() as connection:
             sums = await ledger_store.totals(connection)
         queued, running = await self.jobs.waiting()
-        lanes = self.desk.books.lanes
         return {
             "taximeter_holds_open": ("Requests whose hold is open.", sums["holds_open"]),
             "taximeter_holds_overdue": ("Open holds past their expiry, not yet released.", sums["holds_overdue"]),
@@ -61,17 +84,15 @@ class Office:
             "taximeter_shortfall_utok": ("Micro-Tokens of delivered work that no wallet covered.", sums["shortfall_utok"]),
             "taximeter_jobs_queued": ("Jobs that wait.", queued),
             "taximeter_jobs_running": ("Jobs that run.", running),
-            "taximeter_ledger_waiting": ("Operations in this process's ledger queues.", sum(lane.waiting for lane in lanes)),
-            "taximeter_ledger_reconnects": ("Times this process lost the ledger's database.", sum(lane.counters.reconnects for lane in lanes)),
-            "taximeter_ledger_retries": ("Batches this process posted again after a deadlock.", sum(lane.counters.retries for lane in lanes)),
         }
 
 
 @asynccontextmanager
 async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: str, clock: Clock) -> AsyncIterator[Office]:
-    """Pool, books, catalog and heartbeat of one process; on leaving, everything posted and closed.
+    """Pool, books, catalog and heartbeat of one process; on leaving, everything posted or on the disk, and closed.
 
-    Raises SetupError when the database or the object store cannot be used.
+    Spools that dead processes have left are adopted in the background.
+    Raises SetupError when the database, the object store or the spool's folder cannot be used.
     """
     ids = IdFactory(clock)
     pool = await open_pool(settings.database_url, settings.pool_size)
@@ -80,12 +101,26 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     catalog_store = CatalogStore(pool)
     limits = Limits(batch_max=settings.post_batch_max, queue_max=settings.post_queue_max)
     books = Books(lambda: connect_app(settings.database_url), post, clock, limits)
-    desk = Desk(settings=settings, books=books, engines=engines, clock=clock, ids=ids, catalog=await catalog_store.load(), process_id=ids.new())
+    process_id = ids.new()
+    folder = spool_folder(settings.home)
+    desk = Desk(
+        settings=settings,
+        books=books,
+        settlements=Settlements(books, Spool(folder, process_id, clock), settings.settle_patience_s),
+        disk=Disk(folder, settings.disk_free_min_bytes, clock),
+        engines=engines,
+        clock=clock,
+        ids=ids,
+        catalog=await catalog_store.load(),
+        process_id=process_id,
+    )
+    jobs = JobStore(pool)
     identity_store = IdentityStore(pool)
     await store.hello(desk.process_id, kind)
     upkeep = [
         asyncio.create_task(keep_alive(desk, store, kind), name="heartbeat"),
         asyncio.create_task(_keep_catalog(desk, catalog_store), name="catalog"),
+        asyncio.create_task(_adopt_spools(Adoption(folder, books, jobs, objects)), name="adoption"),
     ]
     try:
         yield Office(
@@ -93,7 +128,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
             pool=pool,
             desk=desk,
             store=store,
-            jobs=JobStore(pool),
+            jobs=jobs,
             objects=objects,
             identity_store=identity_store,
             tenancy=Tenancy(pool, identity_store, books, ids, settings),
@@ -103,9 +138,11 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
             task.cancel()
         await asyncio.gather(*upkeep, return_exceptions=True)
         await _finish_background(desk)
+        await desk.settlements.finish(settings.stop_grace_s)
         await books.close()
+        await desk.settlements.close()
         # A database that has gone away must not keep this process from ending.
-        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with contextlib.suppress(*DATABASE_ERRORS):
             await asyncio.wait_for(store.goodbye(desk.process_id), 2.0)
         pool.terminate()
         for engine in engines.values():
@@ -116,7 +153,7 @@ async def _finish_background(desk: Desk) -> None:
     if desk.background:
         _, late = await asyncio.wait(desk.background, timeout=desk.settings.stop_grace_s)
         if late:
-            log.error("%s settlements were not posted before the end; their holds will expire", len(late))
+            log.error("%s requests did not end before the process; their holds will expire", len(late))
 
 
 async def _keep_catalog(desk: Desk, store: CatalogStore) -> None:
@@ -125,5 +162,13 @@ async def _keep_catalog(desk: Desk, store: CatalogStore) -> None:
         await asyncio.sleep(desk.settings.catalog_refresh_s)
         try:
             desk.catalog = await store.refresh(desk.catalog)
-        except (OSError, TimeoutError, SetupError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (SetupError, *DATABASE_ERRORS) as error:
             log.warning("the catalog was not refreshed: %s", error)
+
+
+async def _adopt_spools(adoption: Adoption) -> None:
+    """Once, at the start; later on the sweepers do it."""
+    try:
+        await adoption.run()
+    except DATABASE_ERRORS as error:
+        log.warning("a spool was not adopted, a worker will try again: %s", error)

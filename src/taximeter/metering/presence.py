@@ -3,8 +3,7 @@
 import asyncio
 import logging
 
-import asyncpg
-
+from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.metering.desk import Desk
 from taximeter.metering.store import MeteringStore
 
@@ -19,6 +18,6 @@ async def keep_alive(desk: Desk, store: MeteringStore, kind: str) -> None:
     while True:
         try:
             await store.hello(desk.process_id, kind)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_ERRORS as error:
             log.warning("no heartbeat: %s", error)
         await asyncio.sleep(interval_s)

@@ -18,9 +18,6 @@ from taximeter.metering.model import Order, Receipt
 from taximeter.metering.rules import NOTHING, Bill, bill, encode_fact, key_fact, receipt_fact, terms_of
 from taximeter.meters import BadReport
 
-# An answer waits this long for its settlement; after that it says "pending" and the books follow.
-END_PATIENCE_S = 5.0
-
 
 class Ride:
     """A request whose maximum is held.  ``events`` runs it; without that, nothing ends the hold but the sweeper."""
@@ -118,24 +115,16 @@ class Ride:
         await self._end(Kind.VOID, NOTHING, "failed", f"{error.code}: {error.message}")
 
     async def _end(self, kind: Kind, charge: Bill, outcome: model.Outcome, reason: str | None, done: Done | None = None) -> Receipt:
-        """End the hold, once.  When the database is slow or down the answer does not wait: its receipt says pending."""
+        """End the hold, once.  When the database is slow or away the answer does not wait: its receipt says pending."""
         assert not self._ended
         self._ended = True
-        posting = self._desk.spawn(self._post(kind, charge, outcome, reason, done))
-        try:
-            posted = await asyncio.wait_for(asyncio.shield(posting), END_PATIENCE_S)
-        except TimeoutError:
-            posted = None
-        return self._receipt(charge, outcome, reason, done, posted)
-
-    async def _post(self, kind: Kind, charge: Bill, outcome: model.Outcome, reason: str | None, done: Done | None) -> Outcome:
         detail = {} if done is None else done.detail
         engine_ms = 0 if done is None else done.engine_ms
         fact: dict[str, Any] = {"receipt": receipt_fact(charge, outcome, reason, detail, engine_ms)}
         if self._order.idempotency_key is not None and kind is Kind.SETTLE:
             # Should the hold have expired and the key gone to a repeat, then the repeat is charged and this one is not.
             fact["idempotency"] = key_fact(self._order)
-        posted = await self._desk.books.submit(
+        posted = await self._desk.settlements.settle(
             Operation(
                 id=self.id,
                 kind=kind,
@@ -145,8 +134,9 @@ class Ride:
             )
         )
         # The sweeper may have been first; what it wrote stands.
-        assert posted.status in (Status.APPLIED, Status.REPLAYED, Status.SETTLED_LATE, Status.ALREADY_RESOLVED), posted
-        return posted
+        expected = (Status.APPLIED, Status.REPLAYED, Status.SETTLED_LATE, Status.ALREADY_RESOLVED)
+        assert posted is None or posted.status in expected, posted
+        return self._receipt(charge, outcome, reason, done, posted)
 
     def _receipt(
         self,

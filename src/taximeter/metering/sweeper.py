@@ -1,4 +1,4 @@
-"""Releases holds that nobody will end: overdue ones, and those of processes that died.
+"""Releases holds that nobody will end: overdue ones, and those of processes that died.  Adopts their spools before that.
 
 Expiry is an event in the log, posted like any other operation.  A settlement that comes after it is not
 dropped: the ledger charges what the wallet still has and books the rest as the operator's shortfall.
@@ -9,13 +9,16 @@ import logging
 
 import asyncpg
 
+from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.jobs import JobStore
 from taximeter.kernel.errors import Unavailable
 from taximeter.ledger import Kind, Operation
 from taximeter.ledger import store as ledger_store
+from taximeter.metering.adoption import Adoption
 from taximeter.metering.desk import Desk
 from taximeter.metering.objects import Objects
 from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
+from taximeter.metering.spool import spool_folder
 from taximeter.metering.store import MeteringStore
 
 log = logging.getLogger(__name__)
@@ -35,17 +38,24 @@ class Sweeper:
         self._jobs = jobs
         self._objects = objects
         self._pool = pool
+        self._adoption = Adoption(spool_folder(desk.settings.home), desk.books, jobs, objects)
+        self._rests_until_s = 0.0
 
     async def run(self) -> None:
-        """Sweep until cancelled."""
+        """Adopt spools and sweep until cancelled."""
         sweeps = 0
         while True:
             try:
-                await self.sweep()
+                # First: what a process has delivered and spooled before it died is charged while its hold is open.
+                await self._adoption.run()
+                if self._desk.clock.monotonic_s() >= self._rests_until_s:
+                    await self.sweep()
                 if sweeps % HOUSEKEEPING_EVERY == 0:
                     await self.keep_house()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, Unavailable) as error:
+            except (Unavailable, *DATABASE_ERRORS) as error:
                 log.warning("sweep failed, trying again: %s", error)
+                # After an outage every process looks dead: give those that live the time for a heartbeat.
+                self._rests_until_s = self._desk.clock.monotonic_s() + self._desk.settings.process_dead_s
             sweeps += 1
             await asyncio.sleep(self._desk.settings.sweep_interval_s)
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-import asyncpg
 import msgspec
 
 from taximeter import engines
+from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.engines import Done, EngineError, EngineFailed, EngineTimeout, EngineUnavailable, Media, Progress
 from taximeter.jobs import Job, JobStore
 from taximeter.kernel.errors import Refusal
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.25
 BEAT_S = 1.0
-DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 @dataclass
@@ -36,6 +35,8 @@ class _Take:
     progress: int = 0
     pieces: list[bytes] = field(default_factory=list)
     done: Done | None = None
+    settling: bool = False
+    """The result is stored and its settlement on the way: the job is not to be made again."""
 
 
 class VideoRunner:
@@ -80,7 +81,8 @@ class VideoRunner:
                 await making
                 await self._deliver(job, payload, take)
         except asyncio.CancelledError:
-            await asyncio.shield(self._put_back(job, making))
+            if not take.settling:
+                await asyncio.shield(self._put_back(job, making))
             raise
         except EngineUnavailable as error:
             log.warning("video %s waits: %s", job.id, error.message)
@@ -154,6 +156,7 @@ class VideoRunner:
             "receipt": receipt_fact(charge, outcome, None, done.detail, done.engine_ms),
             "job": {"state": "completed", "object_key": key, "object_bytes": len(data), "result": done.detail, "keep_s": payload.keep_s},
         }
+        take.settling = True
         status = await self._resolve(job, payload, Kind.SETTLE, charge.charged_utok, fact)
         if status is not Status.APPLIED and not await self._is_result(job, key):
             # Deleted, expired or finished by another attempt in the meantime: this file belongs to nobody.
@@ -161,8 +164,7 @@ class VideoRunner:
 
     async def _is_result(self, job: Job, key: str) -> bool:
         """Whether the file is the one that the job's row names: true when only the answer to our settlement was lost."""
-        row = await self._jobs.find(job.id, job.project_id)
-        return row is not None and row.object_key == key
+        return await self._jobs.object_key(job.id) == key
 
     async def _fail(self, job: Job, payload: Payload, error: Refusal) -> None:
         reason = f"{error.code}: {error.message}"
@@ -176,12 +178,16 @@ class VideoRunner:
     async def _resolve(self, job: Job, payload: Payload, kind: Kind, amount_utok: int, fact: dict[str, Any]) -> Status:
         # A video whose hold was released has failed for its owner: it cannot be fetched, so it is not charged late.
         operation = Operation(id=job.id, kind=kind, lane=payload.lane, amount_utok=amount_utok, code=SettleCode.NEVER_LATE, fact=encode_fact(fact))
-        return (await self._desk.books.submit(operation)).status
+        # While the database is away there is nothing else to do than to wait; the spool keeps the result if this worker dies.
+        return (await self._desk.settlements.settle_and_wait(operation)).status
 
     async def _put_back(self, job: Job, making: asyncio.Task[None]) -> None:
         making.cancel()
         await asyncio.gather(making, return_exceptions=True)
-        await self._jobs.release(job)
+        try:
+            await self._jobs.release(job)
+        except DATABASE_ERRORS as error:
+            log.warning("video %s was not put back, its lease will run out: %s", job.id, error)
 
     def _terms(self, payload: Payload) -> Terms:
         return Terms(

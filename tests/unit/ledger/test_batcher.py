@@ -45,8 +45,15 @@ class FakeDatabase:
         self.faults: list[Exception] = []
         self.gate: asyncio.Event | None = None
         self.poison: Callable[[Operation], bool] = lambda _operation: False
+        self.away = False
+        self.kept_out: list[Exception] = []
 
     async def connect(self) -> Any:  # noqa: ANN401
+        if self.away:
+            message = "refused"
+            raise ConnectionRefusedError(message)
+        if self.kept_out:
+            raise self.kept_out.pop(0)
         return FakeConnection()
 
     async def post(self, _connection: asyncpg.Connection, _lane: int, operations: Sequence[Operation]) -> list[Outcome]:
@@ -184,6 +191,64 @@ async def test_an_operation_whose_caller_left_is_posted_all_the_same() -> None:
     assert (await lane.submit(hold())).status is Status.APPLIED
     await lane.close()
     assert sum(len(batch) for batch in database.batches) == 2
+
+
+async def test_a_lane_that_is_down_refuses_new_holds_at_once_and_notices_when_the_database_is_back() -> None:
+    clock = ManualClock()
+    database = FakeDatabase()
+    database.away = True
+    lane = database.lane(Limits(hold_patience_s=0.5), clock)
+    waiting = asyncio.create_task(lane.submit(hold()))
+    await _until(lambda: lane.down_for_s >= 0 and lane.counters.reconnects > 0)
+    clock.advance(2)
+    with pytest.raises(LedgerUnavailable):
+        await waiting
+    assert lane.down_for_s == 2
+    with pytest.raises(LedgerUnavailable) as refusal:
+        await asyncio.wait_for(lane.submit(hold()), 0.05)
+    assert refusal.value.headers["retry-after"] == "5"
+    database.away = False
+    # The lane finds out by itself: no request has to be sacrificed.
+    await _until(lambda: lane.down_for_s == 0)
+    assert (await lane.submit(hold())).status is Status.APPLIED
+    await lane.close()
+
+
+async def test_a_database_that_hangs_counts_as_down_when_holds_lose_patience() -> None:
+    clock = ManualClock()
+    database = FakeDatabase()
+    database.gate = asyncio.Event()
+    lane = database.lane(Limits(hold_patience_s=5.0), clock)
+    waiting = asyncio.create_task(lane.submit(settle(hold())))
+    await _until(lambda: len(database.batches) == 1)
+    clock.advance(4)
+    assert lane.down_for_s == 0
+    clock.advance(2)
+    assert lane.down_for_s == 6
+    with pytest.raises(LedgerUnavailable):
+        await asyncio.wait_for(lane.submit(hold()), 0.05)
+    database.gate.set()
+    await waiting
+    assert lane.down_for_s == 0
+    await lane.close()
+
+
+@pytest.mark.parametrize("fault", [asyncpg.DiskFullError, asyncpg.ReadOnlySQLTransactionError, asyncpg.InternalClientError])
+async def test_a_server_that_cannot_write_does_not_cost_a_settlement(fault: type[Exception]) -> None:
+    database = FakeDatabase()
+    database.faults = [fault("not now")]
+    lane = database.lane()
+    assert (await lane.submit(settle(hold()))).status is Status.APPLIED
+    await lane.close()
+
+
+async def test_being_kept_out_is_an_outage_and_not_a_rejection() -> None:
+    database = FakeDatabase()
+    database.kept_out = [asyncpg.InvalidPasswordError("rotated"), asyncpg.ObjectNotInPrerequisiteStateError("not currently accepting connections")]
+    lane = database.lane()
+    assert (await lane.submit(settle(hold()))).status is Status.APPLIED
+    assert lane.counters.reconnects == 2
+    await lane.close()
 
 
 async def _until(condition: Callable[[], bool]) -> None:

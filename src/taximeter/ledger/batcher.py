@@ -86,7 +86,6 @@ class Counters:
     operations: int = 0
     reconnects: int = 0
     retries: int = 0
-    abandoned: int = 0
 
 
 @dataclass
@@ -261,19 +260,15 @@ class Lane:
         rest = [item for item in batch if not item.late(now_s)]
         for item in batch:
             if item.late(now_s):
-                self._refuse(item)
+                _answer(item, _unavailable())
                 if item.operation.kind is Kind.HOLD:
                     # It was sent and its fate is unknown: make sure that it is void if it did happen.
                     void = Operation(id=item.operation.id, kind=Kind.VOID, lane=self.number)
                     rest.append(_Item(void, asyncio.get_running_loop().create_future(), None))
         for item in [item for item in self._queue if item.late(now_s)]:
             self._queue.remove(item)
-            self._refuse(item)
+            _answer(item, _unavailable())
         return rest
-
-    def _refuse(self, item: _Item) -> None:
-        self.counters.abandoned += 1
-        _answer(item, _unavailable())
 
     async def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None

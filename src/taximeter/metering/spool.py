@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import logging
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -153,15 +153,13 @@ def _create(path: Path) -> int:
     """A new file, locked, with its name safe on the disk.  Somebody who looks for orphans may remove it before it is locked."""
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
+        with ExitStack() as unless_kept:
+            unless_kept.callback(os.close, fd)
             fcntl.flock(fd, fcntl.LOCK_EX)
             if _is_at(fd, path):
                 sync_folder(path.parent)
+                unless_kept.pop_all()
                 return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
 
 
 def _is_at(fd: int, path: Path) -> bool:
@@ -207,16 +205,13 @@ def adopt(path: Path) -> Orphan | None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    try:
+    with ExitStack() as unless_kept, suppress(BlockingIOError):
+        unless_kept.callback(os.close, fd)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_at(fd, path):
-            return Orphan(path, decode(path.read_bytes()), fd)
-    except BlockingIOError:
-        pass
-    except BaseException:
-        os.close(fd)
-        raise
-    os.close(fd)
+            orphan = Orphan(path, decode(path.read_bytes()), fd)
+            unless_kept.pop_all()
+            return orphan
     return None
 
 

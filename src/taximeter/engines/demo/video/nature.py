@@ -193,9 +193,3 @@ def abstract(pen: Pen, colour: Colour, kind: int) -> None:
     else:
         spiral = [(0.1 + i / 60) * 0.8 for i in range(56)]
         pen.stroke([(r * math.cos(i * 0.28), r * math.sin(i * 0.28)) for i, r in enumerate(spiral)], 0.18, colour, curve=False)
-
-
-def sparkle(pen: Pen, colour: Colour, phase: float) -> None:
-    """A four-pointed glint."""
-    size = 0.6 + 0.35 * math.sin(math.tau * phase)
-    pen.poly(star_points((0.0, 0.0), size, size * 0.24, 4), colour)

@@ -58,7 +58,8 @@ declare
     -- Accounts: balances that change in memory first.
     a_id bigint[]; a_flags smallint[]; a_dp bigint[]; a_do bigint[]; a_cp bigint[]; a_co bigint[];
     -- Answers; rows beyond one a leg (refusals, overruns, shortfalls); positions that the exact path decides.
-    r_status smallint[]; r_total bigint[]; r_available bigint[];
+    r_status smallint[] := array_fill(null::smallint, array[cardinality(p_ids)]);
+    r_total bigint[] := array_fill(null::bigint, array[cardinality(p_ids)]); r_available bigint[] := r_total;
     x int := 0; x_pos int[]; x_leg smallint[]; x_kind smallint[]; x_debit bigint[]; x_credit bigint[]; x_amount bigint[]; x_cascade boolean[];
     rest int[] := '{}';
     i int; j int; f int; e int; d int; c int; s int;
@@ -125,6 +126,8 @@ begin
         ) k
     ) m;
 
+    -- An array that is filled from the middle would begin there.
+    g_take := array_fill(null::bigint, array[coalesce(cardinality(g_group), 0)]);
     for i in 1..n loop
         v_kind := p_kinds[i]; v_amount := p_amounts[i]; v_rest := v_amount; v_total := 0; v_available := 0;
         f := g_first[i]; e := f + g_count[i] - 1;

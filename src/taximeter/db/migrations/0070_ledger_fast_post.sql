@@ -23,6 +23,26 @@ drop index ledger.transfers_in_order;
 -- A hot account's dead versions are pruned within its page; what a reader's old snapshot kept there, vacuum takes soon.
 alter table ledger.accounts set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000);
 
+-- The chosen groups of a batch, as the arrays of a smaller batch.
+create function ledger.pick(
+    p_chosen int[], inout ids uuid[], inout kinds smallint[], inout amounts bigint[], inout ttls int[], inout codes int[], inout digests bytea[],
+    inout leg_groups int[], inout leg_debits bigint[], inout leg_credits bigint[], inout leg_amounts bigint[], inout leg_cascades boolean[]
+) language plpgsql immutable as $$
+begin
+    select array_agg(ids[c.i] order by c.k), array_agg(kinds[c.i] order by c.k), array_agg(amounts[c.i] order by c.k),
+           array_agg(ttls[c.i] order by c.k), array_agg(codes[c.i] order by c.k), array_agg(digests[c.i] order by c.k)
+    into ids, kinds, amounts, ttls, codes, digests
+    from unnest(p_chosen) with ordinality c (i, k);
+    select coalesce(array_agg(c.k::int order by l.n), '{}'), coalesce(array_agg(l.debit order by l.n), '{}'),
+           coalesce(array_agg(l.credit order by l.n), '{}'), coalesce(array_agg(l.amount order by l.n), '{}'),
+           coalesce(array_agg(l.cascade order by l.n), '{}')
+    into leg_groups, leg_debits, leg_credits, leg_amounts, leg_cascades
+    from unnest(leg_groups, leg_debits, leg_credits, leg_amounts, leg_cascades) with ordinality l (i, debit, credit, amount, cascade, n)
+    join unnest(p_chosen) with ordinality c (i, k) on c.i = l.i;
+end
+$$;
+revoke all on function ledger.pick from public;
+
 -- One call posts a batch of groups, as ledger.post_exact does and with the same answers.  Groups come from callers that do not
 -- wait for each other, so any serial order is right: first what the fast path decides, in the order of the arrays, then the rest.
 --
@@ -309,28 +329,13 @@ begin
     end loop;
     if cardinality(rest) > 0 then
         return query
-        with l as (
-            select p.k, s.debit, s.credit, s.amount, s.cascade
-            from unnest(p_leg_groups, p_leg_debits, p_leg_credits, p_leg_amounts, p_leg_cascades)
-                with ordinality s (i, debit, credit, amount, cascade, n)
-            join unnest(rest) with ordinality p (i, k) on p.i = s.i
-            order by s.n
-        )
         select rest[r.pos], r.status, r.total, r.available
-        from (
-            select array_agg(p_ids[p.i] order by p.k) as ids, array_agg(p_kinds[p.i] order by p.k) as kinds,
-                   array_agg(p_amounts[p.i] order by p.k) as amounts, array_agg(p_ttls[p.i] order by p.k) as ttls,
-                   array_agg(p_codes[p.i] order by p.k) as codes, array_agg(p_digests[p.i] order by p.k) as digests
-            from unnest(rest) with ordinality p (i, k)
-        ) o
-        cross join (
-            select coalesce(array_agg(l.k::int), '{}') as groups, coalesce(array_agg(l.debit), '{}') as debits,
-                   coalesce(array_agg(l.credit), '{}') as credits, coalesce(array_agg(l.amount), '{}') as amounts,
-                   coalesce(array_agg(l.cascade), '{}') as cascades
-            from l
-        ) g
+        from ledger.pick(
+            rest, p_ids, p_kinds, p_amounts, p_ttls, p_codes, p_digests, p_leg_groups, p_leg_debits, p_leg_credits, p_leg_amounts, p_leg_cascades
+        ) c
         cross join lateral ledger.post_exact(
-            p_lane, o.ids, o.kinds, o.amounts, o.ttls, o.codes, o.digests, g.groups, g.debits, g.credits, g.amounts, g.cascades
+            p_lane, c.ids, c.kinds, c.amounts, c.ttls, c.codes, c.digests,
+            c.leg_groups, c.leg_debits, c.leg_credits, c.leg_amounts, c.leg_cascades
         ) r;
     end if;
 end

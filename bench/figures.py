@@ -98,13 +98,22 @@ def _commit() -> str:
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def publish(name: str, tables: Sequence[Table], facts: dict[str, Any]) -> None:
-    """Print the tables; keep them and the raw figures in ``bench/out/NAME.json``."""
+def publish(name: str, tables: Sequence[Table], facts: dict[str, Any], picture: str = "") -> None:
+    """Print the tables; keep them and the raw figures in ``bench/out/NAME.json``, and an SVG beside it."""
     for table in tables:
         print(table.text())
     OUT.mkdir(exist_ok=True)
     content = {"name": name, "machine": machine(), "tables": [asdict(table) for table in tables], **facts}
+    if picture:
+        (OUT / f"{name}.svg").write_text(picture, encoding="utf-8")
+        print(f"\npicture: bench/out/{name}.svg")
+        content["picture"] = f"{name}.svg"
     (OUT / f"{name}.json").write_text(json.dumps(content, default=_plain) + "\n", encoding="utf-8")
+
+
+def verdict(goal: str, value: float, *, met: bool, digits: int = 1) -> str:
+    """``>= 25 x LiteLLM: 27.1, met``."""
+    return f"goal {goal}: {value:,.{digits}f}, {'met' if met else 'not met'}"
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - JSON

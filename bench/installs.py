@@ -34,7 +34,7 @@ def litellm(folder: Path) -> Path:
     home = folder / f"litellm-{LITELLM_VERSION}"
 
     def install() -> None:
-        probe = subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True, check=False)  # noqa: S603 - our own command
+        probe = subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True, check=False)
         if probe.returncode != 0:
             message = f"{Path(sys.executable).name} has no venv module with pip (Debian, Ubuntu: apt install python3-venv)"
             raise PeerUnavailable(message)
@@ -84,17 +84,22 @@ def run(name: str, command: Sequence[str]) -> None:
     print(f"  peers: {Path(command[0]).name} {' '.join(command[1:3])} ... (see {log})", file=sys.stderr, flush=True)
     # A step that hangs is stopped when the block is left.
     with child(name, command) as process:
-        while True:
-            try:
-                code = process.wait(PROGRESS_S)
-                break
-            except subprocess.TimeoutExpired:
-                print(f"  peers: {name}, {monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+        while (code := ended(process)) is None:
+            print(f"  peers: {name}, {monotonic() - start:.0f} s", file=sys.stderr, flush=True)
             if monotonic() - start > PATIENCE_S:
                 message = f"{name} did not end within {PATIENCE_S / 60:.0f} minutes; see {log}"
                 raise PeerUnavailable(message)
     if code != 0:
-        raise PeerUnavailable(f"{name} failed: {complaint(OUT / f'{name}.log')}; see {log}")
+        message = f"{name} failed: {complaint(OUT / f'{name}.log')}; see {log}"
+        raise PeerUnavailable(message)
+
+
+def ended(process: "subprocess.Popen[bytes]") -> int | None:
+    """The exit code, or None when it still runs after a while."""
+    try:
+        return process.wait(PROGRESS_S)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def complaint(log: Path) -> str:

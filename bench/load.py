@@ -161,8 +161,7 @@ async def measure(target: Target, connections: int, seconds: float) -> Sample:
     gc.collect()
     gc.disable()
     try:
-        for _ in range(connections):
-            callers.append(await _connected(run, target.port, itertools.repeat(target.request)))
+        await _connect(callers, run, target.port, itertools.repeat(target.request), connections)
         await _pause(run, WARM_UP_S)
         run.measuring = True
         start = perf_counter()
@@ -176,8 +175,7 @@ async def measure(target: Target, connections: int, seconds: float) -> Sample:
         await _finish(run, callers)
     finally:
         gc.enable()
-        for caller in callers:
-            caller.transport.abort()
+        _hang_up(callers)
     return run.sample
 
 
@@ -190,9 +188,8 @@ async def drive(port: int, requests: Iterator[bytes], connections: int, every: i
     run = _Run()
     callers: list[_Caller] = []
     try:
-        for _ in range(connections):
-            callers.append(await _connected(run, port, requests))
-        ending = asyncio.gather(*(caller.idle for caller in callers))
+        await _connect(callers, run, port, requests, connections)
+        ending = asyncio.gather(*(caller.idle for caller in callers), return_exceptions=True)
         ends: set[asyncio.Future[Any]] = {run.failure, ending}
         mark, seen, seen_at = every, 0, perf_counter()
         while not run.failure.done() and not ending.done():
@@ -207,30 +204,37 @@ async def drive(port: int, requests: Iterator[bytes], connections: int, every: i
                 mark = answers - answers % every + every
         _check(run, callers)
     finally:
-        for caller in callers:
-            caller.transport.abort()
+        _hang_up(callers)
     return run.sample.answers
 
 
 async def ask_once(target: Target) -> bytes:
     """One answer, head and body.  Raises LoadError unless it is a 200."""
     run = _Run()
-    caller = await _connected(run, target.port, iter([target.request]))
+    callers: list[_Caller] = []
     try:
-        await _finish(run, [caller])
-        return caller.answer
+        await _connect(callers, run, target.port, iter([target.request]), 1)
+        await _finish(run, callers)
+        return callers[0].answer
     finally:
+        _hang_up(callers)
+
+
+async def _connect(callers: list[_Caller], run: _Run, port: int, requests: Iterator[bytes], connections: int) -> None:
+    """Add connected callers to ``callers``, which keeps those there are when one cannot connect."""
+    for _ in range(connections):
+        connecting = asyncio.get_running_loop().create_connection(lambda: _Caller(run, requests), "127.0.0.1", port)
+        callers.append((await asyncio.wait_for(connecting, CONNECT_TIMEOUT_S))[1])
+
+
+def _hang_up(callers: list[_Caller]) -> None:
+    for caller in callers:
         caller.transport.abort()
-
-
-async def _connected(run: _Run, port: int, requests: Iterator[bytes]) -> _Caller:
-    connecting = asyncio.get_running_loop().create_connection(lambda: _Caller(run, requests), "127.0.0.1", port)
-    return (await asyncio.wait_for(connecting, CONNECT_TIMEOUT_S))[1]
 
 
 async def _finish(run: _Run, callers: list[_Caller]) -> None:
     """Wait for the answers that are still under way."""
-    ends: set[asyncio.Future[Any]] = {run.failure, asyncio.gather(*(caller.idle for caller in callers))}
+    ends: set[asyncio.Future[Any]] = {run.failure, asyncio.gather(*(caller.idle for caller in callers), return_exceptions=True)}
     await asyncio.wait(ends, timeout=STALL_S, return_when=asyncio.FIRST_COMPLETED)
     _check(run, callers)
 

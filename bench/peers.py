@@ -11,6 +11,7 @@ Portkey   `gateway --headless` on Node with NODE_ENV=production: no console and 
 """
 
 import argparse
+import asyncio
 import json
 import os
 import secrets
@@ -82,8 +83,12 @@ def opened(name: str, open_peer: Callable[[ExitStack], Peer], contest: Contest) 
     """A peer that takes part for the duration of the block, or is missing from the contest."""
     with ExitStack() as stack:
         try:
-            contest.contenders = [*contest.contenders, open_peer(stack)]
-        except (installs.PeerUnavailable, RuntimeError) as reason:
+            peer = open_peer(stack)
+            asyncio.run(ask(peer))
+            contest.contenders = [*contest.contenders, peer]
+        except (installs.PeerUnavailable, load.LoadError, RuntimeError) as reason:
+            # What has been started of it must not take the others' time.
+            stack.close()
             contest.missing[name] = str(reason)
             print(f"  peers: {name} is left out: {reason}", file=sys.stderr, flush=True)
         yield
@@ -127,14 +132,20 @@ def open_portkey(stack: ExitStack, mock_port: int) -> Peer:
     return Peer(PORTKEY, about, port, "none", tuple(processes.children_of(process.pid)), headers=headers)
 
 
+async def ask(contender: Contender) -> None:
+    """See that it passes on what the mock says.  Raises LoadError."""
+    answer = await load.ask_once(contender.target(MODE))
+    if mock_upstream.TEXT.encode() not in answer:
+        message = f"{contender.name} answers {answer[:300]!r}"
+        raise load.LoadError(message)
+
+
 async def run(contest: Contest, plan: Plan) -> None:
     """Every contender at every number of connections, in every round."""
     race = contest.race
     for contender in contest.contenders:
-        target = contender.target(MODE)
-        answer = await load.ask_once(target)
-        assert mock_upstream.TEXT.encode() in answer, f"{contender.name} answers {answer[:600]!r}"
-        warm = await load.measure(target, 8, plan.warm_up_s)
+        await ask(contender)
+        warm = await load.measure(contender.target(MODE), 8, plan.warm_up_s)
         race.answers[contender.name] = 1 + warm.answers
     for number in range(plan.rounds):
         first = number % len(contest.contenders)

@@ -11,7 +11,10 @@ TICKS = 5
 # Told apart by people who see colours differently, on white and on black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 LIMIT_COLOUR = "#888888"
-_STYLE = "text{font:12px sans-serif;fill:#777}.title{font-weight:bold;font-size:14px}polyline{fill:none;stroke-width:1.8}.grid{stroke:#8884;stroke-width:1}"
+_STYLE = (
+    "text{font:12px sans-serif;fill:#777}.title{font-weight:bold;font-size:14px}"
+    "polyline{fill:none;stroke-width:1.8}.grid{stroke:#8884;stroke-width:1}"
+)
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ def _panel(panel: Panel) -> list[str]:
     parts += [_text(x_of(value), bottom + 16, number(value), anchor="middle") for value in widths]
     parts.append(_text((LEFT + right) / 2, bottom + 34, panel.across, anchor="middle"))
     for name, height in panel.limits:
-        y = f"{y_of(height):.1f}"
-        parts.append(f'<line x1="{LEFT}" y1="{y}" x2="{right}" y2="{y}" stroke="{LIMIT_COLOUR}" stroke-dasharray="6 4"/>')
+        at = f"{y_of(height):.1f}"
+        parts.append(f'<line x1="{LEFT}" y1="{at}" x2="{right}" y2="{at}" stroke="{LIMIT_COLOUR}" stroke-dasharray="6 4"/>')
         parts.append(_text(right + 6, y_of(height) + 4, name))
     for place, line in enumerate(panel.lines):
         colour = COLOURS[place % len(COLOURS)]

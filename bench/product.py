@@ -72,9 +72,7 @@ class Product:
 
     def balance_utok(self) -> int:
         """What the wallets have left together; nothing may be held any more."""
-        wallets = [
-            processes.call_json(self.port, "GET", f"/v1/admin/projects/{project.id}/wallet", key=self.admin_key) for project in self.projects
-        ]
+        wallets = [processes.call_json(self.port, "GET", f"/v1/admin/projects/{project.id}/wallet", key=self.admin_key) for project in self.projects]
         assert all(wallet["held"] == "0" for wallet in wallets), wallets
         return sum(parse_tokens(wallet["balance"]) for wallet in wallets)
 

@@ -71,11 +71,12 @@ def number(value: float) -> str:
 def _panel(panel: Panel) -> list[str]:
     points = [point for line in panel.lines for point in line.points]
     heights = ticks(max([y for _, y in points] + [height for _, height in panel.limits], default=0.0))
-    widths = ticks(max((x for x, _ in points), default=0.0))
+    last = max((x for x, _ in points), default=0.0) or 1.0
+    widths = [value for value in ticks(last) if value <= last * 1.001]
     right, bottom = WIDTH - RIGHT, PANEL_HEIGHT - BOTTOM
 
     def x_of(value: float) -> float:
-        return LEFT + (right - LEFT) * value / widths[-1]
+        return LEFT + (right - LEFT) * value / last
 
     def y_of(value: float) -> float:
         return bottom - (bottom - TOP) * value / heights[-1]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.soak import CHARGED_UTOK, OTHER_DAYS, by_table, check, over_time, run
+from bench.ledger import CHARGED_UTOK
+from bench.soak import OTHER_DAYS, by_table, check, over_time, run
 from taximeter.db.pool import connect_owner
 
 pytestmark = pytest.mark.anyio

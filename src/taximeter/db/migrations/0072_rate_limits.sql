@@ -89,6 +89,34 @@ alter function metering.post(
 ) rename to post_keys;
 revoke all on function metering.post_keys from public, taximeter_app;
 
+-- One of its statements could be planned to read all answers that are kept; name those that are meant.
+do $patch$
+declare
+    v_old text := pg_get_functiondef('metering.post_keys'::regproc);
+    v_new text := replace(v_old, $old$
+        delete from metering.idempotent_answers a
+        using unnest(k_project, k_key, r_status) with ordinality o (project_id, key, status, i)
+        cross join lateral (
+            select e.request_id from metering.idempotency e where e.project_id = o.project_id and e.key = o.key limit 1
+        ) x
+        where o.i = any (v_now) and o.status = 0 and a.request_id = x.request_id;
+$old$, $new$
+        delete from metering.idempotent_answers a
+        where a.request_id = any (array(
+            select x.request_id
+            from unnest(k_project, k_key, r_status) with ordinality o (project_id, key, status, i)
+            cross join lateral (
+                select e.request_id from metering.idempotency e where e.project_id = o.project_id and e.key = o.key limit 1
+            ) x
+            where o.i = any (v_now) and o.status = 0
+        ));
+$new$);
+begin
+    assert v_new <> v_old, 'post_keys has the statement that is mended';
+    execute v_new;
+end
+$patch$;
+
 create function metering.post(
     p_lane smallint,
     p_ids uuid[], p_kinds smallint[], p_amounts bigint[], p_ttls int[], p_codes int[], p_digests bytea[],

@@ -17,8 +17,9 @@ begin
 end
 $patch$;
 
--- Rows are read in the log's order by whoever recomputes it, and those sort; nobody looks up a batch.
+-- The log is followed by group, not by leg: whoever does finds the group's other rows by its id.
 drop index ledger.transfers_in_order;
+create index transfers_in_order on ledger.transfers (lane, batch) where leg = 0;
 
 -- A hot account's dead versions are pruned within its page; what a reader's old snapshot kept there, vacuum takes soon.
 alter table ledger.accounts set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000);

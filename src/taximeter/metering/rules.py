@@ -1,7 +1,6 @@
 """From measured work to a bill, and from bills to facts.  Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -18,8 +17,7 @@ from taximeter.pricing import RateCard
 FINGERPRINT_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(msgspec.Struct, frozen=True):
     """What a request is charged, and why."""
 
     work: Mapping[str, int]
@@ -32,8 +30,7 @@ class Bill:
 NOTHING = Bill(work={}, measured=True, consumed_utok=0, charged_utok=0, lines=())
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """What a request was quoted by, and is therefore settled by."""
 
     card: RateCard

@@ -27,6 +27,9 @@ _ABILITIES = frozenset(
 )
 _HINTS = frozenset({"reasoning_effort", "verbosity", "service_tier", "user", "safety_identifier", "prompt_cache_key", "top_k", "min_p"})
 OPTIONAL_FIELDS = _ABILITIES | _HINTS
+_IN_ORDER = tuple(sorted(OPTIONAL_FIELDS))
+# Numbers beside zero that are smaller than this are looked at digit by digit.
+_PLAINLY_ABOVE_ZERO = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,9 @@ def normalise(request: Mapping[str, Any], limits: Limits, *, flatten: bool) -> d
 
 
 def _optional(request: Mapping[str, Any], limits: Limits, normal: dict[str, Any]) -> None:
-    for name in sorted(OPTIONAL_FIELDS):
+    if OPTIONAL_FIELDS.isdisjoint(request):
+        return
+    for name in _IN_ORDER:
         value = request.get(name)
         if value is None:
             continue
@@ -162,6 +167,10 @@ def _output_tokens(request: Mapping[str, Any]) -> int | None:
 
 def _between(low: int, high: int) -> Callable[[object, str], Any]:
     def read(value: object, name: str) -> object:
+        # The bounds are whole numbers, so a float lies between them exactly when its decimal does.
+        plain = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+        if plain and (value == 0 or abs(value) > _PLAINLY_ABOVE_ZERO):
+            return value
         if isinstance(value, str):
             message = f"{name} must be a number from {low} to {high}"
             raise InvalidRequest(message, param=name)

@@ -1,5 +1,7 @@
 """Byte-pair tokenizers: from a GGUF file's own vocabulary, or from a Hugging Face ``tokenizer.json``."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,18 +9,35 @@ from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Encoder
 
 from taximeter.meters.tokenizers.gguf import Value, read_metadata
+from taximeter.meters.tokenizers.remembered import RememberedCounts
 
 CONTROL_TOKEN = 3  # llama.cpp's token type of <|im_start|> and its like.
 
 
 class HubTokenizer:
-    """A tokenizer of the library ``tokenizers``; special tokens inside a text count as one."""
+    """A tokenizer of the library ``tokenizers``; special tokens inside a text count as one.
 
-    def __init__(self, encoder: Encoder) -> None:
+    Args:
+        encoder: the library's.
+        marks: its special tokens, if it cuts a text at each of them before it does anything else.
+    """
+
+    def __init__(self, encoder: Encoder, marks: Iterable[str] = ()) -> None:
         self._encoder = encoder
+        # The longest first: where two begin at the same character, the library takes the longer one.
+        ordered = sorted(marks, key=len, reverse=True)
+        self._mark = re.compile("|".join(re.escape(mark) for mark in ordered)) if ordered else None
+        self._remembered = RememberedCounts(self._encode)
 
     def count(self, text: str) -> int:
         """Tokens of ``text``, nothing added before or after."""
+        if self._mark is None:
+            return self._encode(text)
+        # What lies between two marks is counted by itself, and mostly comes again: only the last turn of a conversation is new.
+        parts = self._mark.split(text)
+        return len(parts) - 1 + sum([self._remembered(part) for part in parts if part])
+
+    def _encode(self, text: str) -> int:
         # Not encode_batch: its threads would make every later fork print a warning.
         return len(self._encoder.encode(text, add_special_tokens=False).ids)
 
@@ -50,10 +69,9 @@ def from_gguf(path: Path) -> HubTokenizer:
         raise ValueError(message)
     encoder = Encoder(models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges))
     encoder.pre_tokenizer = _PRE_TOKENIZERS[kind]
-    encoder.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token, kind_of in zip(tokens, types, strict=True) if kind_of == CONTROL_TOKEN]
-    )
-    return HubTokenizer(encoder)
+    marks = [token for token, kind_of in zip(tokens, types, strict=True) if kind_of == CONTROL_TOKEN]
+    encoder.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
+    return HubTokenizer(encoder, marks)
 
 
 # How llama.cpp cuts a text into words before merging, by (model, pre) of the file.

@@ -6,7 +6,8 @@ import contextlib
 import ssl
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from types import TracebackType
 
 from yarl import URL
 
@@ -95,20 +96,9 @@ class HttpPool:
         else:
             connection.close()
 
-    @contextlib.contextmanager
-    def failures(self, work: Callable[[], Mapping[str, int]] = dict) -> Iterator[None]:
-        """Turn the HTTP client's exceptions into an engine's; ``work`` is asked for what was done until then."""
-        try:
-            yield
-        except UnreachableError as error:
-            message = f"engine {self._name} cannot be reached; try again in a moment"
-            raise EngineUnavailable(message) from error
-        except TimeoutError as error:
-            message = f"engine {self._name} gave no result in time"
-            raise EngineTimeout(message, work=work()) from error
-        except (WentAwayError, OSError) as error:
-            message = f"engine {self._name} went away in the middle of the job"
-            raise EngineFailed(message, work=work()) from error
+    def failures(self, work: Callable[[], Mapping[str, int]] = dict) -> "Failures":
+        """``with`` it, the HTTP client's exceptions become an engine's; ``work`` is asked for what was done until then."""
+        return Failures(self._name, work)
 
     async def close(self) -> None:
         """Hang up all connections; jobs that run over them, or wait for one, fail now."""
@@ -196,6 +186,29 @@ class HttpPool:
             target = URL(str(self._base).rstrip("/") + path).raw_path_qs
             head = self._heads[method, path] = f"{method} {target} HTTP/1.1\r\n".encode("ascii") + self._headers
         return head
+
+
+class Failures:
+    """The words for what went wrong; a class, because entering a generator costs several times as much."""
+
+    def __init__(self, name: str, work: Callable[[], Mapping[str, int]]) -> None:
+        self._name = name
+        self._work = work
+
+    def __enter__(self) -> None:
+        """Nothing has gone wrong yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Raises EngineUnavailable, EngineTimeout or EngineFailed for the client's exceptions; any other passes."""
+        if isinstance(error, UnreachableError):
+            message = f"engine {self._name} cannot be reached; try again in a moment"
+            raise EngineUnavailable(message) from error
+        if isinstance(error, TimeoutError):
+            message = f"engine {self._name} gave no result in time"
+            raise EngineTimeout(message, work=self._work()) from error
+        if isinstance(error, WentAwayError | OSError):
+            message = f"engine {self._name} went away in the middle of the job"
+            raise EngineFailed(message, work=self._work()) from error
 
 
 def _header_lines(base: URL, headers: Mapping[str, str]) -> bytes:

@@ -10,13 +10,13 @@ from taximeter.engines import Chunk, Done, Engine, EngineError, EngineFailed, En
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
+from taximeter.kernel.patience import Patience
 from taximeter.kernel.units import format_tokens
 from taximeter.ledger import Kind, Operation, Outcome, Status
 from taximeter.metering import model
 from taximeter.metering.desk import Desk, wallet_of
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import Order, Receipt
-from taximeter.metering.patience import Patience
 from taximeter.metering.rules import NOTHING, Bill, bill, encode_fact, key_fact, receipt_fact, terms_of
 from taximeter.meters import BadReport
 

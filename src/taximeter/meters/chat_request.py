@@ -168,8 +168,7 @@ def _output_tokens(request: Mapping[str, Any]) -> int | None:
 def _between(low: int, high: int) -> Callable[[object, str], Any]:
     def read(value: object, name: str) -> object:
         # The bounds are whole numbers, so a float lies between them exactly when its decimal does.
-        plain = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-        if plain and (value == 0 or abs(value) > _PLAINLY_ABOVE_ZERO):
+        if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high and (value == 0 or abs(value) > _PLAINLY_ABOVE_ZERO):
             return value
         if isinstance(value, str):
             message = f"{name} must be a number from {low} to {high}"

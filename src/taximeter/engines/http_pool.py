@@ -37,9 +37,7 @@ class HttpPool:
     Raises ValueError for headers that HTTP cannot carry.
     """
 
-    def __init__(  # noqa: PLR0913 - an address and how to treat it
-        self, name: str, base: URL, headers: Mapping[str, str], *, connections: int, connect_s: float, keepalive_s: float
-    ) -> None:
+    def __init__(self, name: str, base: URL, headers: Mapping[str, str], *, connections: int, connect_s: float, keepalive_s: float) -> None:
         self._name = name
         self._base = base
         self._address = (base.raw_host or "", base.port or 0)

@@ -67,13 +67,13 @@ class Ride:
                 # Around each wait alone: a timeout must not reach across a yield into the caller's code.
                 with patience:
                     event = await anext(run, None)
-                if event is None:
-                    break
-                if isinstance(event, Done):
-                    done = event
-                elif isinstance(event, Chunk):
+                if isinstance(event, Chunk):
                     self._output_tokens = event.output_tokens or self._output_tokens + 1
                     yield event
+                elif event is None:
+                    break
+                elif isinstance(event, Done):
+                    done = event
                 elif isinstance(event, (Media, Vectors)):
                     yield event
             if done is None:

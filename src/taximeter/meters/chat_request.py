@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.meters import fields
@@ -167,8 +167,8 @@ def _output_tokens(request: Mapping[str, Any]) -> int | None:
 
 def _between(low: int, high: int) -> Callable[[object, str], Any]:
     def read(value: object, name: str) -> object:
-        # The bounds are whole numbers, so a float lies between them exactly when its decimal does.
-        if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high and (value == 0 or abs(value) > _PLAINLY_ABOVE_ZERO):
+        if _is_plain(value) and low <= value <= high:
+            # The bounds are whole numbers, so a float lies between them exactly when its decimal does.
             return value
         if isinstance(value, str):
             message = f"{name} must be a number from {low} to {high}"
@@ -177,6 +177,11 @@ def _between(low: int, high: int) -> Callable[[object, str], Any]:
         return value
 
     return read
+
+
+def _is_plain(value: object) -> TypeGuard[float]:
+    """A number with few enough decimals that they need not be counted."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and (value == 0 or abs(value) > _PLAINLY_ABOVE_ZERO)
 
 
 def _stop(value: object, name: str) -> object:

@@ -60,6 +60,10 @@ def _weights(line: Line, factor: Fraction) -> Weights:
     return Weights(tuple((quantity, rate.numerator * (divisor // rate.denominator)) for quantity, rate in rates), divisor)
 
 
+def _units(line: Line) -> tuple[tuple[str, str], ...]:
+    return tuple((term.quantity, term.quantity.replace("_", " ")) for term in line.terms)
+
+
 def rate_text(line: Line, factor: Fraction) -> str:
     """``0.0053 Tokens each``: the rates of a line, for people, factors included."""
     parts = []
@@ -120,7 +124,7 @@ class RateCard:
         """Bring each line to whole numbers once: rating a request is then a few multiplications."""
         object.__setattr__(self, "weights", tuple(_weights(line, self.factor) for line in self.lines))
         object.__setattr__(self, "rates", tuple(rate_text(line, self.factor) for line in self.lines))
-        object.__setattr__(self, "units", tuple(tuple((term.quantity, term.quantity.replace("_", " ")) for term in line.terms) for line in self.lines))
+        object.__setattr__(self, "units", tuple(_units(line) for line in self.lines))
         object.__setattr__(self, "priced", frozenset(term.quantity for line in self.lines for term in line.terms))
         object.__setattr__(self, "known", self.priced | self.unpriced)
         object.__setattr__(self, "id", f"{self.name}@{self.version}")

@@ -58,9 +58,7 @@ class Link:
         headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
-        self.pool = HttpPool(
-            name, URL(base_url), headers, connections=limits.connections, connect_s=limits.connect_s, keepalive_s=limits.keepalive_s
-        )
+        self.pool = HttpPool(name, URL(base_url), headers, connections=limits.connections, connect_s=limits.connect_s, keepalive_s=limits.keepalive_s)
 
     async def post(self, path: str, body: bytes, *, deadline_s: float) -> Answer:
         """Send ``body``; the answer's status is 200 and its body is still to be read.

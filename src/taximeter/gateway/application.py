@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -15,6 +14,7 @@ import taximeter
 from taximeter.gateway import admin, chat, embeddings, exceptions, health, models, native, openapi, pages, speech, videos
 from taximeter.gateway.metrics import Metrics
 from taximeter.gateway.middleware import GatewayMiddleware
+from taximeter.gateway.quick_request import QuickRequest
 from taximeter.gateway.services import Services
 from taximeter.kernel.clock import Clock
 from taximeter.kernel.ids import IdFactory
@@ -63,7 +63,7 @@ class _ShortCut:
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self._app
         scope["endpoint"] = endpoint = self.endpoints[scope["path"], scope["method"]]
-        request = Request(scope, receive, send)
+        request = QuickRequest(scope, receive, send)
         try:
             response = await endpoint(request)
         except Exception as error:  # noqa: BLE001 - raised again by ``answer`` unless there is a handler for it

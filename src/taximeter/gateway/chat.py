@@ -82,8 +82,8 @@ async def _plain(request: Request, ride: Ride, model: str) -> Response:
     body = _head(ride, "chat.completion", model)
     body["choices"] = completion.choices(truncated=receipt.outcome == "truncated")
     body["usage"] = usage(receipt)
-    body["taximeter"] = receipt.extra()
-    return json_response(body, receipt.headers())
+    body["taximeter"] = extra = receipt.extra()
+    return json_response(body, receipt.headers(extra))
 
 
 async def _streamed(request: Request, ride: Ride, model: str, *, with_usage: bool) -> Response:

@@ -5,6 +5,7 @@ Raw protocols and prepared bytes, so that it costs a small part of what any serv
 
 import asyncio
 import gc
+import itertools
 from array import array
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -15,10 +16,13 @@ CONNECT_TIMEOUT_S = 5.0
 ANSWERS_MIN = 10
 # An answer that takes longer than this is a hang, not a slow one.
 STALL_S = 20.0
+# Stands for a number of as many digits: no two requests are the same, as no two questions are.
+NUMBER = "@NUMBER@"
 _OK = b"HTTP/1.1 200"
 _LENGTH = b"content-length:"
 _HEAD_END = b"\r\n\r\n"
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
+_numbers = itertools.count()
 
 
 class LoadError(Exception):
@@ -31,7 +35,7 @@ class Target:
 
     Attributes:
         port: on loopback.
-        request: the whole request, head and body.
+        request: the whole request, head and body; NUMBER in it becomes another number each time.
     """
 
     port: int
@@ -90,7 +94,7 @@ class _Caller(asyncio.Protocol):
 
     def __init__(self, run: _Run, request: bytes) -> None:
         self._run = run
-        self._request = request
+        self._head, self._mark, self._tail = request.partition(NUMBER.encode())
         self._buffer = b""
         self._whole = 0
         self.idle = asyncio.get_running_loop().create_future()
@@ -126,8 +130,9 @@ class _Caller(asyncio.Protocol):
     def _send(self) -> None:
         self._buffer = b""
         self._whole = 0
+        request = self._head + b"%0*d" % (len(NUMBER), next(_numbers)) + self._tail if self._mark else self._head
         self._sent = perf_counter()
-        self.transport.write(self._request)
+        self.transport.write(request)
 
     def _complete(self) -> bool:
         if not self._whole:

@@ -34,7 +34,7 @@ class Surroundings:
     lifespan: Lifespan | None = None
 
 
-class _Gateway(FastAPI):
+class Gateway(FastAPI):
     """FastAPI with a short cut to its plain routes: those that are not the framework's own and have no parameters.
 
     One look-up finds them.  On the way through the framework a request passes a router and eight layers that do nothing
@@ -73,7 +73,7 @@ class _ShortCut:
 
 def create_app(services: Services, around: Surroundings) -> FastAPI:
     """Routes, middleware and error handlers around ``services``."""
-    app = _Gateway(
+    app = Gateway(
         title="Taximeter",
         version=taximeter.__version__,
         # The reference is a page of our own: FastAPI's loads scripts from a public server.

@@ -43,7 +43,26 @@ LLAMA_CPP = [
 ]
 
 # Marks, parts of marks, and what the tokenizer joins over its own borders: blanks, line ends, digits, accents.
-PIECES = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<repo_name>", "<|im_", "start|>", "<", "|", ">", "user\n", "\n", " ", "  ", "1", "a", "e\u0301", "'s", "你")
+PIECES = (
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<repo_name>",
+    "<|im_",
+    "start|>",
+    "<",
+    "|",
+    ">",
+    "user\n",
+    "\n",
+    " ",
+    "  ",
+    "1",
+    "a",
+    "e\u0301",
+    "'s",
+    "你",
+)
 
 
 @pytest.mark.parametrize(("text", "count"), LLAMA_CPP)

@@ -1,19 +1,19 @@
 """A request whose headers are looked up, not searched."""
 
-from functools import cached_property
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
 
 class QuickHeaders(Headers):
     """Starlette goes through all headers for each question, and a gateway asks for eight; here an index is made once."""
 
-    @cached_property
-    def _index(self) -> dict[str, str]:
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(raw=raw)
         # Of one that stands twice the first counts, as in the class above; servers give names in lower case.
-        return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(self.raw)}
+        self._index = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
 
     def __getitem__(self, key: str) -> str:
         """A header's value."""
@@ -31,7 +31,11 @@ class QuickHeaders(Headers):
 class QuickRequest(Request):
     """Starlette's request, with an index of its headers."""
 
-    @cached_property
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__(scope, receive, send)
+        self._quick_headers = QuickHeaders(scope["headers"])
+
+    @property
     def headers(self) -> Headers:
         """The headers."""
-        return QuickHeaders(scope=self.scope)
+        return self._quick_headers

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -68,6 +68,17 @@ PIECES = (
 @pytest.mark.parametrize(("text", "count"), LLAMA_CPP)
 def test_smollm2_counts_as_llama_cpp_does(text: str, count: int) -> None:
     assert tokenizers.load("smollm2").count(text) == count
+
+
+ascii_text = st.text(st.characters(max_codepoint=127), max_size=40)
+
+
+@settings(max_examples=1000)
+@given(st.lists(st.sampled_from([piece for piece in PIECES if piece.isascii()]) | ascii_text, max_size=12).map("".join))
+def test_ascii_words_are_the_words_of_the_library(text: str) -> None:
+    for kind, pattern in bpe._ASCII_WORDS.items():
+        cut = bpe._PRE_TOKENIZERS[kind].pre_tokenize_str(text)
+        assert pattern.findall(text) == [text[start:end] for _, (start, end) in cut]
 
 
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=12), max_size=12).map("".join))

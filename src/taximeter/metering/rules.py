@@ -62,11 +62,11 @@ def bill(terms: Terms, reported: Mapping[str, int], *, measured: bool) -> Bill:
 
 
 def request_fact(caller: Caller, fare: Fare, process_id: UUID | None, end_user: str | None) -> dict[str, Any]:
-    """The row of ``metering.requests`` that is written with the hold."""
+    """The row of ``metering.requests`` that is written with the hold; ids become texts when it is encoded."""
     return {
-        "project_id": str(caller.project_id),
-        "key_id": str(caller.key_id),
-        "process_id": None if process_id is None else str(process_id),
+        "project_id": caller.project_id,
+        "key_id": caller.key_id,
+        "process_id": process_id,
         "model": fare.model.name,
         "modality": fare.model.modality,
         "rate_card": fare.parts.rate_card,

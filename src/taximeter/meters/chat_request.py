@@ -1,8 +1,9 @@
 """A chat request in OpenAI's shape: checked, and cut down to what an engine understands."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeGuard
+
+import msgspec
 
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.meters import fields
@@ -32,8 +33,7 @@ _IN_ORDER = tuple(sorted(OPTIONAL_FIELDS))
 _PLAINLY_ABOVE_ZERO = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What a model takes."""
 
     messages: int

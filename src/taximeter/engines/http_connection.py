@@ -106,7 +106,7 @@ class Answer:
     async def _wait(self) -> None:
         if self._error is not None:
             raise self._error
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._connection.loop.create_future()
         try:
             await self._waiter
         finally:
@@ -121,8 +121,8 @@ class Connection(asyncio.Protocol):
     """Carries one exchange at a time."""
 
     def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._loop = asyncio.get_running_loop()
         self._answer: Answer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline_s = 0.0
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
         self._head: dict[str, str] = {}
         self._head_bytes = 0
         self._until_end = self._information = self._unasked = self._kept_alive = False
-        self._deadline_s, self._silence_s, self._heard_s = deadline_s, silence_s, self._loop.time()
+        self._deadline_s, self._silence_s, self._heard_s = deadline_s, silence_s, self.loop.time()
         self._start_timer()
         self._transport.write(request)
         return answer
@@ -158,6 +158,7 @@ class Connection(asyncio.Protocol):
     def leave(self) -> None:
         """Done with the answer; the connection is closed unless it is reusable."""
         self._answer = None
+        self.idle_since_s = self.loop.time()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -178,7 +179,7 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """Go on reading."""
-        self._heard_s = self._loop.time()
+        self._heard_s = self.loop.time()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -195,7 +196,7 @@ class Connection(asyncio.Protocol):
             # A second answer to one request: whoever asks next must not get it.
             self.close()
             return
-        self._heard_s = self._loop.time()
+        self._heard_s = self.loop.time()
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -262,14 +263,14 @@ class Connection(asyncio.Protocol):
 
     def _start_timer(self) -> None:
         due_s = self._deadline_s if self._silence_s is None else min(self._deadline_s, self._heard_s + self._silence_s)
-        self._timer = self._loop.call_at(due_s, self._look)
+        self._timer = self.loop.call_at(due_s, self._look)
 
     def _look(self) -> None:
         """The deadline, or a silence that has lasted too long.  One timer an answer: a piece of it only notes when it came."""
         answer = self._answer
         if answer is None or answer.complete:
             return
-        now_s = self._loop.time()
+        now_s = self.loop.time()
         if answer.unread:
             # The upstream is not silent, the caller is slow.
             self._heard_s = now_s

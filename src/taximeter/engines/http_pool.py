@@ -88,7 +88,6 @@ class HttpPool:
         connection = answer.connection
         connection.leave()
         if connection.reusable and self._keepalive_s > 0:
-            connection.idle_since_s = asyncio.get_running_loop().time()
             self._idle.append(connection)
             self._start_sweep()
         else:
@@ -110,13 +109,13 @@ class HttpPool:
         self._sweep(float("inf"))
 
     async def _ask(self, request: bytes, deadline_s: float, silence_s: float | None) -> Answer:
-        due_s = asyncio.get_running_loop().time() + deadline_s
-        connection = None if self._room.locked() else self._take_idle()
+        begun_s = asyncio.get_running_loop().time()
+        connection = None if self._room.locked() else self._take_idle(begun_s)
         if connection is None:
             connection = await self._connection(min(self._connect_s, deadline_s))
         else:
             await self._room.acquire()  # Does not wait: there is room.
-        answer = connection.ask(request, due_s, silence_s)
+        answer = connection.ask(request, begun_s + deadline_s, silence_s)
         self._open.add(answer)
         try:
             await answer.head()
@@ -134,7 +133,7 @@ class HttpPool:
             async with scope:
                 await self._room.acquire()
                 try:
-                    return self._take_idle() or await self._connect()
+                    return self._take_idle(asyncio.get_running_loop().time()) or await self._connect()
                 except BaseException:
                     self._room.release()
                     raise
@@ -151,8 +150,7 @@ class HttpPool:
         _, connection = await loop.create_connection(Connection, *self._address, ssl=self._tls)
         return connection
 
-    def _take_idle(self) -> Connection | None:
-        now_s = asyncio.get_running_loop().time()
+    def _take_idle(self, now_s: float) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable and now_s - connection.idle_since_s < self._keepalive_s:
@@ -198,6 +196,8 @@ class Failures:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Raises EngineUnavailable, EngineTimeout or EngineFailed for the client's exceptions; any other passes."""
+        if error is None:
+            return
         if isinstance(error, UnreachableError):
             message = f"engine {self._name} cannot be reached; try again in a moment"
             raise EngineUnavailable(message) from error

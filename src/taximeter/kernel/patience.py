@@ -22,7 +22,7 @@ class Patience:
 
     def __enter__(self) -> Self:
         """A wait begins."""
-        task = self._task = asyncio.current_task()
+        task = self._task = asyncio.current_task(self._loop)
         assert task is not None
         self._cancelling = task.cancelling()
         if self._expired:

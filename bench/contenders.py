@@ -1,7 +1,7 @@
 """What the gateway benchmark compares: each a process of its own before the same mock upstream."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -11,11 +11,13 @@ from bench.passthrough import PATH
 # Well-formed, and known to nobody but the gateway without books, which knows every key.
 ANY_KEY = "tx-bench000-" + "0" * 40
 MODES = ("plain", "stream")
+# How many gateway processes each has.
+PRODUCTS = {"taximeter": 1, "taximeter x2": 2}
 _QUESTION = {
     "model": mock_upstream.MODEL,
     "messages": [
         {"role": "system", "content": "You answer in two sentences, for people who are in a hurry."},
-        {"role": "user", "content": "What does a taxi meter count, and who can check what it has counted?"},
+        {"role": "user", "content": f"What does taxi meter {load.NUMBER} count, and who can check what it has counted?"},
     ],
     "max_tokens": 64,
     "temperature": 0.7,
@@ -50,10 +52,10 @@ class Contender:
 
 @dataclass(frozen=True)
 class Field:
-    """All contenders; the first is the mock itself, the second the yardstick, the last the product."""
+    """All contenders: the mock itself, the yardstick, our gateway without books, and then the products, by their contenders' names."""
 
     contenders: Sequence[Contender]
-    product: product.Product
+    products: Mapping[str, product.Product]
 
 
 @contextmanager
@@ -63,25 +65,24 @@ def started() -> Iterator[Field]:
         mock_port, mock_pid = _listening(stack, "mock_upstream")
         upstream = f"http://127.0.0.1:{mock_port}"
         pass_port, pass_pid = _listening(stack, "passthrough", "--upstream", upstream)
-        books = stack.enter_context(product.running(mock_port))
-        # The upstreams file of the product serves this one too.
+        products = {name: stack.enter_context(product.running(mock_port, gateways=gateways)) for name, gateways in PRODUCTS.items()}
         bookless_port, bookless_pid = _bookless(stack, mock_port)
         yield Field(
             (
                 Contender("mock", "the mock upstream alone: what the load generator can drive at most", mock_port, pids=(mock_pid,)),
                 Contender("pass-through", "Starlette + aiohttp on uvicorn, one process", pass_port, pids=(pass_pid,)),
                 Contender("no books", "our gateway process without database: nothing is written", bookless_port, ANY_KEY, (bookless_pid,)),
-                Contender(
-                    "taximeter",
-                    "taximeter serve: durable hold and settle, fsync on, embedded PostgreSQL",
-                    books.port,
-                    books.key,
-                    tuple(books.gateway_pids()),
-                    tuple(books.database_pids()),
-                ),
+                *(_product(name, books) for name, books in products.items()),
             ),
-            books,
+            products,
         )
+
+
+def _product(name: str, books: product.Product) -> Contender:
+    pids = tuple(books.gateway_pids())
+    gateways = "one gateway process" if len(pids) == 1 else f"{len(pids)} gateway processes on one port"
+    about = f"taximeter serve, {gateways}: durable hold and settle, fsync on, embedded PostgreSQL"
+    return Contender(name, about, books.port, books.key, pids, tuple(books.database_pids()))
 
 
 def _listening(stack: ExitStack, module: str, *arguments: str) -> tuple[int, int]:

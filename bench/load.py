@@ -18,9 +18,13 @@ ANSWERS_MIN = 10
 # An answer that takes longer than this is a hang, not a slow one.
 STALL_S = 20.0
 WATCH_S = 0.02
+# Stands for a number of as many digits: no two requests are the same, as no two questions are.
+NUMBER = "@NUMBER@"
 _OK = b"HTTP/1.1 200"
 _LENGTH = b"content-length:"
 _HEAD_END = b"\r\n\r\n"
+# Each run counts on from another million.
+_starts = itertools.count(0, 1_000_000)
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
@@ -34,11 +38,18 @@ class Target:
 
     Attributes:
         port: on loopback.
-        request: the whole request, head and body.
+        request: the whole request, head and body; NUMBER in it becomes another number each time.
     """
 
     port: int
     request: bytes
+
+    def requests(self) -> Iterator[bytes]:
+        """The request again and again."""
+        head, mark, tail = self.request.partition(NUMBER.encode())
+        if not mark:
+            return itertools.repeat(self.request)
+        return (head + b"%0*d" % (len(NUMBER), number) + tail for number in itertools.count(next(_starts)))
 
 
 def post(path: str, body: bytes, key: str = "", headers: Mapping[str, str] | None = None) -> bytes:
@@ -161,7 +172,7 @@ async def measure(target: Target, connections: int, seconds: float) -> Sample:
     gc.collect()
     gc.disable()
     try:
-        await _connect(callers, run, target.port, itertools.repeat(target.request), connections)
+        await _connect(callers, run, target.port, target.requests(), connections)
         await _pause(run, WARM_UP_S)
         run.measuring = True
         start = perf_counter()

@@ -21,6 +21,7 @@ CATALOG = Path(__file__).parent / "catalog"
 WALLET_TOKENS = 500_000_000
 NAME = "product"
 CATALOG_PATIENCE_S = 10.0
+CATALOG_REFRESH_S = 1.5
 _SETTINGS = "select name, setting from pg_settings where name = any ($1)"
 _SERVER_SETTINGS = ["fsync", "synchronous_commit", "full_page_writes", "server_version"]
 _RECEIPTS = "select count(*) as receipts, coalesce(sum(charged_utok), 0)::bigint as charged_utok from metering.receipts"
@@ -94,8 +95,8 @@ def write_upstreams(home: Path, port: int) -> Path:
 
 
 @contextmanager
-def running(upstream_port: int, projects: int = 1, keys: int = 1) -> Iterator[Product]:
-    """The product with one upstream and so many projects with so many keys each, for the duration of the block."""
+def running(upstream_port: int, projects: int = 1, keys: int = 1, gateways: int = 1) -> Iterator[Product]:
+    """The product with one upstream, so many projects with so many keys each, and so many gateway processes, for the duration of the block."""
     with folder() as home:
         upstreams = write_upstreams(home, upstream_port)
         port = processes.free_port()
@@ -104,6 +105,7 @@ def running(upstream_port: int, projects: int = 1, keys: int = 1) -> Iterator[Pr
             "TAXIMETER_PORT": str(port),
             "TAXIMETER_DATABASE_URL": "",
             "TAXIMETER_DEMO": "0",
+            "TAXIMETER_GATEWAYS": str(gateways),
             # As the pass-through: no line per request.
             "TAXIMETER_LOG_LEVEL": "warning",
             "TAXIMETER_UPSTREAMS_FILE": str(upstreams),
@@ -112,17 +114,18 @@ def running(upstream_port: int, projects: int = 1, keys: int = 1) -> Iterator[Pr
             processes.await_ready(NAME, process, port)
             with processes.child("apply", processes.python("taximeter.cli", "apply", "-f", str(CATALOG)), environ=environ) as apply:
                 assert apply.wait(processes.START_PATIENCE_S) == 0, "the catalog of the benchmark was refused; see bench/out/apply.log"
-            yield _furnish(home, port, projects, keys)
+            yield _furnish(home, port, (projects, keys, gateways))
 
 
-def _furnish(home: Path, port: int, projects: int, keys: int) -> Product:
+def _furnish(home: Path, port: int, counts: tuple[int, int, int]) -> Product:
+    projects, keys, gateways = counts
     admin_key = (home / "admin.key").read_text(encoding="ascii").strip()
     made = tuple(_project(port, admin_key, f"bench-{number}", keys) for number in range(projects))
     _await_model(port, made[0].keys[0])
-    state = None
-    while state is None:
-        state = read_state(home)
+    state = read_state(home)
+    while state is None or sum(name.startswith("gateway") for name in state.processes) < gateways:
         time.sleep(0.02)
+        state = read_state(home)
     database_pid = int((home / "postgres" / "postmaster.pid").read_text(encoding="ascii").split()[0])
     return Product(port, made, admin_key, state, database_pid)
 
@@ -144,6 +147,8 @@ def _await_model(port: int, key: str) -> None:
     while not any(model["id"] == "bench-chat" for model in processes.call_json(port, "GET", "/v1/models", key=key)["data"]):
         assert time.monotonic() < deadline, "the gateway did not notice the catalog"
         time.sleep(0.05)
+    # Another gateway may have answered than the one that is asked next.
+    time.sleep(CATALOG_REFRESH_S)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # Longer than the idle time of the usual clients and load balancers: they close first, and no request is lost between.
 KEEP_ALIVE_S = 75
 BACKLOG = 2048
+# A few megabytes of what only the cyclic collector can free, at most, before it looks; Python's own threshold is 700 objects.
+GARBAGE_OBJECTS = 20_000
 
 
 @asynccontextmanager
@@ -69,6 +72,7 @@ async def run_gateway(settings: Settings, environ: Mapping[str, str], listener: 
     Raises SetupError as ``open_gateway`` does.
     """
     async with open_gateway(settings, environ) as application:
+        calm_collector()
         server = _Server(server_config(application, settings))
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
         waiting = asyncio.create_task(stop.wait(), name="stop")
@@ -80,6 +84,17 @@ async def run_gateway(settings: Settings, environ: Mapping[str, str], listener: 
             with contextlib.suppress(asyncio.CancelledError):
                 await waiting
             await serving
+
+
+def calm_collector() -> None:
+    """Let the cyclic garbage collector do less: it takes a tenth of a request's time to find next to nothing.
+
+    Vocabularies, catalog and modules stay as long as the process: it need not look at them again and again.  And a
+    request makes hundreds of objects, of which hardly any is in a cycle.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS, 10, 10)
 
 
 def server_config(application: FastAPI, settings: Settings) -> uvicorn.Config:

@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
-import aiohttp
 import msgspec
 from yarl import URL
 
 from taximeter.engines import wire
 from taximeter.engines.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
-from taximeter.engines.http_pool import HttpPool
+from taximeter.engines.http_connection import Answer, WentAwayError
+from taximeter.engines.http_pool import HttpPool, UnreachableError
 from taximeter.engines.model import MODALITIES, Done, Event, Job, Modality
 
 _OK = 200
@@ -32,11 +33,10 @@ class RemoteEngine:
 
     def __init__(self, name: str, url: str, *, secret: str, modalities: Iterable[Modality] = MODALITIES) -> None:
         self._name = name
-        self._run_url = URL(url.rstrip("/") + wire.RUN_PATH)
-        self._check_url = URL(url.rstrip("/") + wire.CHECK_PATH).with_query(engine=name)
+        self._check_path = f"{wire.CHECK_PATH}?engine={quote(name, safe='')}"
         self._modalities = frozenset(modalities)
         # No limit on connections: admission decides how many jobs there are, and a job holds one.
-        self._pool = HttpPool(name, {wire.SECRET_HEADER: secret}, connections=0, connect_s=_CONNECT_S, keepalive_s=_KEEPALIVE_S)
+        self._pool = HttpPool(name, URL(url), {wire.SECRET_HEADER: secret}, connections=0, connect_s=_CONNECT_S, keepalive_s=_KEEPALIVE_S)
 
     @property
     def name(self) -> str:
@@ -56,13 +56,13 @@ class RemoteEngine:
             message = "the request holds a number that is too large"
             raise EngineRefused(message) from error
         with self._pool.failures():
-            answer = await self._pool.post(self._run_url, order, deadline_s=job.deadline_s)
+            answer = await self._pool.post(wire.RUN_PATH, order, deadline_s=job.deadline_s)
         try:
             with self._pool.failures():
                 if answer.status != _OK:
                     raise await self._rejection(answer)
                 reader = wire.FrameReader()
-                async for piece in answer.content.iter_any():
+                while piece := await answer.some():
                     for frame in reader.feed(piece):
                         if isinstance(frame, wire.Failure):
                             raise frame.error()
@@ -79,11 +79,14 @@ class RemoteEngine:
     async def check(self) -> Mapping[str, Any]:
         """The engine's own health facts.  Raises EngineUnavailable when the host or the engine is not well."""
         try:
-            async with self._pool.session().get(self._check_url, timeout=aiohttp.ClientTimeout(total=_CHECK_S)) as answer:
+            answer = await self._pool.get(self._check_path, deadline_s=_CHECK_S)
+            try:
                 if answer.status != _OK:
                     raise await self._rejection(answer)
-                facts = msgspec.json.decode(await answer.read(), type=dict[str, Any])
-        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
+                facts = msgspec.json.decode(await _all(answer), type=dict[str, Any])
+            finally:
+                self._pool.release(answer)
+        except (UnreachableError, WentAwayError, OSError, msgspec.DecodeError) as error:
             message = f"engine {self._name} cannot be reached; try again in a moment"
             raise EngineUnavailable(message) from error
         return facts
@@ -92,10 +95,14 @@ class RemoteEngine:
         """Hang up all connections; the host stops the jobs that ran over them."""
         await self._pool.close()
 
-    async def _rejection(self, answer: aiohttp.ClientResponse) -> EngineError:
+    async def _rejection(self, answer: Answer) -> EngineError:
         """The error for an answer that is not a stream of frames."""
-        raw = await answer.read()
+        raw = await _all(answer)
         try:
             return msgspec.json.decode(raw, type=wire.Failure).error()
         except msgspec.DecodeError:
             return EngineUnavailable(f"the engine host of {self._name} answered with status {answer.status}")
+
+
+async def _all(answer: Answer) -> bytes:
+    return b"".join([piece async for piece in answer.pieces()])

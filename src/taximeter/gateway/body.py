@@ -1,7 +1,5 @@
 """Reading request bodies: bounded, strict about encoding, tolerant of unknown fields."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -18,6 +16,7 @@ from taximeter.gateway.errors import (
     UnsupportedMediaType,
 )
 from taximeter.kernel.errors import InvalidRequest
+from taximeter.kernel.patience import Patience
 
 MODEL_LENGTH_MAX = 200
 _decode = msgspec.json.Decoder().decode
@@ -36,33 +35,34 @@ async def read_body(request: Request, bytes_max: int, timeout_s: float | None = 
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > bytes_max:
         raise _too_large(bytes_max)
+    if timeout_s is None:
+        return await _collect(request.receive, bytes_max)
+    patience = Patience(timeout_s)
     try:
-        async with asyncio.timeout(timeout_s):
-            return await _collect(request, bytes_max)
+        with patience:
+            return await _collect(request.receive, bytes_max)
     except TimeoutError as error:
         message = f"The request body did not arrive within {timeout_s:g} seconds; send it faster, or send less."
         raise BodyTimeout(message, headers={"Connection": "close"}) from error
+    finally:
+        patience.close()
 
 
-async def _collect(request: Request, bytes_max: int) -> bytes:
+async def _collect(receive: Receive, bytes_max: int) -> bytes:
     parts: list[bytes] = []
     length = 0
-    async for part in _parts(request.receive):
-        length += len(part)
-        if length > bytes_max:
-            raise _too_large(bytes_max)
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def _parts(receive: Receive) -> AsyncIterator[bytes]:
     more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
         more = message.get("more_body", False)
-        yield message.get("body", b"")
+        part = message.get("body", b"")
+        length += len(part)
+        if length > bytes_max:
+            raise _too_large(bytes_max)
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _too_large(bytes_max: int) -> BodyTooLarge:

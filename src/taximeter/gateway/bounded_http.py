@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taximeter.gateway.envelopes import JSON, PROBLEM, encode_json, is_native, openai_error, problem
 from taximeter.gateway.errors import HeadersTooLarge
+from taximeter.gateway.gathering import GatheringTransport
 from taximeter.gateway.lingering import LINGER_BYTES, LINGER_S
 
 # In a line, beside name and value: a colon, a blank and the line's end.
@@ -52,7 +53,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._dropped_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        super().connection_made(transport)
+        super().connection_made(GatheringTransport(transport, self.loop))
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:

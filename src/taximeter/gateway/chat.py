@@ -1,6 +1,5 @@
 """POST /v1/chat/completions, plain and streamed."""
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
 from starlette.requests import Request
@@ -83,8 +82,8 @@ async def _plain(request: Request, ride: Ride, model: str) -> Response:
     body = _head(ride, "chat.completion", model)
     body["choices"] = completion.choices(truncated=receipt.outcome == "truncated")
     body["usage"] = usage(receipt)
-    body["taximeter"] = receipt.extra()
-    return json_response(body, receipt.headers())
+    body["taximeter"] = extra = receipt.extra()
+    return json_response(body, receipt.headers(extra))
 
 
 async def _streamed(request: Request, ride: Ride, model: str, *, with_usage: bool) -> Response:
@@ -92,18 +91,7 @@ async def _streamed(request: Request, ride: Ride, model: str, *, with_usage: boo
     # Errors before the first delta are still plain HTTP errors.
     first = await first_event(request, events)
     writer = _ChunkWriter(_head(ride, "chat.completion.chunk", model), with_usage=with_usage)
-    return EventStream(_chunks(first, events, writer), ride.headers())
-
-
-async def _chunks(first: RideEvent, events: AsyncGenerator[RideEvent, None], writer: "_ChunkWriter") -> AsyncGenerator[bytes, None]:
-    try:
-        for piece in writer.pieces(first):
-            yield piece
-        async for event in events:
-            for piece in writer.pieces(event):
-                yield piece
-    finally:
-        await events.aclose()
+    return EventStream(first, events, writer.encode, ride.headers())
 
 
 class _ChunkWriter:
@@ -115,28 +103,29 @@ class _ChunkWriter:
     """
 
     def __init__(self, head: dict[str, Any], *, with_usage: bool) -> None:
-        self._head = encode_json(head)[:-1] + b',"choices":'
+        self._head = b"data: " + encode_json(head)[:-1] + b',"choices":'
         self._with_usage = with_usage
         self._kept: list[dict[str, Any]] | None = None
         self._finished = False
 
-    def pieces(self, event: RideEvent) -> list[bytes]:
+    def encode(self, event: RideEvent) -> bytes:
         """What to send now, for one event of the ride."""
         if isinstance(event, Chunk):
-            return self._delta(event)
+            return self._delta(event.choices)
         assert isinstance(event, Receipt), "chat has no other events"
-        return [self._end(event)]
+        return self._end(event)
 
-    def _delta(self, chunk: Chunk) -> list[bytes]:
-        ends = any(choice.get("finish_reason") for choice in chunk.choices)
-        self._finished = self._finished or ends
+    def _delta(self, choices: list[dict[str, Any]]) -> bytes:
+        ends = False
+        for choice in choices:
+            if choice.get("finish_reason"):
+                ends = self._finished = True
         if self._with_usage:
-            return [self._line(chunk.choices, b',"usage":null')]
-        pieces = [] if self._kept is None else [self._line(self._kept)]
-        self._kept = chunk.choices if ends else None
-        if not ends:
-            pieces.append(self._line(chunk.choices))
-        return pieces
+            return self._line(choices, b',"usage":null')
+        if not ends and self._kept is None:
+            return self._line(choices)
+        kept, self._kept = self._kept, choices if ends else None
+        return (b"" if kept is None else self._line(kept)) + (b"" if ends else self._line(choices))
 
     def _end(self, receipt: Receipt) -> bytes:
         extra = b',"taximeter":' + encode_json(receipt.extra())
@@ -151,4 +140,4 @@ class _ChunkWriter:
         return last if choices is None else self._line(choices, b',"usage":null') + last
 
     def _line(self, choices: list[dict[str, Any]], tail: bytes = b"") -> bytes:
-        return b"data: " + self._head + encode_json(choices) + tail + b"}\n\n"
+        return self._head + encode_json(choices) + tail + b"}\n\n"

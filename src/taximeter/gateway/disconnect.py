@@ -27,11 +27,11 @@ class ClientWatch:
 
     async def __aenter__(self) -> Self:
         """Start watching."""
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._after_s, self._start, loop)
         return self
 

@@ -31,14 +31,15 @@ def routes(services: Services) -> list[Route]:
         vectors, receipt = await _run(request, ride)
         encode = _as_base64 if encoding == "base64" else _as_numbers
         prompt = receipt.work.get("prompt_tokens", 0)
+        extra = receipt.extra()
         answer = {
             "object": "list",
             "data": [{"object": "embedding", "index": index, "embedding": encode(vector)} for index, vector in enumerate(vectors)],
             "model": order.model,
             "usage": {"prompt_tokens": prompt, "total_tokens": prompt},
-            "taximeter": receipt.extra(),
+            "taximeter": extra,
         }
-        return await keep(services, order, ride, json_response(answer, receipt.headers()))
+        return await keep(services, order, ride, json_response(answer, receipt.headers(extra)))
 
     return [Route("/v1/embeddings", create, methods=["POST"])]
 

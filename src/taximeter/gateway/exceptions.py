@@ -72,6 +72,16 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, no_database)
 
 
+async def answer(app: FastAPI, request: Request, error: Exception) -> Response:
+    """What the registered handlers answer; raises the error again when none is for its kind."""
+    for kind in type(error).__mro__:
+        handler: Any = app.exception_handlers.get(kind)
+        if handler is not None:
+            response: Response = await handler(request, error)
+            return response
+    raise error
+
+
 def _route_refusal(request: Request, routes: list[BaseRoute], error: HTTPException) -> Refusal:
     method, path = request.method, request.url.path
     if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:

@@ -1,7 +1,6 @@
 """POST /v1/audio/speech: a file, or server-sent events."""
 
 import base64
-from collections.abc import AsyncGenerator
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -68,16 +67,7 @@ async def _file(request: Request, ride: Ride, content_type: str) -> Response:
 async def _events(request: Request, ride: Ride) -> Response:
     events = ride.events()
     first = await first_event(request, events)
-    return EventStream(_deltas(first, events), ride.headers())
-
-
-async def _deltas(first: RideEvent, events: AsyncGenerator[RideEvent, None]) -> AsyncGenerator[bytes, None]:
-    try:
-        yield _delta(first)
-        async for item in events:
-            yield _delta(item)
-    finally:
-        await events.aclose()
+    return EventStream(first, events, _delta, ride.headers())
 
 
 def _delta(item: RideEvent) -> bytes:

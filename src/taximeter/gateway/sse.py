@@ -1,7 +1,7 @@
 """Server-sent events: an answer that is written while it is made."""
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from taximeter.gateway.disconnect import ClientWatch
 from taximeter.gateway.envelopes import encode_json, openai_error
 from taximeter.gateway.errors import ClientGone, InternalError
+from taximeter.gateway.rides import RideEvent
 from taximeter.kernel.errors import Refusal
 
 DONE = b"data: [DONE]\n\n"
@@ -28,22 +29,32 @@ def event(body: Any) -> bytes:  # noqa: ANN401 - whatever encodes
 
 
 class EventStream(Response):
-    """Sends what ``events`` yields.
+    """Sends the events of a ride.
 
     ``events`` is closed when the client leaves.  Once the first byte is out, an error can only be told
     inside the stream: as OpenAI does, by a data line with ``error``, then the end mark.
+
+    Args:
+        first: the first event, which has been waited for.
+        events: those that follow.
+        encode: what to send for an event; empty to send nothing yet.
+        headers: beside those of every stream.
     """
 
-    def __init__(self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, first: RideEvent, events: AsyncGenerator[RideEvent, None], encode: Callable[[RideEvent], bytes], headers: Mapping[str, str]
+    ) -> None:
         super().__init__(None, 200, {**HEADERS, **headers})
         del self.headers["content-length"]
+        self._first = first
         self._events = events
+        self._encode = encode
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream to the client."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
-            async with ClientWatch(receive, 0):
+            async with ClientWatch(receive):
                 await self._send_events(send)
         except ClientGone:
             scope["taximeter.client_gone"] = True
@@ -52,9 +63,13 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_events(self, send: Send) -> None:
+        encode = self._encode
         try:
-            async for piece in self._events:
+            if piece := encode(self._first):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
+            async for ride_event in self._events:
+                if piece := encode(ride_event):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
         except Refusal as refusal:
             await send({"type": "http.response.body", "body": event(openai_error(refusal)) + DONE, "more_body": True})
         except Exception:  # noqa: BLE001 - the process's edge: the client must be told, the log has the rest

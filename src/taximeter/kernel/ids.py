@@ -1,6 +1,6 @@
 """Identifiers: UUIDv7 inside, prefixed Crockford base32 outside (``rcp_01JC...``)."""
 
-import secrets
+import os
 import threading
 from uuid import UUID
 
@@ -8,6 +8,9 @@ from taximeter.kernel.clock import Clock
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 ENCODED_LENGTH = 26
+# 12 bits for the middle of an id and 62 for its end.
+_RANDOM_BYTES = 10
+_LOW_62 = 2**62 - 1
 # Two letters at a time: every answer carries ids.
 _PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 _VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
@@ -25,7 +28,8 @@ class IdFactory:
         """A fresh id: 48 bits of Unix milliseconds, then 74 random bits."""
         with self._lock:
             stamp = self._clock.now_ms() << 80
-            value = stamp | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
+            drawn = int.from_bytes(os.urandom(_RANDOM_BYTES))
+            value = stamp | (0x7 << 76) | ((drawn >> 62 & 0xFFF) << 64) | (0b10 << 62) | (drawn & _LOW_62)
             if value <= self._last:
                 value = self._last + 1
             self._last = value

@@ -20,7 +20,14 @@ def round_half_even(value: Fraction) -> int:
 
     This is the only rounding in the product; it is applied once per receipt line.
     """
-    return round(value)  # Fraction.__round__ without digits is exact and half-even.
+    return divide_half_even(value.numerator, value.denominator)
+
+
+def divide_half_even(numerator: int, denominator: int) -> int:
+    """``round_half_even`` of a quotient, without making a fraction of it first; the denominator is positive."""
+    whole, rest = divmod(numerator, denominator)
+    twice = 2 * rest
+    return whole + 1 if twice > denominator or (twice == denominator and whole % 2) else whole
 
 
 def format_tokens(amount_utok: int) -> str:

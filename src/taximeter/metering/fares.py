@@ -1,17 +1,17 @@
 """Fares: model, meter, card and tariff put together.  Pure; the same code quotes in a page, on the command line and for a hold."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from taximeter import meters, pricing
 
 
-@dataclass(frozen=True, slots=True)
-class Fare:
+class Fare(msgspec.Struct, frozen=True):
     """What a request will cost, before anything is held.
 
     Attributes:

@@ -172,17 +172,18 @@ class Receipt:
             "outcome": self.outcome,
         }
 
-    def headers(self) -> dict[str, str]:
-        """The ``taximeter-*`` headers of an answer that is complete."""
+    def headers(self, extra: Mapping[str, Any] | None = None) -> dict[str, str]:
+        """The ``taximeter-*`` headers of an answer that is complete; ``extra`` is that of this receipt, if it was made before."""
+        told = self.extra() if extra is None else extra
         headers = {
-            "taximeter-receipt": self.public_id,
-            "taximeter-tokens-held": format_tokens(self.held_utok),
-            "taximeter-tokens-consumed": format_tokens(self.consumed_utok),
-            "taximeter-tokens-charged": format_tokens(self.charged_utok),
+            "taximeter-receipt": told["receipt"],
+            "taximeter-tokens-held": told["tokens_held"],
+            "taximeter-tokens-consumed": told["tokens_consumed"],
+            "taximeter-tokens-charged": told["tokens_charged"],
             "taximeter-rate-card": self.rate_card,
         }
-        if self.balance_utok is not None:
-            headers["taximeter-balance"] = format_tokens(self.balance_utok)
+        if told["balance"] is not None:
+            headers["taximeter-balance"] = told["balance"]
         return headers
 
 

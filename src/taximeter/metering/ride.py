@@ -10,6 +10,8 @@ from taximeter import admission
 from taximeter.engines import Chunk, Done, Engine, EngineError, EngineFailed, EngineTimeout, Job, Media, Vectors
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import Refusal
+from taximeter.kernel.ids import encode_id
+from taximeter.kernel.patience import Patience
 from taximeter.kernel.units import format_tokens
 from taximeter.ledger import Kind, Operation, Outcome, Status
 from taximeter.metering import model
@@ -45,7 +47,7 @@ class Ride:
     def headers(self) -> dict[str, str]:
         """The ``taximeter-*`` headers that are known before the engine runs."""
         return {
-            "taximeter-receipt": self._receipt().public_id,
+            "taximeter-receipt": encode_id(model.RECEIPT_PREFIX, self.id),
             "taximeter-tokens-held": format_tokens(self._held_utok),
             "taximeter-balance": format_tokens(self.balance_utok),
             "taximeter-rate-card": self.fare.parts.rate_card,
@@ -60,19 +62,19 @@ class Ride:
         """
         done: Done | None = None
         run = self._engine.run(self._job)
-        deadline_s = asyncio.get_running_loop().time() + self._job.deadline_s
+        patience = Patience(self._job.deadline_s)
         try:
             while True:
-                # The limit is set anew around each wait: a timeout must not reach across a yield into the caller's code.
-                async with asyncio.timeout_at(deadline_s):
+                # Around each wait alone: a timeout must not reach across a yield into the caller's code.
+                with patience:
                     event = await anext(run, None)
-                if event is None:
-                    break
-                if isinstance(event, Done):
-                    done = event
-                elif isinstance(event, Chunk):
+                if isinstance(event, Chunk):
                     self._output_tokens = event.output_tokens or self._output_tokens + 1
                     yield event
+                elif event is None:
+                    break
+                elif isinstance(event, Done):
+                    done = event
                 elif isinstance(event, (Media, Vectors)):
                     yield event
             if done is None:
@@ -89,6 +91,7 @@ class Ride:
             await self._release(error)
             raise
         finally:
+            patience.close()
             # The hold is open here only when the caller left or this task is being cancelled.
             leaving = None if self._ended else self._desk.spawn(self._leave())
             await _close(run)

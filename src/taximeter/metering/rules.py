@@ -1,7 +1,6 @@
 """From measured work to a bill, and from bills to facts.  Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -18,8 +17,7 @@ from taximeter.pricing import RateCard
 FINGERPRINT_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(msgspec.Struct, frozen=True):
     """What a request is charged, and why."""
 
     work: Mapping[str, int]
@@ -32,8 +30,7 @@ class Bill:
 NOTHING = Bill(work={}, measured=True, consumed_utok=0, charged_utok=0, lines=())
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """What a request was quoted by, and is therefore settled by."""
 
     card: RateCard
@@ -65,11 +62,11 @@ def bill(terms: Terms, reported: Mapping[str, int], *, measured: bool) -> Bill:
 
 
 def request_fact(caller: Caller, fare: Fare, process_id: UUID | None, end_user: str | None) -> dict[str, Any]:
-    """The row of ``metering.requests`` that is written with the hold."""
+    """The row of ``metering.requests`` that is written with the hold; ids become texts when it is encoded."""
     return {
-        "project_id": str(caller.project_id),
-        "key_id": str(caller.key_id),
-        "process_id": None if process_id is None else str(process_id),
+        "project_id": caller.project_id,
+        "key_id": caller.key_id,
+        "process_id": process_id,
         "model": fare.model.name,
         "modality": fare.model.modality,
         "rate_card": fare.parts.rate_card,

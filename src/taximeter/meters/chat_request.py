@@ -1,8 +1,9 @@
 """A chat request in OpenAI's shape: checked, and cut down to what an engine understands."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
+
+import msgspec
 
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.meters import fields
@@ -27,10 +28,12 @@ _ABILITIES = frozenset(
 )
 _HINTS = frozenset({"reasoning_effort", "verbosity", "service_tier", "user", "safety_identifier", "prompt_cache_key", "top_k", "min_p"})
 OPTIONAL_FIELDS = _ABILITIES | _HINTS
+_IN_ORDER = tuple(sorted(OPTIONAL_FIELDS))
+# Numbers beside zero that are smaller than this are looked at digit by digit.
+_PLAINLY_ABOVE_ZERO = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What a model takes."""
 
     messages: int
@@ -70,7 +73,9 @@ def normalise(request: Mapping[str, Any], limits: Limits, *, flatten: bool) -> d
 
 
 def _optional(request: Mapping[str, Any], limits: Limits, normal: dict[str, Any]) -> None:
-    for name in sorted(OPTIONAL_FIELDS):
+    if OPTIONAL_FIELDS.isdisjoint(request):
+        return
+    for name in _IN_ORDER:
         value = request.get(name)
         if value is None:
             continue
@@ -162,6 +167,9 @@ def _output_tokens(request: Mapping[str, Any]) -> int | None:
 
 def _between(low: int, high: int) -> Callable[[object, str], Any]:
     def read(value: object, name: str) -> object:
+        if _is_plain(value) and low <= value <= high:
+            # The bounds are whole numbers, so a float lies between them exactly when its decimal does.
+            return value
         if isinstance(value, str):
             message = f"{name} must be a number from {low} to {high}"
             raise InvalidRequest(message, param=name)
@@ -169,6 +177,11 @@ def _between(low: int, high: int) -> Callable[[object, str], Any]:
         return value
 
     return read
+
+
+def _is_plain(value: object) -> TypeGuard[float]:
+    """A number with few enough decimals that they need not be counted."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and (value == 0 or abs(value) > _PLAINLY_ABOVE_ZERO)
 
 
 def _stop(value: object, name: str) -> object:

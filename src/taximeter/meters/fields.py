@@ -89,6 +89,8 @@ def text(value: object, name: str, chars_max: int, *, blank: bool = False) -> st
     if not blank and not value.strip():
         message = f"{name} is empty; send some text"
         raise InvalidRequest(message, param=name)
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError as error:

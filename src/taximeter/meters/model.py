@@ -1,15 +1,15 @@
 """Work as numbers: what a request is expected to take, at most takes, and took."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 Work = Mapping[str, int]
 """Physical quantities by name (``prompt_tokens``, ``decode_steps``, ``linear_flop`` ...), integers >= 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(msgspec.Struct, frozen=True):
     """What a request will take.
 
     Attributes:

@@ -8,6 +8,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
+import msgspec
+
 from taximeter.kernel.units import UTOK_PER_TOKEN, round_half_even
 from taximeter.pricing.errors import CardNotFound, ModelNotFound, ModelNotPriced
 
@@ -43,11 +45,23 @@ class Weights:
     terms: tuple[tuple[str, int], ...]
     divisor: int
 
+    def numerator(self, work: Mapping[str, int]) -> int:
+        """The sum, before it is divided."""
+        terms = self.terms
+        if len(terms) == 1:
+            quantity, weight = terms[0]
+            return work[quantity] * weight
+        return sum([work[quantity] * weight for quantity, weight in terms])
+
 
 def _weights(line: Line, factor: Fraction) -> Weights:
     rates = [(term.quantity, term.tokens / term.per * line.factor * factor * UTOK_PER_TOKEN) for term in line.terms]
     divisor = math.lcm(*(rate.denominator for _, rate in rates))
     return Weights(tuple((quantity, rate.numerator * (divisor // rate.denominator)) for quantity, rate in rates), divisor)
+
+
+def _units(line: Line) -> tuple[tuple[str, str], ...]:
+    return tuple((term.quantity, term.quantity.replace("_", " ")) for term in line.terms)
 
 
 def rate_text(line: Line, factor: Fraction) -> str:
@@ -83,7 +97,12 @@ class RateCard:
         factor: multiplies every line (the founding code's sparsity discount).
         round_to: the smallest part of a Token in a total; ``token`` rounds the total to whole Tokens.
         notes: assumptions and sources.
-        rates: each line's rate as people read it, made once.
+        weights: each line in whole numbers, made once, as the next four.
+        rates: each line's rate as people read it.
+        units: what each line counts, term by term, as people read it: its quantity and the words for that.
+        priced: quantities that cost something.
+        known: those, and the unpriced ones.
+        id: ``name@version``.
     """
 
     name: str
@@ -96,18 +115,19 @@ class RateCard:
     notes: str = ""
     weights: tuple[Weights, ...] = field(init=False, repr=False, compare=False)
     rates: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    units: tuple[tuple[tuple[str, str], ...], ...] = field(init=False, repr=False, compare=False)
     priced: frozenset[str] = field(init=False, repr=False, compare=False)
+    known: frozenset[str] = field(init=False, repr=False, compare=False)
+    id: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Bring each line to whole numbers once: rating a request is then a few multiplications."""
         object.__setattr__(self, "weights", tuple(_weights(line, self.factor) for line in self.lines))
         object.__setattr__(self, "rates", tuple(rate_text(line, self.factor) for line in self.lines))
+        object.__setattr__(self, "units", tuple(_units(line) for line in self.lines))
         object.__setattr__(self, "priced", frozenset(term.quantity for line in self.lines for term in line.terms))
-
-    @property
-    def id(self) -> str:
-        """``name@version``."""
-        return f"{self.name}@{self.version}"
+        object.__setattr__(self, "known", self.priced | self.unpriced)
+        object.__setattr__(self, "id", f"{self.name}@{self.version}")
 
     def quantities(self) -> frozenset[str]:
         """Quantities that cost something."""
@@ -319,8 +339,7 @@ class Catalog:
         return Priced(model=model, card_name=card_name, card=rate_card, tariff=tariff)
 
 
-@dataclass(frozen=True, slots=True)
-class ConsumptionLine:
+class ConsumptionLine(msgspec.Struct, frozen=True):
     """One line rated: ``amount_utok`` is below zero only for a rounding down to whole Tokens."""
 
     label: str
@@ -329,8 +348,7 @@ class ConsumptionLine:
     amount_utok: int
 
 
-@dataclass(frozen=True, slots=True)
-class FareLine:
+class FareLine(msgspec.Struct, frozen=True):
     """One line of a quote: consumed micro-Tokens, expected and at most."""
 
     label: str

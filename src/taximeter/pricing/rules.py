@@ -1,14 +1,15 @@
 """Rating: work to Tokens, exactly, with one rounding per line.  Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Protocol
 
-from taximeter.kernel.units import UTOK_PER_TOKEN, round_half_even
+import msgspec
+
+from taximeter.kernel.units import UTOK_PER_TOKEN, divide_half_even, round_half_even
 from taximeter.pricing.errors import ModelNotPriced
-from taximeter.pricing.model import BASE_MULTIPLIER, ConsumptionLine, FareLine, Line, RateCard, Tariff
+from taximeter.pricing.model import BASE_MULTIPLIER, ConsumptionLine, FareLine, RateCard, Tariff
 
 Quantities = Mapping[str, int]
 
@@ -29,8 +30,7 @@ class Estimated(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Consumption:
+class Consumption(msgspec.Struct, frozen=True):
     """Work in Tokens.  The texts are made when somebody reads them; a hold needs the total alone.
 
     Attributes:
@@ -55,8 +55,8 @@ class Consumption:
         """The lines, which add up to ``total_utok``."""
         card = self.card
         lines = [
-            ConsumptionLine(label=line.label, quantity=quantity_text(line, self.work), rate=rate, amount_utok=amount)
-            for line, rate, amount in zip(card.lines, card.rates, self.amounts_utok, strict=True)
+            ConsumptionLine(line.label, quantity_text(units, self.work), rate, amount)
+            for line, units, rate, amount in zip(card.lines, card.units, card.rates, self.amounts_utok, strict=True)
         ]
         rounding = self.total_utok - sum(self.amounts_utok)
         if rounding:
@@ -64,8 +64,7 @@ class Consumption:
         return tuple(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class FareParts:
+class FareParts(msgspec.Struct, frozen=True):
     """What a request will cost: charged micro-Tokens, expected and at most, and how they come about."""
 
     rate_card: str
@@ -100,10 +99,10 @@ def rate(card: RateCard, work: Quantities) -> Consumption:
     Raises ModelNotPriced when the work has a quantity that the card neither prices nor lists as
     unpriced, or lacks one that the card prices: an unknown price is never taken as zero.
     """
-    _check_covered(card, work)
-    amounts = tuple(
-        [round_half_even(Fraction(sum([work[quantity] * weight for quantity, weight in line.terms]), line.divisor)) for line in card.weights]
-    )
+    if not (work.keys() <= card.known and card.priced <= work.keys()):
+        raise _not_covered(card, work)
+    assert min(work.values(), default=0) >= 0, "meters count from 0"
+    amounts = tuple([divide_half_even(line.numerator(work), line.divisor) for line in card.weights])
     total = sum(amounts)
     if card.round_to == "token":
         total = round_half_even(exact_utok(card, work) / UTOK_PER_TOKEN) * UTOK_PER_TOKEN
@@ -112,7 +111,7 @@ def rate(card: RateCard, work: Quantities) -> Consumption:
 
 def exact_utok(card: RateCard, work: Quantities) -> Fraction:
     """The micro-Tokens that ``work`` consumes, before any rounding."""
-    lines = (Fraction(sum(work[quantity] * weight for quantity, weight in line.terms), line.divisor) for line in card.weights)
+    lines = (Fraction(line.numerator(work), line.divisor) for line in card.weights)
     return sum(lines, Fraction(0))
 
 
@@ -120,7 +119,11 @@ def charge(consumed_utok: int, multiplier: Decimal, cap_utok: int | None = None)
     """Micro-Tokens charged for those consumed: times the multiplier, rounded once, at most ``cap_utok``."""
     assert consumed_utok >= 0
     assert multiplier > 0
-    charged = consumed_utok if multiplier == 1 else round_half_even(consumed_utok * Fraction(multiplier))
+    if multiplier == 1:
+        charged = consumed_utok
+    else:
+        numerator, denominator = multiplier.as_integer_ratio()
+        charged = divide_half_even(consumed_utok * numerator, denominator)
     return charged if cap_utok is None else min(charged, cap_utok)
 
 
@@ -147,18 +150,16 @@ def money_nano(amount_utok: int, tariff: Tariff) -> int:
     return round_half_even(Fraction(amount_utok * tariff.price_nano, UTOK_PER_TOKEN))
 
 
-def quantity_text(line: Line, work: Quantities) -> str:
+def quantity_text(units: Sequence[tuple[str, str]], work: Quantities) -> str:
     """``1,000 output tokens``: the quantities of a line, for people."""
-    return " + ".join(f"{work[term.quantity]:,} {term.quantity.replace('_', ' ')}" for term in line.terms)
+    return " + ".join([f"{work[quantity]:,} {words}" for quantity, words in units])
 
 
-def _check_covered(card: RateCard, work: Quantities) -> None:
-    unknown = work.keys() - card.priced - card.unpriced
+def _not_covered(card: RateCard, work: Quantities) -> ModelNotPriced:
+    unknown = work.keys() - card.known
     if unknown:
         message = f"the rate card {card.id} has no price for {', '.join(sorted(unknown))}; the request was refused"
-        raise ModelNotPriced(message, param="model")
-    missing = card.priced - work.keys()
-    if missing:
+    else:
+        missing = card.priced - work.keys()
         message = f"the rate card {card.id} prices {', '.join(sorted(missing))}, which this model does not measure; the request was refused"
-        raise ModelNotPriced(message, param="model")
-    assert min(work.values(), default=0) >= 0, "meters count from 0"
+    return ModelNotPriced(message, param="model")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taximeter.kernel.units import AMOUNT_UTOK_MAX, format_tokens, parse_tokens, round_half_even
+from taximeter.kernel.units import AMOUNT_UTOK_MAX, divide_half_even, format_tokens, parse_tokens, round_half_even
 
 
 @pytest.mark.parametrize(("utok", "text"), [(0, "0"), (1, "0.000001"), (6_609_400_000, "6609.4"), (-1_500_000, "-1.5"), (8_640_000_000, "8640")])
@@ -59,3 +59,14 @@ def test_what_is_not_an_amount_is_refused(text: str) -> None:
 )
 def test_ties_go_to_the_even_neighbour(value: Fraction, rounded: int) -> None:
     assert round_half_even(value) == rounded
+
+
+@given(st.integers(-(10**40), 10**40), st.integers(1, 10**20))
+def test_a_quotient_of_whole_numbers_is_rounded_as_its_fraction(numerator: int, denominator: int) -> None:
+    # Python's own rounding of fractions is exact and goes to the even neighbour.
+    assert divide_half_even(numerator, denominator) == round_half_even(Fraction(numerator, denominator)) == round(Fraction(numerator, denominator))
+
+
+@given(st.integers(-(10**12), 10**12), st.integers(1, 1000))
+def test_every_tie_goes_to_the_even_neighbour(whole: int, half: int) -> None:
+    assert divide_half_even((2 * whole + 1) * half, 2 * half) == whole + whole % 2

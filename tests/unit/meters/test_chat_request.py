@@ -1,10 +1,14 @@
 """Chat requests, checked and cut down."""
 
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from taximeter.kernel.errors import InvalidRequest
+from taximeter.meters import fields
 from taximeter.meters.chat_request import OPTIONAL_FIELDS, Limits, content_text, normalise
 from taximeter.meters.errors import PromptTooLong, UnsupportedParameter
 
@@ -51,6 +55,23 @@ def test_a_value_out_of_range_is_refused_by_name(field: str, value: object) -> N
     with pytest.raises(InvalidRequest) as caught:
         normal(**{field: value})
     assert caught.value.param == field
+
+
+@given(
+    st.floats()
+    | st.integers(-5, 5)
+    | st.booleans()
+    | st.floats(-3, 3)
+    | st.sampled_from([0.0, -0.0, 2.0, 2.0000000000000004, 1e-9, 1.1e-9, 5e-324, 1e-33, 1e300, 10**400, -(10**30)])
+)
+def test_a_number_is_taken_or_refused_as_its_decimal_would_be(value: float) -> None:
+    try:
+        fields.number(value, "temperature", 0, 2)
+    except InvalidRequest as refusal:
+        with pytest.raises(InvalidRequest, match=re.escape(refusal.message)):
+            normal(temperature=value)
+    else:
+        assert normal(temperature=value)["temperature"] is value
 
 
 @pytest.mark.parametrize(

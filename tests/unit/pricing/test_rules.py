@@ -157,3 +157,17 @@ def test_the_rounding_of_a_total_stays_below_half_a_micro_token_a_line(first: Fr
 def test_charging_keeps_the_order(a: int, b: int, multiplier: Decimal) -> None:
     low, high = sorted((a, b))
     assert charge(low, multiplier) <= charge(high, multiplier)
+
+
+@given(rates, rates, rates, st.sampled_from([Fraction(1), Fraction("0.7"), Fraction(1, 3)]), counts, counts)
+def test_whole_numbers_rate_as_fractions_do(first: Fraction, second: Fraction, per: Fraction, factor: Fraction, a: int, b: int) -> None:
+    lines = (Line("both", (Term("a", first, per + 1), Term("b", second)), factor), Line("one", (Term("b", first),)))
+    rated = rate(card(*lines, factor=factor), {"a": a, "b": b})
+    both = (a * first / (per + 1) + b * second) * factor * factor * 10**6
+    assert rated.amounts_utok == (round(both), round(b * first * factor * 10**6))
+
+
+@given(counts, st.decimals("0.0001", "1000", places=4), st.none() | counts)
+def test_a_charge_is_the_fraction_rounded_once(consumed: int, multiplier: Decimal, cap: int | None) -> None:
+    exact = round(consumed * Fraction(multiplier))
+    assert charge(consumed, multiplier, cap) == (exact if cap is None else min(exact, cap))

@@ -99,7 +99,7 @@ class OpenAIEngine:
                 else:
                     yield Started(provider_job=answer.headers.get("x-request-id"))
                     lines = DataLines(self._link.limits.answer_bytes_max)
-                    async for piece in answer.content.iter_any():
+                    while piece := await answer.some():
                         for data in lines.feed(piece):
                             chunk = self._chunk(data, tally)
                             if chunk is not None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 from yarl import URL
 
 from taximeter.engines.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
-from taximeter.engines.http_pool import HttpPool
+from taximeter.engines.http_connection import Answer, WentAwayError
+from taximeter.engines.http_pool import HttpPool, UnreachableError
 
 ERROR_BODY_BYTES = 65_536
 MESSAGE_CHARS_MAX = 500
@@ -58,41 +58,31 @@ class Link:
         headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
-        self.pool = HttpPool(name, headers, connections=limits.connections, connect_s=limits.connect_s, keepalive_s=limits.keepalive_s)
-        self._base = base_url.rstrip("/")
-        self._urls: dict[str, URL] = {}
+        self.pool = HttpPool(name, URL(base_url), headers, connections=limits.connections, connect_s=limits.connect_s, keepalive_s=limits.keepalive_s)
 
-    def url(self, path: str) -> URL:
-        """The address of ``/chat/completions`` and the like."""
-        if path not in self._urls:
-            self._urls[path] = URL(self._base + path)
-        return self._urls[path]
-
-    async def post(self, path: str, body: bytes, *, deadline_s: float) -> aiohttp.ClientResponse:
+    async def post(self, path: str, body: bytes, *, deadline_s: float) -> Answer:
         """Send ``body``; the answer's status is 200 and its body is still to be read.
 
         ``deadline_s`` covers reading the body as well.  The caller gives the answer back to the pool.
         """
         with self.pool.failures():
-            answer = await self.pool.post(self.url(path), body, deadline_s=deadline_s, silence_s=self.limits.silence_s)
+            answer = await self.pool.post(path, body, deadline_s=deadline_s, silence_s=self.limits.silence_s)
             if answer.status == _OK:
                 return answer
             try:
                 raw = await _head(answer)
-            except (aiohttp.ClientError, TimeoutError):
+            except (WentAwayError, OSError):  # A timeout is an OSError, too.
                 raw = b""
             finally:
                 self.pool.release(answer)
         raise self._verdict(answer.status, answer.headers, raw)
 
-    async def body(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def body(self, answer: Answer) -> bytes:
         """The whole body.  Raises EngineFailed when it is larger than the limit."""
         most = self.limits.answer_bytes_max
-        if answer.content_length is not None and answer.content_length <= most:
-            return await answer.read()
         pieces = []
         size = 0
-        async for piece in answer.content.iter_any():
+        while piece := await answer.some():
             size += len(piece)
             if size > most:
                 message = f"engine {self.name} answered with more than {most} bytes"
@@ -103,12 +93,15 @@ class Link:
     async def models(self) -> list[str]:
         """Names of the upstream's models; empty when it does not list them.  Raises EngineUnavailable."""
         try:
-            async with self.pool.session().get(self.url("/models"), timeout=aiohttp.ClientTimeout(total=_ONE_CHECK_S)) as answer:
+            answer = await self.pool.get("/models", deadline_s=_ONE_CHECK_S)
+            try:
                 raw = await _head(answer)
-                status = answer.status
-        except (aiohttp.ClientError, TimeoutError) as error:
+            finally:
+                self.pool.release(answer)
+        except (UnreachableError, WentAwayError, OSError) as error:
             message = f"engine {self.name} cannot be reached"
             raise EngineUnavailable(message) from error
+        status = answer.status
         if status in _KEY_REFUSED:
             message = f"engine {self.name} refuses the operator's upstream key"
             raise EngineUnavailable(message)
@@ -129,7 +122,8 @@ class Link:
         inner = inner.get("error", inner) if isinstance(inner, Mapping) else inner
         told = error_message(inner)
         if status in _BUSY:
-            again = {name: headers[name][:40] for name in _RETRY_HEADERS if headers.get(name, "").isprintable() and headers.get(name)}
+            told_when = {name: headers.get(name.lower(), "") for name in _RETRY_HEADERS}
+            again = {name: value[:40] for name, value in told_when.items() if value and value.isprintable()}
             return EngineUnavailable(f"engine {self.name} has no room now; try again later", headers=again)
         if status in _REFUSED:
             param = inner.get("param") if isinstance(inner, Mapping) else None
@@ -165,9 +159,9 @@ def error_message(raw: object) -> str:
     return " ".join(text.split())[:MESSAGE_CHARS_MAX]
 
 
-async def _head(answer: aiohttp.ClientResponse) -> bytes:
+async def _head(answer: Answer) -> bytes:
     raw = b""
-    async for piece in answer.content.iter_any():
+    while piece := await answer.some():
         raw += piece
         if len(raw) >= ERROR_BODY_BYTES:
             break

@@ -67,10 +67,10 @@ class Tally:
 
     def admit_answer(self, choices: list[Choice]) -> list[Choice]:
         """Count a whole answer (``message`` instead of ``delta``), cut to the bound where it can be counted."""
-        texts = [text for choice in choices for text in _texts(choice.get("message") or {})]
         self._at_length = any(choice.get("finish_reason") == "length" for choice in choices)
         if self.usage is not None and self.usage.output <= self._bound:
             return choices
+        texts = [text for choice in choices for text in _texts(choice.get("message") or {})]
         self.output = estimate_tokens(texts, self._count) if texts else 0
         clipped = self._clip(choices, "message", self._bound) if self.output > self._bound else None
         if clipped is None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from taximeter.meters import tokenizers
@@ -40,10 +42,58 @@ LLAMA_CPP = [
     ("สวัสดี", 12),
 ]
 
+# Marks, parts of marks, and what the tokenizer joins over its own borders: blanks, line ends, digits, accents.
+PIECES = (
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<repo_name>",
+    "<|im_",
+    "start|>",
+    "<",
+    "|",
+    ">",
+    "user\n",
+    "\n",
+    " ",
+    "  ",
+    "1",
+    "a",
+    "e\u0301",
+    "'s",
+    "你",
+)
+
 
 @pytest.mark.parametrize(("text", "count"), LLAMA_CPP)
 def test_smollm2_counts_as_llama_cpp_does(text: str, count: int) -> None:
     assert tokenizers.load("smollm2").count(text) == count
+
+
+ascii_text = st.text(st.characters(max_codepoint=127), max_size=40)
+
+
+@settings(max_examples=1000)
+@given(st.lists(st.sampled_from([piece for piece in PIECES if piece.isascii()]) | ascii_text, max_size=12).map("".join))
+def test_ascii_words_are_the_words_of_the_library(text: str) -> None:
+    for kind, pattern in bpe._ASCII_WORDS.items():
+        cut = bpe._PRE_TOKENIZERS[kind].pre_tokenize_str(text)
+        assert pattern.findall(text) == [text[start:end] for _, (start, end) in cut]
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=12), max_size=12).map("".join))
+def test_counting_between_the_marks_is_counting_the_whole(text: str) -> None:
+    tokenizer = tokenizers.load("smollm2")
+    assert isinstance(tokenizer, bpe.HubTokenizer)
+    assert tokenizer.count(text) == len(tokenizer._encoder.encode(text, add_special_tokens=False).ids)
+
+
+def test_every_mark_counts_as_one() -> None:
+    tokenizer = tokenizers.load("smollm2")
+    assert isinstance(tokenizer, bpe.HubTokenizer)
+    marks = [token.content for token in tokenizer._encoder.get_added_tokens_decoder().values()]
+    assert len(marks) > 10
+    assert tokenizer.count("".join(marks)) == len(marks)
 
 
 def test_a_tokenizer_json_is_read_without_truncation(tmp_path: Path) -> None:

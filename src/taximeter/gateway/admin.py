@@ -1,6 +1,6 @@
 """The admin API: organisations, projects, keys, top-ups, grants, refunds, and the catalog as it stands."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -32,6 +32,7 @@ def router(services: Services) -> APIRouter:
     _add_keys(admin, services)
     _add_wallets(admin, services)
     _add_refunds(admin, services)
+    _add_jobs(admin, services)
     _add_catalog(admin, services)
     return admin
 
@@ -142,6 +143,16 @@ def _add_refunds(admin: APIRouter, services: Services) -> None:
     async def list_refunds(receipt_id: str) -> Any:  # noqa: ANN401
         """What was given back for one request, oldest first."""
         return {"data": [refund.to_api() for refund in await refunds.list(object_id("rcp", receipt_id, "receipt"))], "next_cursor": None}
+
+
+def _add_jobs(admin: APIRouter, services: Services) -> None:
+    @admin.get("/jobs", response_model=views.Page, tags=["Jobs"], summary="List jobs whose provider gives no answer")
+    async def list_jobs(
+        state: Literal["unknown", "never_known"] = "unknown", limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None
+    ) -> Any:  # noqa: ANN401
+        """Jobs at providers, newest first: `unknown` ones give no answer now, `never_known` ones were released without one."""
+        found = await services.videos.at_providers(state, cursor("video", after), limit + 1)
+        return page(found, limit, lambda view: view.to_api())
 
 
 def _add_catalog(admin: APIRouter, services: Services) -> None:

@@ -76,6 +76,7 @@ class Office:
         async with self.pool.acquire() as connection:
             sums = await ledger_store.totals(connection)
         queued, running = await self.jobs.waiting()
+        providers = await self.jobs.at_providers()
         refunds, refunded_utok = await self.store.refund_totals()
         return {
             "taximeter_holds_open": ("Requests whose hold is open.", sums["holds_open"]),
@@ -87,6 +88,11 @@ class Office:
             "taximeter_shortfall_utok": ("Micro-Tokens of delivered work that no wallet covered.", sums["shortfall_utok"]),
             "taximeter_jobs_queued": ("Jobs that wait.", queued),
             "taximeter_jobs_running": ("Jobs that run.", running),
+            "taximeter_jobs_at_providers": ("Jobs that providers make now.", providers.ordered),
+            "taximeter_jobs_unknown": ("Jobs whose provider gives no answer.", providers.unknown),
+            "taximeter_jobs_unknown_oldest_s": ("For how long the oldest of them has given none.", providers.oldest_s),
+            "taximeter_jobs_never_known": ("Jobs released without a verdict of their provider so far.", providers.never_known),
+            "taximeter_jobs_unpaid": ("Jobs that a provider completed and nobody was charged for, so far.", providers.unpaid),
         }
 
 

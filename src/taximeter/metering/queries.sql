@@ -60,7 +60,11 @@ from (select id, min(debit) as debit, min(expires_at) as expires_at from ledger.
 join ledger.accounts a on a.id = h.debit
 left join metering.requests q on q.id = h.id
 left join jobs.jobs j on j.id = h.id
-where h.expires_at < clock_timestamp()
+where (
+        h.expires_at < clock_timestamp()
+        -- A provider that may still finish it, and bill it, is asked to the end of its time, and a while longer for the answer.
+        and not coalesce(j.state = 'in_progress' and j.provider_until + interval '10 minutes' > clock_timestamp(), false)
+    )
     or (
         q.process_id is not null
         and not exists (

@@ -148,9 +148,12 @@ def _add_refunds(admin: APIRouter, services: Services) -> None:
 def _add_jobs(admin: APIRouter, services: Services) -> None:
     @admin.get("/jobs", response_model=views.Page, tags=["Jobs"], summary="List jobs whose provider gives no answer")
     async def list_jobs(
-        state: Literal["unknown", "never_known"] = "unknown", limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None
+        state: Literal["unknown", "never_known", "unpaid"] = "unknown", limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None
     ) -> Any:  # noqa: ANN401
-        """Jobs at providers, newest first: `unknown` ones give no answer now, `never_known` ones were released without one."""
+        """Jobs at providers, newest first.
+
+        `unknown` ones give no answer now, `never_known` ones were released without one, `unpaid` ones were completed by their provider and charged to nobody.
+        """
         found = await services.videos.at_providers(state, cursor("video", after), limit + 1)
         return page(found, limit, lambda view: view.to_api())
 

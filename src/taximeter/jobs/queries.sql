@@ -28,7 +28,7 @@ returning *, extract(epoch from provider_until - clock_timestamp())::float8 as l
 -- name: mark_ordered
 update jobs.jobs
 set ordered_at = clock_timestamp(), provider_until = clock_timestamp() + make_interval(secs => $3)
-where id = $1 and attempt = $2 and state = 'in_progress' and ordered_at is null
+where id = $1 and attempt = $2 and state = 'in_progress' and provider_job is null
 returning true
 
 -- name: record_provider_job
@@ -72,6 +72,12 @@ limit $3
 -- name: list_never_known
 select * from jobs.jobs
 where kind = $1 and state = 'failed' and ordered_at is not null and error_code = $4 and ($2::uuid is null or id < $2)
+order by id desc
+limit $3
+
+-- name: list_unpaid
+select * from jobs.jobs
+where kind = $1 and state = 'failed' and ordered_at is not null and provider_verdict = 'completed' and ($2::uuid is null or id < $2)
 order by id desc
 limit $3
 

@@ -37,6 +37,8 @@ class JobStore:
     async def mark_ordered(self, job: Job, max_s: float) -> bool:
         """Put on record that an order for this job is about to go out; False when it is not this claim's any more.
 
+        The same claim may say so again, as long as it has not sent the order.
+
         Args:
             job: as it was claimed.
             max_s: how long the provider will be asked what became of it.
@@ -77,6 +79,10 @@ class JobStore:
     async def list_never_known(self, kind: str, after: UUID | None, limit: int) -> list[Job]:
         """Jobs of all projects that were given up because their provider never said what became of them, newest first."""
         return [_from_row(row) for row in await self._pool.fetch(_SQL["list_never_known"], kind, after, limit, NO_VERDICT)]
+
+    async def list_unpaid(self, kind: str, after: UUID | None, limit: int) -> list[Job]:
+        """Jobs of all projects that a provider completed and nobody was charged for, newest first."""
+        return [_from_row(row) for row in await self._pool.fetch(_SQL["list_unpaid"], kind, after, limit)]
 
     async def at_providers(self) -> AtProviders:
         """How things stand with the providers, for the metrics page."""

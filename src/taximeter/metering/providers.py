@@ -13,7 +13,7 @@ import msgspec
 
 from taximeter import engines
 from taximeter.db.pool import DATABASE_ERRORS
-from taximeter.engines import Done, EngineError, EngineTimeout, EngineUnavailable
+from taximeter.engines import Done, EngineError, EngineTimeout, EngineUnavailable, Started
 from taximeter.jobs import Job, JobStore, Verdict
 from taximeter.kernel.ids import encode_id
 from taximeter.metering.desk import Desk
@@ -48,8 +48,17 @@ class Providers:
         )
 
     async def about_to_order(self, job: Job) -> bool:
-        """Record that an order goes out now; False when the job is not this claim's any more, and must not be ordered."""
-        return await self._jobs.mark_ordered(job, self._desk.settings.provider_max_s)
+        """Record that an order goes out now; False when the job is not this claim's any more, and must not be ordered.
+
+        Asks the database until it answers: a mark whose answer was lost would make an order that was never sent look like one
+        that nobody can find.
+        """
+        while True:
+            try:
+                return await self._jobs.mark_ordered(job, self._desk.settings.provider_max_s)
+            except DATABASE_ERRORS as error:
+                log.warning("video %s is not ordered yet: %s", job.id, error)
+                await asyncio.sleep(RECORD_AGAIN_S)
 
     async def taken(self, job: Job, provider_job: str) -> None:
         """Record the provider's name of a job, however long the database takes: without it nobody can ask about the job."""
@@ -107,4 +116,6 @@ class Providers:
         async for event in engine.run(self.order(job, payload, deadline_s=CALL_OFF_S, stop=True)):
             if isinstance(event, Done):
                 detail = event.detail
+            elif isinstance(event, Started) and event.provider_job is not None and job.provider_job is None:
+                await self.taken(job, event.provider_job)
         return cast("Verdict", detail["provider"])

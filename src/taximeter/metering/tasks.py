@@ -239,8 +239,6 @@ class VideoRunner:
                 raise EngineTimeout(message) from error
             message = "the finished video could not be stored; nothing was charged"
             raise EngineFailed(message) from error
-        if job.ordered:
-            await self._jobs.set_verdict(job.id, "completed")
         outcome: Outcome = "truncated" if done.truncated else "completed"
         fact: dict[str, Any] = {
             "receipt": receipt_fact(charge, outcome, None, done.detail, done.engine_ms),
@@ -251,6 +249,8 @@ class VideoRunner:
         if status is not Status.APPLIED and not await self._is_result(job, key):
             # Deleted, expired or finished by another attempt in the meantime: this file belongs to nobody.
             await self._objects.remove(key)
+        if job.ordered:
+            await self._jobs.set_verdict(job.id, "completed")
 
     async def _is_result(self, job: Job, key: str) -> bool:
         """Whether the file is the one that the job's row names: true when only the answer to our settlement was lost."""

@@ -91,7 +91,7 @@ class VideoView:
         return self.receipt.headers()
 
 
-ProviderState = Literal["unknown", "never_known"]
+ProviderState = Literal["unknown", "never_known", "unpaid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +238,8 @@ class Videos:
         return file
 
     async def at_providers(self, state: ProviderState, after: UUID | None, limit: int) -> Sequence[ProviderView]:
-        """For operators: videos of all projects whose provider gives no answer, or never gave one; newest first."""
-        find = self._jobs.list_unknown if state == "unknown" else self._jobs.list_never_known
+        """For operators: videos of all projects whose provider gives no answer, never gave one, or will bill them alone; newest first."""
+        find = {"unknown": self._jobs.list_unknown, "never_known": self._jobs.list_never_known, "unpaid": self._jobs.list_unpaid}[state]
         return [ProviderView(job) for job in await find(KIND, after, limit)]
 
     async def _again(self, caller: Caller, earlier: Earlier) -> VideoView:

@@ -52,6 +52,8 @@ async def test_completed_without_content_is_asked_again_and_then_costs_nothing(s
     await studio.assert_released("engine_failed")
     # The provider will bill it all the same.
     assert await studio.figure("unpaid") == 1
+    (listed,) = await studio.town.videos.at_providers("unpaid", None, 10)
+    assert listed.to_api()["provider_job"] == studio.upstream.film.id
     reported = (await studio.view()).receipt.detail["reported_work"]
     assert reported["steps"] > 0
 

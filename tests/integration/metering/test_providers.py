@@ -216,3 +216,34 @@ async def test_a_provider_that_never_ends_is_called_off_at_the_end_of_its_time(d
         await until(lambda: studio.has_verdict("cancelled"))
         assert studio.upstream.films == {}
         await studio.assert_released("engine_timeout")
+
+
+async def test_a_database_that_goes_away_around_an_order_neither_loses_nor_doubles_it(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = studio.town.office.jobs
+    lost: list[str] = []
+
+    def once(name: str) -> None:
+        """The statement takes effect, and its answer is lost the first time."""
+        method = getattr(jobs, name)
+
+        async def flaky(*arguments: object) -> object:
+            result = await method(*arguments)
+            if name not in lost:
+                lost.append(name)
+                message = "the connection is gone"
+                raise ConnectionError(message)
+            return result
+
+        monkeypatch.setattr(jobs, name, flaky)
+
+    once("mark_ordered")
+    once("record_provider_job")
+    job = await jobs.claim("video", 5)
+    assert job is not None
+    runner = studio.town.runner
+    await runner.run_job(job)
+    assert lost == ["mark_ordered", "record_provider_job"]
+    assert (await studio.view()).job.provider_job == studio.upstream.film.id
+    studio.upstream.film.finish()
+    await studio.step()
+    await studio.assert_charged_once()

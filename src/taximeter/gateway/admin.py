@@ -152,7 +152,8 @@ def _add_jobs(admin: APIRouter, services: Services) -> None:
     ) -> Any:  # noqa: ANN401
         """Jobs at providers, newest first.
 
-        `unknown` ones give no answer now, `never_known` ones were released without one, `unpaid` ones were completed by their provider and charged to nobody.
+        `unknown` ones give no answer now, `never_known` ones were released without one, `unpaid` ones were completed by their
+        provider and charged to nobody.
         """
         found = await services.videos.at_providers(state, cursor("video", after), limit + 1)
         return page(found, limit, lambda view: view.to_api())

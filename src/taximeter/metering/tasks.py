@@ -32,6 +32,8 @@ POLL_S = 0.25
 BEAT_S = 1.0
 ORDER_GRACE_S = 5.0
 """How long the answer to an order is waited for when the worker is told to stop, or the job was deleted."""
+WATCH_S = 30.0
+"""How long a job at a provider is watched before it gives way to others that are due."""
 
 
 @dataclass
@@ -49,6 +51,10 @@ class _Take:
     """The provider has taken the order of this attempt: from here on it is watched."""
     lost: bool = False
     """The job was taken away before it was ordered."""
+    answered: bool = False
+    """The provider has said how the job stands."""
+    watch_ends_s: float = 0.0
+    """When this watch of a job at a provider is over, on the event loop's clock."""
 
 
 class VideoRunner:
@@ -132,9 +138,9 @@ class VideoRunner:
                 await asyncio.shield(self._put_back(job, making, take))
             raise
         except (EngineError, BadReport) as error:
-            await self._end_without_result(job, payload, take, error)
+            await self._end_without_result(job, payload, take, error, left_s)
 
-    async def _end_without_result(self, job: Job, payload: Payload, take: _Take, error: EngineError | BadReport) -> None:
+    async def _end_without_result(self, job: Job, payload: Payload, take: _Take, error: EngineError | BadReport, left_s: float) -> None:
         at_provider = job.ordered or take.ordering
         nothing_taken = isinstance(error, EngineUnavailable) and not job.ordered and not take.taken
         if nothing_taken:
@@ -144,6 +150,9 @@ class VideoRunner:
             await asyncio.sleep(BEAT_S)
             return
         if at_provider and isinstance(error, (EngineTimeout, EngineUnavailable)):
+            if job.ordered and self._is_still_made(take, left_s):
+                await self._jobs.park(job, self._desk.settings.provider_poll_s)
+                return
             given_up = await self._providers.no_answer(job, error)
             if given_up is not None:
                 await self._fail(job, payload, given_up)
@@ -152,6 +161,10 @@ class VideoRunner:
             # Work that was done will be on the provider's bill, whatever became of the result.
             await self._jobs.set_verdict(job.id, "completed" if take.done is not None or getattr(error, "work", None) else "failed")
         await self._fail(job, payload, error)
+
+    def _is_still_made(self, take: _Take, left_s: float) -> bool:
+        """Whether the watch was long enough, the provider answered to its end, and has time left."""
+        return take.answered and asyncio.get_running_loop().time() >= take.watch_ends_s and left_s > min(self._desk.settings.video_timeout_s, WATCH_S)
 
     async def _watch(self, job: Job, making: asyncio.Task[None], take: _Take) -> bool:
         """Renew the lease until the work ends; False when the job was taken away meanwhile."""
@@ -182,7 +195,8 @@ class VideoRunner:
             raise EngineUnavailable(message)
         timeout_s = self._desk.settings.video_timeout_s
         # At a provider, the time limit ends the questions; what is finished may still be fetched after it.
-        patience_s = min(timeout_s, max(0.0, left_s)) if job.ordered else timeout_s
+        patience_s = min(timeout_s, WATCH_S, max(0.0, left_s)) if job.ordered else timeout_s
+        take.watch_ends_s = asyncio.get_running_loop().time() + patience_s
         run = engine.run(self._providers.order(job, payload, deadline_s=patience_s))
         try:
             async with asyncio.timeout(timeout_s + patience_s if job.ordered else timeout_s), _closing(run):
@@ -203,6 +217,7 @@ class VideoRunner:
         if isinstance(event, Progress):
             # 100 is for the moment when the file can be fetched.
             take.progress = min(99, event.done * 100 // max(event.total, 1))
+            take.answered = True
             if job.state == "unknown":
                 await self._jobs.mark_known(job)
         elif isinstance(event, Media):

@@ -259,13 +259,16 @@ values (gen_random_uuid(), $1, $2, $3, $4, $5, $6, $7, $8, $9)
 async def test_the_database_refuses_what_the_function_would_not_do(town: Town, subtests: pytest.Subtests) -> None:
     """The trigger and the constraints, for whoever writes past ``metering.refund``."""
     caller = await town.caller("1000")
+    # Two micro-Tokens of the charge are paid by the allowance.
+    await town.office.tenancy.grant(caller.project_id, 2, "")
     receipt = await ride(town, caller)
     running = await town.metering.open(town.order(caller))
     charge = receipt.charged_utok
     refund = await give_back(town, receipt, 5, "first")
     wrong: dict[str, tuple[Any, ...]] = {
-        "above the charge": (receipt.id, caller.project_id, "a", None, charge, charge, 0, "r", "o"),
-        "on an account that did not pay": (receipt.id, caller.project_id, "a", None, 1, 0, 1, "r", "o"),
+        "above the charge": (receipt.id, caller.project_id, "a", None, charge, charge - 2, 2, "r", "o"),
+        "more than bought Tokens paid": (receipt.id, caller.project_id, "a", None, charge - 6, charge - 6, 0, "r", "o"),
+        "more than granted Tokens paid": (receipt.id, caller.project_id, "a", None, 3, 0, 3, "r", "o"),
         "of a request that runs": (running.id, caller.project_id, "a", None, 1, 1, 0, "r", "o"),
         "of another project": (receipt.id, UUID(int=1), "a", None, 1, 1, 0, "r", "o"),
         "of no request": (UUID(int=1), caller.project_id, "a", None, 1, 1, 0, "r", "o"),
@@ -274,7 +277,6 @@ async def test_the_database_refuses_what_the_function_would_not_do(town: Town, s
         "a negative part": (receipt.id, caller.project_id, "a", None, 1, 2, -1, "r", "o"),
         "a negative other part": (receipt.id, caller.project_id, "a", None, 1, -1, 2, "r", "o"),
         "nothing": (receipt.id, caller.project_id, "a", None, 0, 0, 0, "r", "o"),
-        "nothing asked for": (receipt.id, caller.project_id, "a", 0, 0, 0, 0, "r", "o"),
         "the same reference": (receipt.id, caller.project_id, "first", None, 1, 1, 0, "r", "o"),
         "no reference": (receipt.id, caller.project_id, "", None, 1, 1, 0, "r", "o"),
         "no reason": (receipt.id, caller.project_id, "a", None, 1, 1, 0, "", "o"),

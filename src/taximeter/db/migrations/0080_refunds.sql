@@ -6,7 +6,7 @@ create table metering.refunds (
     request_id uuid not null references metering.requests (id),
     project_id uuid not null,
     reference text not null check (char_length(reference) between 1 and 255),
-    requested_utok bigint check (requested_utok > 0),  -- null: all that was left
+    requested_utok bigint,                    -- null: all that was left
     amount_utok bigint not null check (amount_utok > 0),
     prepaid_utok bigint not null check (prepaid_utok >= 0),
     allowance_utok bigint not null check (allowance_utok >= 0),

@@ -41,6 +41,7 @@ class MockVideos:
         ask_status: what questions are answered with, unless 200.
         on_delete: what becomes of a film that is deleted: "gone", "completed" all the same, or "deaf" (it goes on).
         keeps_metadata: the list shows what ``metadata[...]`` came with the order.
+        honours_key: an order that comes again under its Idempotency-Key is the first one.
         cut_content: the connection is cut in the middle of a file.
     """
 
@@ -56,8 +57,10 @@ class MockVideos:
         self.ask_status = 200
         self.on_delete = "gone"
         self.keeps_metadata = True
+        self.honours_key = False
         self.cut_content = False
         self.url = ""
+        self._by_key: dict[str, Film] = {}
         self._runner: web.AppRunner | None = None
 
     @property
@@ -96,7 +99,10 @@ class MockVideos:
             await self.on_order()
         if self.order_status != 200:
             return web.json_response({"error": {"message": "as the test says"}}, status=self.order_status)
-        film = Film(id=f"film_{len(self.films)}", fields=fields)
+        key = request.headers.get("Idempotency-Key", "")
+        if self.honours_key and key in self._by_key:
+            return web.json_response(self._show(self._by_key[key]))
+        film = self._by_key[key] = Film(id=f"film_{len(self.films)}", fields=fields)
         self.films[film.id] = film
         if self.lose_answer:
             return _cut(request)

@@ -19,6 +19,7 @@ class VideoAbilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     extra_fields: bool = False
     lookup: bool = False
+    idempotent: bool = False
 
 
 class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -65,7 +66,11 @@ def _open(upstream: Upstream, settings: Settings, environ: Mapping[str, str]) ->
         if upstream.videos is not None:
             able = upstream.videos
             options = VideoOptions(
-                extra_fields=able.extra_fields, lookup=able.lookup, poll_s=settings.provider_poll_s, grace_s=settings.provider_grace_s
+                extra_fields=able.extra_fields,
+                lookup=able.lookup,
+                idempotent=able.idempotent,
+                poll_s=settings.provider_poll_s,
+                grace_s=settings.provider_grace_s,
             )
             return OpenAIVideoEngine(upstream.name, upstream.base_url, api_key=key, options=options)
         return OpenAIEngine(upstream.name, upstream.base_url, api_key=key)

@@ -2,10 +2,9 @@
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -14,6 +13,7 @@ from yarl import URL
 
 from taximeter.engines.errors import EngineFailed, EngineRefused, EngineTimeout, EngineUnavailable
 from taximeter.engines.model import Done, Event, Job, Media, Modality, Progress, Started
+from taximeter.engines.openai_http.film import encode_form, percent, report
 from taximeter.engines.openai_http.link import error_message, parse_json
 
 CALL_S = 30.0
@@ -43,12 +43,14 @@ class VideoOptions:
     Attributes:
         extra_fields: it takes ``fps``, ``frames``, ``steps``, ``seed`` and ``guidance``; otherwise only OpenAI's fields are sent.
         lookup: it keeps ``metadata`` and shows it in its list, so that an order whose answer was lost can be found.
+        idempotent: it honours ``Idempotency-Key`` for as long as it is asked about a job: the order sent again names the first one.
         poll_s: seconds between two questions about a job.
         grace_s: for so long it may not know its own job, or have no file for a finished one, before that is its verdict.
     """
 
     extra_fields: bool = False
     lookup: bool = False
+    idempotent: bool = False
     poll_s: float = 5.0
     grace_s: float = 60.0
 
@@ -56,8 +58,9 @@ class VideoOptions:
 class OpenAIVideoEngine:
     """Runs videos on an upstream with OpenAI's ``/videos``.
 
-    One POST is made for a job, ever: what follows asks about it.  Whatever is no answer (a lost connection, a timeout, a
-    server error) is an EngineTimeout or EngineUnavailable and no verdict; EngineFailed and EngineRefused are.
+    One POST is made for a job, ever (unless a repeat is known to be harmless): what follows asks about it.  Whatever is no
+    answer (a lost connection, a timeout, a server error) is an EngineTimeout or EngineUnavailable and no verdict;
+    EngineFailed and EngineRefused are.
 
     Args:
         name: the engine's name in the catalog.
@@ -119,7 +122,7 @@ class OpenAIVideoEngine:
             yield Started(detached=True)
             provider_job = await self._order(job)
         elif provider_job is None:
-            provider_job = await self._find(job)
+            provider_job = await (self._order_again(job) if self._options.idempotent else self._find(job))
             if provider_job is None:
                 message = f"whether {self._name} took the order is not known: its answer was lost, and it lists no such job"
                 raise EngineTimeout(message)
@@ -128,15 +131,15 @@ class OpenAIVideoEngine:
         async with contextlib.aclosing(self._watch(provider_job, job.deadline_s)) as answers:
             async for told in answers:
                 if told["status"] not in _ENDED:
-                    yield Progress(99 if told["status"] == _FINISHED else _percent(told.get("progress")), 100)
-        done = _report(job, told, provider_job)
+                    yield Progress(99 if told["status"] == _FINISHED else percent(told.get("progress")), 100)
+        done = report(job, told, provider_job)
         async with contextlib.aclosing(self._fetch(provider_job, done)) as pieces:
             async for piece in pieces:
                 yield piece
         yield done
 
     async def _order(self, job: Job) -> str:
-        body, kind = _form(self._fields(job))
+        body, kind = encode_form(self._fields(job))
         status, told = await self._call("POST", "/videos", body, {"Content-Type": kind, "Idempotency-Key": job.id})
         if _OK <= status < 300:  # noqa: PLR2004 - HTTP's range of success
             provider_job = told.get("id")
@@ -159,6 +162,13 @@ class OpenAIVideoEngine:
             raise EngineFailed(message)
         message = f"engine {self._name} refused the request: {reason}"
         raise EngineRefused(message)
+
+    async def _order_again(self, job: Job) -> str:
+        """The name of a job whose order was sent, by sending it again under its key.  Only the order itself can be refused now."""
+        try:
+            return await self._order(job)
+        except EngineFailed as error:
+            raise EngineTimeout(error.message) from error
 
     async def _find(self, job: Job) -> str | None:
         """The upstream's name of a job whose order was sent, by the metadata that went with it."""
@@ -325,16 +335,6 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
     return raw
 
 
-def _form(fields: Mapping[str, str]) -> tuple[bytes, str]:
-    """A multipart form, as the official client sends it, and its Content-Type."""
-    boundary = f"taximeter-{secrets.token_hex(16)}"
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n'
-        for name, text in fields.items()
-    ]
-    return ("".join(parts) + f"--{boundary}--\r\n").encode(), f"multipart/form-data; boundary={boundary}"
-
-
 def _standing(status: int, told: Mapping[str, Any]) -> str | None:
     """How a job stands, in one word; None while it runs, or nobody knows."""
     if status in _GONE:
@@ -343,43 +343,3 @@ def _standing(status: int, told: Mapping[str, Any]) -> str | None:
     if state == _FINISHED:
         return "completed"
     return "failed" if state in _ENDED else None
-
-
-def _percent(value: object) -> int:
-    return min(99, max(0, value)) if type(value) is int else 0
-
-
-def _report(job: Job, told: Mapping[str, Any], provider_job: str) -> Done:
-    """The work, as far as the upstream tells it: its size and length, never more than was ordered.  Steps cannot be counted."""
-    request = job.request
-    width, height = _size(told.get("size"), request["width"], request["height"])
-    frames = job.bound.get("frames", request["frames"])
-    seconds = _seconds(told.get("seconds"))
-    if seconds is not None:
-        frames = min(frames, max(1, int(seconds * request["fps"])))
-    steps = job.bound.get("steps", request["steps"])
-    begin, end = told.get("created_at"), told.get("completed_at")
-    return Done(
-        work={"steps": steps, "frames": frames, "width": width, "height": height, "passes": steps * (2 if request.get("guidance") else 1)},
-        measured=False,
-        engine_ms=max(0, (end - begin) * 1000) if type(begin) is int and type(end) is int else 0,
-        detail={"provider_job": provider_job},
-    )
-
-
-def _seconds(value: object) -> Decimal | None:
-    try:
-        seconds = Decimal(str(value)) if isinstance(value, str | int | float) and len(str(value)) < 20 else None  # noqa: PLR2004 - no film's length has more digits
-    except InvalidOperation:
-        return None
-    return seconds if seconds is not None and seconds.is_finite() and seconds > 0 else None
-
-
-def _size(value: object, width: int, height: int) -> tuple[int, int]:
-    """The upstream's size of the film, when it says one that is not above what was ordered."""
-    parts = value.split("x") if isinstance(value, str) else []
-    if len(parts) == 2 and all(part.isascii() and part.isdecimal() and len(part) < 6 for part in parts):  # noqa: PLR2004 - width and height
-        told = int(parts[0]), int(parts[1])
-        if 0 < told[0] * told[1] <= width * height:
-            return told
-    return width, height

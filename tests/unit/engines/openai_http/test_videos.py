@@ -91,6 +91,7 @@ TOLD: list[tuple[dict[str, Any], tuple[int, int, int]]] = [
     ({"seconds": "NaN"}, (24, 640, 360)),
     ({"seconds": "-1"}, (24, 640, 360)),
     ({"seconds": "9" * 500}, (24, 640, 360)),
+    ({"seconds": "1e999999999", "completed_at": 10**30}, (24, 640, 360)),
     ({"seconds": None, "size": "320x180"}, (24, 320, 180)),
     ({"seconds": [], "size": "9999x9999"}, (24, 640, 360)),
     ({"seconds": {}, "size": "0x0"}, (24, 640, 360)),
@@ -108,6 +109,7 @@ async def test_what_the_upstream_tells_is_read_with_suspicion_and_never_above_th
             done = (await collect(engine, job(**WATCHED)))[-1]
             assert isinstance(done, Done)
             assert (done.work["frames"], done.work["width"], done.work["height"]) == expected
+            assert 0 <= done.engine_ms < 2**63
 
 
 ORDERS: list[tuple[int, type[EngineError]]] = [
@@ -159,6 +161,23 @@ async def test_an_order_is_found_on_a_later_page_by_what_was_sent_with_it(upstre
     upstream.ask_status = 500
     assert isinstance(await failure_of(engine, job(ordered=True)), EngineTimeout)
     assert upstream.count("POST") == 0
+    await engine.close()
+
+
+async def test_an_upstream_that_honours_keys_is_asked_by_the_same_order_again(upstream: MockVideos) -> None:
+    upstream.honours_key = True
+    engine = OpenAIVideoEngine("films", upstream.url, options=replace(OPTIONS, idempotent=True))
+    upstream.lose_answer = True
+    assert type(await failure_of(engine, job())) is EngineTimeout
+    for status, kind in ((401, EngineTimeout), (409, EngineTimeout), (500, EngineTimeout), (503, EngineUnavailable), (400, EngineRefused)):
+        upstream.order_status = status
+        assert type(await failure_of(engine, job(ordered=True))) is kind
+    upstream.order_status = 200
+    upstream.film.finish()
+    events = await collect(engine, job(ordered=True))
+    assert events[0] == Started(provider_job="film_0", detached=True)
+    assert isinstance(events[-1], Done)
+    assert {headers["Idempotency-Key"] for _, headers in upstream.orders} == {"req_1"}
     await engine.close()
 
 

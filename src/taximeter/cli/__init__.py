@@ -29,6 +29,7 @@ COMMANDS = (
     "quote",
     "keys",
     "topup",
+    "refund",
     "receipts",
     "usage",
     "replay",

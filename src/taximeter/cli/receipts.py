@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
         for receipt in receipts:
             print(json.dumps(receipt.to_api(), ensure_ascii=False))
         return 0
-    head = ["receipt", "created", "model", "outcome", "held", "consumed", "charged", "card"]
+    head = ["receipt", "created", "model", "outcome", "held", "consumed", "charged", "refunded", "card"]
     print_table(head, [_row(receipt) for receipt in receipts])
     return 0
 
@@ -38,6 +38,6 @@ async def _receipts(args: argparse.Namespace) -> list[Receipt]:
 
 
 def _row(receipt: Receipt) -> list[str]:
-    amounts = [format_tokens(amount) for amount in (receipt.held_utok, receipt.consumed_utok, receipt.charged_utok)]
+    amounts = [format_tokens(amount) for amount in (receipt.held_utok, receipt.consumed_utok, receipt.charged_utok, receipt.refunded_utok)]
     created = f"{receipt.created_at:%Y-%m-%d %H:%M:%S}"
     return [receipt.public_id, created, receipt.model, receipt.outcome or "running", *amounts, receipt.rate_card]

@@ -8,10 +8,18 @@ import msgspec
 import yaml
 
 from taximeter.engines.model import Engine
-from taximeter.engines.openai_http import OpenAIEngine
+from taximeter.engines.openai_http import OpenAIEngine, OpenAIVideoEngine, VideoOptions
 from taximeter.engines.remote import RemoteEngine
 from taximeter.kernel.errors import SetupError
 from taximeter.kernel.settings import Settings
+
+
+class VideoAbilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an upstream for videos can do (see ``VideoOptions``)."""
+
+    extra_fields: bool = False
+    lookup: bool = False
+    idempotent: bool = False
 
 
 class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -21,11 +29,13 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         name: what models in the catalog call their engine.
         base_url: an OpenAI-compatible server, with its ``/v1``.
         api_key_env: the environment variable that holds its key; none when it needs none.
+        videos: this upstream makes videos, and nothing else; what it can do beyond OpenAI's routes.
     """
 
     name: str
     base_url: str
     api_key_env: str | None = None
+    videos: VideoAbilities | None = None
 
 
 class UpstreamsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,11 +51,11 @@ def build_fleet(settings: Settings, environ: Mapping[str, str]) -> dict[str, Eng
         fleet[name] = RemoteEngine(name, url, secret=settings.host_secret)
     if settings.upstreams_file:
         for upstream in _read_upstreams(Path(settings.upstreams_file)):
-            fleet[upstream.name] = _open(upstream, environ)
+            fleet[upstream.name] = _open(upstream, settings, environ)
     return fleet
 
 
-def _open(upstream: Upstream, environ: Mapping[str, str]) -> Engine:
+def _open(upstream: Upstream, settings: Settings, environ: Mapping[str, str]) -> Engine:
     key = ""
     if upstream.api_key_env is not None:
         key = environ.get(upstream.api_key_env, "")
@@ -53,6 +63,16 @@ def _open(upstream: Upstream, environ: Mapping[str, str]) -> Engine:
             message = f"upstream {upstream.name!r} needs its key in the variable {upstream.api_key_env}, which is empty"
             raise SetupError(message)
     try:
+        if upstream.videos is not None:
+            able = upstream.videos
+            options = VideoOptions(
+                extra_fields=able.extra_fields,
+                lookup=able.lookup,
+                idempotent=able.idempotent,
+                poll_s=settings.provider_poll_s,
+                grace_s=settings.provider_grace_s,
+            )
+            return OpenAIVideoEngine(upstream.name, upstream.base_url, api_key=key, options=options)
         return OpenAIEngine(upstream.name, upstream.base_url, api_key=key)
     except ValueError as error:
         raise SetupError(str(error)) from error

@@ -23,6 +23,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         request: normalised body in OpenAI's shape (see ``docs/reference/engines.md``).
         bound: most work the engine may do, by quantity name; it must stop there.
         deadline_s: seconds after which the result is worthless; the engine may give up then.
+        ordered: for engines that order from a provider: an order went out before, or was about to; never order again.
+        provider_job: the provider's name of the job, if it is known: ask about this one.
+        stop: call the job off at the provider; ends with a Done whose ``detail["provider"]`` tells how it stands there.
     """
 
     id: str
@@ -31,12 +34,22 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     request: dict[str, Any]
     bound: dict[str, int]
     deadline_s: float
+    ordered: bool = False
+    provider_job: str | None = None
+    stop: bool = False
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
-    """The engine accepted the job; ``provider_job`` is its own handle on it, if it has one."""
+    """The engine accepted the job; ``provider_job`` is its own handle on it, if it has one.
+
+    ``detached``: from here on the work goes on, and costs, whatever becomes of us.  It comes without a handle right before
+    the job is ordered from a provider, and with one when the provider has taken it; whoever runs the job puts both on
+    record before he reads on.  Closing the iterator then only ends the asking, and EngineTimeout and EngineUnavailable say
+    that there is no answer, which is no verdict.  Only an EngineUnavailable before the handle says that nothing was taken.
+    """
 
     provider_job: str | None = None
+    detached: bool = False
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):

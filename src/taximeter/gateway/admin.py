@@ -1,9 +1,9 @@
-"""The admin API: organisations, projects, keys, top-ups, grants, and the catalog as it stands."""
+"""The admin API: organisations, projects, keys, top-ups, grants, refunds, and the catalog as it stands."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.security import HTTPBearer
 
 from taximeter.gateway import admin_views as views
@@ -17,6 +17,9 @@ from taximeter.kernel.ids import decode_id
 from taximeter.kernel.units import parse_tokens
 
 Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
+OPERATOR = "admin"
+"""What refunds say that were made with the admin key, of which there is one."""
+
 Cursor = Annotated[str | None, Query(description="The `next_cursor` of the page before.")]
 
 
@@ -29,6 +32,8 @@ def router(services: Services) -> APIRouter:
     _add_projects(admin, services)
     _add_keys(admin, services)
     _add_wallets(admin, services)
+    _add_refunds(admin, services)
+    _add_jobs(admin, services)
     _add_catalog(admin, services)
     return admin
 
@@ -118,6 +123,43 @@ def _add_wallets(admin: APIRouter, services: Services) -> None:
         """What a project's wallet holds."""
         wallet: dict[str, Any] = await services.tenancy.wallet(object_id("prj", project_id, "project"))
         return wallet
+
+
+def _add_refunds(admin: APIRouter, services: Services) -> None:
+    refunds = services.records.refunds
+
+    @admin.post("/receipts/{receipt_id}/refunds", status_code=201, tags=["Refunds"], summary="Refund a receipt")
+    async def create_refund(
+        receipt_id: str, body: views.NewRefund, idempotency_key: Annotated[str | None, Header(description="Stands in for `reference`.")] = None
+    ) -> dict[str, Any]:
+        """Give back what a settled request was charged, or a part of it.  The same reference is booked once."""
+        refund = await refunds.make(
+            object_id("rcp", receipt_id, "receipt"),
+            None if body.tokens is None else amount_utok(body.tokens),
+            reason=body.reason,
+            operator=OPERATOR,
+            reference=body.reference or idempotency_key or "",
+        )
+        return {**refund.to_api(), "replayed": refund.replayed}
+
+    @admin.get("/receipts/{receipt_id}/refunds", response_model=views.Page, tags=["Refunds"], summary="List a receipt's refunds")
+    async def list_refunds(receipt_id: str) -> Any:  # noqa: ANN401
+        """What was given back for one request, oldest first."""
+        return {"data": [refund.to_api() for refund in await refunds.list(object_id("rcp", receipt_id, "receipt"))], "next_cursor": None}
+
+
+def _add_jobs(admin: APIRouter, services: Services) -> None:
+    @admin.get("/jobs", response_model=views.Page, tags=["Jobs"], summary="List jobs whose provider gives no answer")
+    async def list_jobs(
+        state: Literal["unknown", "never_known", "unpaid"] = "unknown", limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None
+    ) -> Any:  # noqa: ANN401
+        """Jobs at providers, newest first.
+
+        `unknown` ones give no answer now, `never_known` ones were released without one, `unpaid` ones were completed by their
+        provider and charged to nobody.
+        """
+        found = await services.videos.at_providers(state, cursor("video", after), limit + 1)
+        return page(found, limit, lambda view: view.to_api())
 
 
 def _add_catalog(admin: APIRouter, services: Services) -> None:

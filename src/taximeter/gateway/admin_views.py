@@ -50,6 +50,17 @@ class NewTopUp(BaseModel):
     reference: Metadata = None
 
 
+class NewRefund(BaseModel):
+    """Body of ``POST /v1/admin/receipts/{id}/refunds``."""
+
+    tokens: Annotated[Tokens | None, Field(description="How much to give back, at most what was charged; without it, all that is left.")] = None
+    reason: Annotated[str, Field(description="Why, 1 to 500 characters; it stands on the receipt.", examples=["The film was blurred."])]
+    reference: Annotated[
+        str | None,
+        Field(description="Your name for this refund of this receipt: the same one is booked once.  Without it: the header idempotency-key."),
+    ] = None
+
+
 class OrganisationView(BaseModel):
     """An organisation."""
 

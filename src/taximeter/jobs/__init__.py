@@ -1,6 +1,6 @@
 """Durable jobs in PostgreSQL: leases, fences, and rows that live and end with their hold."""
 
-from taximeter.jobs.model import Job, State
+from taximeter.jobs.model import Job, State, Verdict
 from taximeter.jobs.store import JobStore
 
-__all__ = ["Job", "JobStore", "State"]
+__all__ = ["Job", "JobStore", "State", "Verdict"]

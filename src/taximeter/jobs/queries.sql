@@ -6,12 +6,93 @@ set state = 'in_progress', attempt = attempt + 1, lease_until = clock_timestamp(
     started_at = coalesce(started_at, clock_timestamp()), progress = 0
 where id = (
     select id from jobs.jobs
-    where kind = $1 and (state = 'queued' or (state = 'in_progress' and lease_until < clock_timestamp()))
+    where kind = $1 and ordered_at is null and (state = 'queued' or (state = 'in_progress' and lease_until < clock_timestamp()))
     order by created_at, id
     limit 1
     for update skip locked
 )
 returning *
+
+-- name: claim_ordered
+update jobs.jobs
+set attempt = attempt + 1, lease_until = clock_timestamp() + make_interval(secs => $2)
+where id = (
+    select id from jobs.jobs
+    where kind = $1 and state = 'in_progress' and ordered_at is not null and lease_until < clock_timestamp()
+    order by lease_until, id
+    limit 1
+    for update skip locked
+)
+returning *, extract(epoch from provider_until - clock_timestamp())::float8 as left_s
+
+-- name: mark_ordered
+update jobs.jobs
+set ordered_at = clock_timestamp(), provider_until = clock_timestamp() + make_interval(secs => $3)
+where id = $1 and attempt = $2 and state = 'in_progress' and provider_job is null
+returning true
+
+-- name: record_provider_job
+update jobs.jobs set provider_job = $2 where id = $1 and ordered_at is not null and provider_job is null
+
+-- name: park
+update jobs.jobs
+set lease_until = clock_timestamp() + make_interval(secs => $3)
+where id = $1 and attempt = $2 and state = 'in_progress' and ordered_at is not null
+returning true
+
+-- name: mark_unknown
+update jobs.jobs
+set unknown_since = coalesce(unknown_since, clock_timestamp()), unknown_reason = $4,
+    lease_until = clock_timestamp() + make_interval(
+        secs => least(60, greatest($3, extract(epoch from clock_timestamp() - coalesce(unknown_since, clock_timestamp()))::float8 / 4))
+    )
+where id = $1 and attempt = $2 and state = 'in_progress' and ordered_at is not null
+returning provider_until < clock_timestamp() as overdue
+
+-- name: mark_known
+update jobs.jobs set unknown_since = null, unknown_reason = null
+where id = $1 and attempt = $2 and state = 'in_progress' and unknown_since is not null
+
+-- name: set_verdict
+update jobs.jobs set provider_verdict = $2 where id = $1 and ordered_at is not null and provider_verdict is distinct from $2
+
+-- name: to_call_off
+select *, provider_until < clock_timestamp() as overdue
+from jobs.jobs
+where kind = $1 and state = 'failed' and ordered_at is not null and provider_verdict is null
+order by random()  -- One provider that does not answer must not keep the others waiting.
+limit $2
+
+-- name: list_unknown
+select * from jobs.jobs
+where kind = $1 and state = 'in_progress' and unknown_since is not null and ($2::uuid is null or id < $2)
+order by id desc
+limit $3
+
+-- name: list_never_known
+select * from jobs.jobs
+where kind = $1 and state = 'failed' and ordered_at is not null and error_code = $4 and ($2::uuid is null or id < $2)
+order by id desc
+limit $3
+
+-- name: list_unpaid
+select * from jobs.jobs
+where kind = $1 and state = 'failed' and ordered_at is not null and provider_verdict = 'completed' and ($2::uuid is null or id < $2)
+order by id desc
+limit $3
+
+-- name: at_providers
+select
+    (select count(*) from jobs.jobs where state = 'in_progress' and ordered_at is not null) as ordered,
+    (select count(*) from jobs.jobs where state = 'in_progress' and unknown_since is not null) as unknown,
+    (
+        select coalesce(max(extract(epoch from clock_timestamp() - unknown_since)), 0)::float8
+        from jobs.jobs where state = 'in_progress' and unknown_since is not null
+    ) as oldest_s,
+    count(*) filter (where error_code = $1) as never_known,
+    count(*) filter (where provider_verdict = 'completed') as unpaid
+from jobs.jobs
+where state = 'failed' and ordered_at is not null
 
 -- name: heartbeat
 update jobs.jobs
@@ -21,8 +102,8 @@ returning true
 
 -- name: release
 update jobs.jobs
-set state = 'queued', lease_until = null, progress = 0, given_back = given_back + 1
-where id = $1 and attempt = $2 and state = 'in_progress'
+set state = 'queued', lease_until = null, progress = 0, given_back = given_back + 1, ordered_at = null, provider_until = null
+where id = $1 and attempt = $2 and state = 'in_progress' and provider_job is null
 returning true
 
 -- name: find

@@ -3,6 +3,8 @@
 A claim leases a job for some seconds and raises its ``attempt``.  A worker renews the lease while it works;
 when it dies, the lease runs out and the next claim takes the job over.  The old worker, should it still
 live, holds a stale attempt and can neither report progress nor release the job.
+
+A job that was ordered from a provider is claimed by ``claim_ordered`` alone, and is never queued again.
 """
 
 import json
@@ -11,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from taximeter.db import sql
-from taximeter.jobs.model import Job
+from taximeter.jobs.model import NO_VERDICT, AtProviders, Job, State, Verdict
 
 _SQL = sql.load("taximeter.jobs")
 
@@ -27,12 +29,76 @@ class JobStore:
         row = await self._pool.fetchrow(_SQL["claim"], kind, lease_s)
         return None if row is None else _from_row(row)
 
+    async def claim_ordered(self, kind: str, lease_s: float) -> tuple[Job, float] | None:
+        """Lease the job at a provider that is due to be asked about, with the seconds that the provider still has; None when there is none."""
+        row = await self._pool.fetchrow(_SQL["claim_ordered"], kind, lease_s)
+        return None if row is None else (_from_row(row), row["left_s"])
+
+    async def mark_ordered(self, job: Job, max_s: float) -> bool:
+        """Put on record that an order for this job is about to go out; False when it is not this claim's any more.
+
+        The same claim may say so again, as long as it has not sent the order.
+
+        Args:
+            job: as it was claimed.
+            max_s: how long the provider will be asked what became of it.
+        """
+        return bool(await self._pool.fetchval(_SQL["mark_ordered"], job.id, job.attempt, max_s))
+
+    async def record_provider_job(self, job_id: UUID, provider_job: str) -> None:
+        """Put the provider's name of the job on record, whoever has the claim and also when the job has ended."""
+        await self._pool.execute(_SQL["record_provider_job"], job_id, provider_job)
+
+    async def park(self, job: Job, after_s: float) -> bool:
+        """Put a job at a provider down; the next claim may come after so many seconds."""
+        return bool(await self._pool.fetchval(_SQL["park"], job.id, job.attempt, after_s))
+
+    async def mark_unknown(self, job: Job, retry_s: float, reason: str) -> bool:
+        """Put a job down whose provider gives no answer: after ``retry_s`` it may be asked again, later the longer it has been silent.
+
+        Returns whether the time is over for which the provider is asked.
+        """
+        return bool(await self._pool.fetchval(_SQL["mark_unknown"], job.id, job.attempt, retry_s, reason))
+
+    async def mark_known(self, job: Job) -> None:
+        """The provider answers again."""
+        await self._pool.execute(_SQL["mark_known"], job.id, job.attempt)
+
+    async def set_verdict(self, job_id: UUID, verdict: Verdict) -> None:
+        """Note what the provider made of a job."""
+        await self._pool.execute(_SQL["set_verdict"], job_id, verdict)
+
+    async def to_call_off(self, kind: str, limit: int) -> list[tuple[Job, bool]]:
+        """Jobs that have failed for us and may still run at their provider, with whether its time is over."""
+        return [(_from_row(row), row["overdue"]) for row in await self._pool.fetch(_SQL["to_call_off"], kind, limit)]
+
+    async def list_unknown(self, kind: str, after: UUID | None, limit: int) -> list[Job]:
+        """Jobs of all projects whose provider gives no answer, newest first."""
+        return [_from_row(row) for row in await self._pool.fetch(_SQL["list_unknown"], kind, after, limit)]
+
+    async def list_never_known(self, kind: str, after: UUID | None, limit: int) -> list[Job]:
+        """Jobs of all projects that were given up because their provider never said what became of them, newest first."""
+        return [_from_row(row) for row in await self._pool.fetch(_SQL["list_never_known"], kind, after, limit, NO_VERDICT)]
+
+    async def list_unpaid(self, kind: str, after: UUID | None, limit: int) -> list[Job]:
+        """Jobs of all projects that a provider completed and nobody was charged for, newest first."""
+        return [_from_row(row) for row in await self._pool.fetch(_SQL["list_unpaid"], kind, after, limit)]
+
+    async def at_providers(self) -> AtProviders:
+        """How things stand with the providers, for the metrics page."""
+        row = await self._pool.fetchrow(_SQL["at_providers"], NO_VERDICT)
+        assert row is not None
+        return AtProviders(**row)
+
     async def heartbeat(self, job: Job, lease_s: float, progress: int) -> bool:
         """Renew the lease; False when the job is not this claim's any more (taken over, cancelled, expired)."""
         return bool(await self._pool.fetchval(_SQL["heartbeat"], job.id, job.attempt, lease_s, progress))
 
     async def release(self, job: Job) -> bool:
-        """Put a job back that could not run, or whose worker stops; the claim does not count as a try."""
+        """Put a job back that could not run, or whose worker stops; the claim does not count as a try.
+
+        An order that a provider has not taken is as if it had never been sent; one that it has taken cannot be put back.
+        """
         return bool(await self._pool.fetchval(_SQL["release"], job.id, job.attempt))
 
     async def find(self, job_id: UUID, project_id: UUID) -> Job | None:
@@ -75,15 +141,23 @@ class JobStore:
 
 
 def _from_row(row: asyncpg.Record) -> Job:
+    silent = row["state"] == "in_progress" and row["unknown_since"] is not None
+    state: State = "unknown" if silent else row["state"]
     return Job(
         id=row["id"],
         project_id=row["project_id"],
         kind=row["kind"],
-        state=row["state"],
+        state=state,
         payload=json.loads(row["payload"]),
         progress=row["progress"],
         attempt=row["attempt"],
         given_back=row["given_back"],
+        ordered=row["ordered_at"] is not None,
+        provider_job=row["provider_job"],
+        provider_until=row["provider_until"],
+        unknown_since=row["unknown_since"],
+        unknown_reason=row["unknown_reason"],
+        provider_verdict=row["provider_verdict"],
         error_code=row["error_code"],
         error_message=row["error_message"],
         object_key=row["object_key"],

@@ -85,6 +85,14 @@ class Settings:
     video_ttl_s: int = 86_400
     job_lease_s: float = 15.0
     jobs_parallel: int = 1
+    provider_poll_s: float = 5.0
+    """How often a provider is asked what became of a video that it makes; without an answer, later and later."""
+    provider_max_s: int = 86_400
+    """A provider that has not said for so long what became of a video is not asked any more: the hold is released."""
+    provider_grace_s: float = 60.0
+    """For how long a provider may not know its own job, or have no file of a finished one, before that is its verdict."""
+    provider_jobs_parallel: int = 32
+    """Videos at providers that one worker watches at the same time."""
     stop_grace_s: float = 10.0
 
     @classmethod
@@ -100,6 +108,9 @@ class Settings:
         settings = cls(**values)
         if not 1 <= settings.port <= 65535:  # noqa: PLR2004 - the range of TCP ports
             message = f"TAXIMETER_PORT is {settings.port}; choose a port from 1 to 65535"
+            raise SetupError(message)
+        if not 1 <= settings.provider_max_s <= settings.video_hold_ttl_s:
+            message = f"TAXIMETER_PROVIDER_MAX_S is {settings.provider_max_s}; choose 1 to {settings.video_hold_ttl_s} (TAXIMETER_VIDEO_HOLD_TTL_S)"
             raise SetupError(message)
         return settings
 

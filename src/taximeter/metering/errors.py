@@ -8,6 +8,9 @@ VideoNotReady         400 video_not_ready
 VideoFailed           400 video_failed
 VideoExpired          410 video_expired
 ReceiptNotFound       404 receipt_not_found
+ReceiptNotSettled     409 receipt_not_settled       may be sent again later
+NothingCharged        409 nothing_charged
+AboveCharge           409 refund_above_charge
 IdempotencyKeyReused  422 idempotency_key_reused
 IdempotencyInProgress 409 idempotency_in_progress   may be sent again: Retry-After
 IdempotencyAnswerGone 409 idempotency_answer_gone
@@ -67,6 +70,27 @@ class ReceiptNotFound(NotFound):
     """There is no such receipt, or it belongs to somebody else."""
 
     code = "receipt_not_found"
+
+
+class ReceiptNotSettled(Refusal):
+    """The request is still running, or its settlement waits for the database: there is nothing to give back yet."""
+
+    code = "receipt_not_settled"
+    status = 409
+
+
+class NothingCharged(Refusal):
+    """The request was released or cost nothing: there is nothing to give back."""
+
+    code = "nothing_charged"
+    status = 409
+
+
+class AboveCharge(Refusal):
+    """Together with earlier refunds, this one would give back more than was charged."""
+
+    code = "refund_above_charge"
+    status = 409
 
 
 class IdempotencyKeyReused(Refusal):

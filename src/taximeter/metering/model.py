@@ -15,6 +15,7 @@ from taximeter.metering.fares import Fare
 RECEIPT_PREFIX = "rcp"
 QUOTE_PREFIX = "quo"
 VIDEO_PREFIX = "video"
+REFUND_PREFIX = "rfd"
 # JSON numbers above this lose digits in JavaScript and in many other readers.
 SAFE_INTEGER_MAX = 2**53
 
@@ -94,6 +95,69 @@ def fare_lines(fare: Fare) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefundOrder:
+    """A refund that is asked for.
+
+    Attributes:
+        id: made from the request and the reference.
+        amount_utok: None: all that is left.
+    """
+
+    id: UUID
+    request_id: UUID
+    reference: str
+    amount_utok: int | None
+    reason: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refund:
+    """Tokens that an operator gave back for a settled request.
+
+    Attributes:
+        id: also the id of the transfer in the ledger.
+        amount_utok: the sum of the next two.
+        prepaid_utok: what went back to the account of bought Tokens; it goes first.
+        allowance_utok: what went back to the account of granted Tokens.
+        operator: who did it: ``admin`` for the admin key, ``cli`` for the command line.
+        replayed: it was made before, under the same reference.
+    """
+
+    id: UUID
+    request_id: UUID
+    reference: str
+    amount_utok: int
+    prepaid_utok: int
+    allowance_utok: int
+    reason: str
+    operator: str
+    created_at: datetime
+    replayed: bool = False
+
+    @property
+    def public_id(self) -> str:
+        """``rfd_...``."""
+        return encode_id(REFUND_PREFIX, self.id)
+
+    def to_api(self) -> dict[str, Any]:
+        """One entry of a receipt's ``refunds``."""
+        return {
+            "id": self.public_id,
+            "object": "refund",
+            "receipt": encode_id(RECEIPT_PREFIX, self.request_id),
+            "tokens": format_tokens(self.amount_utok),
+            "to_prepaid": format_tokens(self.prepaid_utok),
+            "to_allowance": format_tokens(self.allowance_utok),
+            "reason": self.reason,
+            "reference": self.reference,
+            "operator": self.operator,
+            "transfer": f"{self.id}/0",
+            "created_at": self.created_at.isoformat(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What was measured, consumed and charged for one request.
 
@@ -104,6 +168,7 @@ class Receipt:
         measured: False when the engine could not count a quantity and it was estimated.
         lines: Tokens consumed, line by line, as the card rates them.
         balance_utok: what the wallet had left after the settlement; None when read back later.
+        refunds: what was given back of the charge since, oldest first; the charge itself is never rewritten.
     """
 
     id: UUID
@@ -126,11 +191,17 @@ class Receipt:
     engine_ms: int = 0
     settled_at: datetime | None = None
     balance_utok: int | None = None
+    refunds: tuple[Refund, ...] = ()
 
     @property
     def public_id(self) -> str:
         """``rcp_...``."""
         return encode_id(RECEIPT_PREFIX, self.id)
+
+    @property
+    def refunded_utok(self) -> int:
+        """What was given back, in all."""
+        return sum(refund.amount_utok for refund in self.refunds)
 
     def to_api(self) -> dict[str, Any]:
         """The body of ``GET /v1/receipts/{id}``."""
@@ -146,6 +217,7 @@ class Receipt:
             "tokens_held": format_tokens(self.held_utok),
             "tokens_consumed": format_tokens(self.consumed_utok),
             "tokens_charged": format_tokens(self.charged_utok),
+            "tokens_refunded": format_tokens(self.refunded_utok),
             "rate_card": self.rate_card,
             "tariff": self.tariff,
             "multiplier": self.multiplier,
@@ -156,6 +228,7 @@ class Receipt:
             "transfers": {"hold": f"{self.id}/0", "resolution": f"{self.id}/1" if self.outcome else None},
             "created_at": self.created_at.isoformat(),
             "settled_at": self.settled_at.isoformat() if self.settled_at else None,
+            "refunds": [refund.to_api() for refund in self.refunds],
         }
 
     def extra(self) -> dict[str, Any]:

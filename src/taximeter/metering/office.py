@@ -76,14 +76,23 @@ class Office:
         async with self.pool.acquire() as connection:
             sums = await ledger_store.totals(connection)
         queued, running = await self.jobs.waiting()
+        providers = await self.jobs.at_providers()
+        refunds, refunded_utok = await self.store.refund_totals()
         return {
             "taximeter_holds_open": ("Requests whose hold is open.", sums["holds_open"]),
             "taximeter_holds_overdue": ("Open holds past their expiry, not yet released.", sums["holds_overdue"]),
             "taximeter_held_utok": ("Micro-Tokens held now.", sums["held_utok"]),
-            "taximeter_revenue_utok": ("Micro-Tokens charged so far.", sums["revenue_utok"]),
+            "taximeter_revenue_utok": ("Micro-Tokens charged so far, less those given back.", sums["revenue_utok"]),
+            "taximeter_refunds": ("Refunds so far.", refunds),
+            "taximeter_refunded_utok": ("Micro-Tokens given back by refunds so far.", refunded_utok),
             "taximeter_shortfall_utok": ("Micro-Tokens of delivered work that no wallet covered.", sums["shortfall_utok"]),
             "taximeter_jobs_queued": ("Jobs that wait.", queued),
             "taximeter_jobs_running": ("Jobs that run.", running),
+            "taximeter_jobs_at_providers": ("Jobs that providers make now.", providers.ordered),
+            "taximeter_jobs_unknown": ("Jobs whose provider gives no answer.", providers.unknown),
+            "taximeter_jobs_unknown_oldest_s": ("For how long the oldest of them has given none.", providers.oldest_s),
+            "taximeter_jobs_never_known": ("Jobs released without a verdict of their provider so far.", providers.never_known),
+            "taximeter_jobs_unpaid": ("Jobs that a provider completed and nobody was charged for, so far.", providers.unpaid),
         }
 
 

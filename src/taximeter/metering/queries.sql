@@ -7,14 +7,16 @@ order by pos
 
 -- name: receipt
 select q.*, r.phase, r.outcome, r.reason, r.work, r.measured, r.consumed_utok, r.lines, r.detail, r.engine_ms, r.settled_at,
-    (select coalesce(sum(x.charged_utok), 0)::bigint from metering.receipts x where x.id = q.id) as charged_utok
+    (select coalesce(sum(x.charged_utok), 0)::bigint from metering.receipts x where x.id = q.id) as charged_utok,
+    (select jsonb_agg(f order by f.created_at, f.id) from metering.refunds f where f.request_id = q.id) as refunds
 from metering.requests q
 left join lateral (select * from metering.receipts x where x.id = q.id order by x.phase desc limit 1) r on true
 where q.id = $1 and q.project_id = $2
 
 -- name: receipts
 select q.*, r.phase, r.outcome, r.reason, r.work, r.measured, r.consumed_utok, r.lines, r.detail, r.engine_ms, r.settled_at,
-    (select coalesce(sum(x.charged_utok), 0)::bigint from metering.receipts x where x.id = q.id) as charged_utok
+    (select coalesce(sum(x.charged_utok), 0)::bigint from metering.receipts x where x.id = q.id) as charged_utok,
+    (select jsonb_agg(f order by f.created_at, f.id) from metering.refunds f where f.request_id = q.id) as refunds
 from metering.requests q
 left join lateral (select * from metering.receipts x where x.id = q.id order by x.phase desc limit 1) r on true
 where q.project_id = $1 and ($2::uuid is null or q.id < $2)
@@ -23,7 +25,8 @@ limit $3
 
 -- name: receipts_of
 select q.*, r.phase, r.outcome, r.reason, r.work, r.measured, r.consumed_utok, r.lines, r.detail, r.engine_ms, r.settled_at,
-    (select coalesce(sum(x.charged_utok), 0)::bigint from metering.receipts x where x.id = q.id) as charged_utok
+    (select coalesce(sum(x.charged_utok), 0)::bigint from metering.receipts x where x.id = q.id) as charged_utok,
+    (select jsonb_agg(f order by f.created_at, f.id) from metering.refunds f where f.request_id = q.id) as refunds
 from metering.requests q
 left join lateral (select * from metering.receipts x where x.id = q.id order by x.phase desc limit 1) r on true
 where q.project_id = $1 and q.id = any ($2::uuid[])
@@ -57,7 +60,11 @@ from (select id, min(debit) as debit, min(expires_at) as expires_at from ledger.
 join ledger.accounts a on a.id = h.debit
 left join metering.requests q on q.id = h.id
 left join jobs.jobs j on j.id = h.id
-where h.expires_at < clock_timestamp()
+where (
+        h.expires_at < clock_timestamp()
+        -- A provider that may still finish it, and bill it, is asked to the end of its time, and a while longer for the answer.
+        and not coalesce(j.state = 'in_progress' and j.provider_until + interval '10 minutes' > clock_timestamp(), false)
+    )
     or (
         q.process_id is not null
         and not exists (
@@ -90,3 +97,28 @@ on conflict (request_id) do nothing
 
 -- name: forget_keys
 select metering.forget_keys($1, $2)
+
+-- name: refund
+select outcome, charged_utok, left_utok, (refund).* from metering.refund($1, $2, $3, $4, $5, $6)
+
+-- name: refunds
+select * from metering.refunds where request_id = $1 order by created_at, id
+
+-- name: was_requested
+select exists (select from metering.requests where id = $1)
+
+-- name: refund_totals
+select count(*) as refunds, coalesce(sum(amount_utok), 0)::bigint as refunded_utok from metering.refunds
+
+-- name: usage_refunds
+select
+    case when $4 then (r.settled_at at time zone 'UTC')::date end as day,
+    case when $5 then q.model end as model,
+    case when $6 then q.project_id end as project,
+    case when $7 then q.key_id end as key,
+    sum(f.amount_utok)::numeric as refunded_utok
+from metering.refunds f
+join metering.requests q on q.id = f.request_id
+join lateral (select max(x.settled_at) as settled_at from metering.receipts x where x.id = q.id and x.charged_utok > 0) r on true
+where f.project_id = $1 and f.created_at >= $2 and r.settled_at >= $2 and r.settled_at < $3
+group by 1, 2, 3, 4

@@ -10,14 +10,22 @@ from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.errors import ReceiptNotFound
 from taximeter.metering.model import Receipt
+from taximeter.metering.refunds import Refunds
 from taximeter.metering.store import MeteringStore
+
+GROUPS = ("day", "model", "project", "key")
 
 
 class Records:
-    """The verbs of the receipt and usage routes.  The receipts are the only source."""
+    """The verbs of the receipt and usage routes.  The receipts, and the refunds of them, are the only source.
+
+    Attributes:
+        refunds: gives back what was charged; for administrators.
+    """
 
     def __init__(self, store: MeteringStore) -> None:
         self._store = store
+        self.refunds = Refunds(store)
 
     async def receipt(self, caller: Caller, receipt_id: UUID) -> Receipt:
         """One of the caller's receipts.  Raises ReceiptNotFound."""
@@ -32,8 +40,12 @@ class Records:
         return await self._store.list_receipts(caller.project_id, after, limit)
 
     async def usage(self, caller: Caller, group_by: Sequence[str], start: datetime, end: datetime) -> Sequence[dict[str, Any]]:
-        """Sums over what was settled from ``start`` up to, not including, ``end``."""
+        """Sums over what was settled from ``start`` up to, not including, ``end``; with what was given back of it until now."""
         rows = []
+        given_back = {
+            tuple(row[name] for name in GROUPS): int(row["refunded_utok"])
+            for row in await self._store.usage_refunds(caller.project_id, start, end, group_by)
+        }
         for row in await self._store.usage(caller.project_id, start, end, group_by):
             names = {
                 "day": row["day"] and row["day"].isoformat(),
@@ -48,6 +60,7 @@ class Records:
                     "failed": row["failed"],
                     "tokens_consumed": format_tokens(int(row["consumed_utok"])),
                     "tokens_charged": format_tokens(int(row["charged_utok"])),
+                    "tokens_refunded": format_tokens(given_back.get(tuple(row[name] for name in GROUPS), 0)),
                     "engine_ms": int(row["engine_ms"]),
                 }
             )

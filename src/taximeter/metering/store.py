@@ -1,7 +1,7 @@
 """Metering's SQL: posting with facts, receipts and usage."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,7 @@ import asyncpg
 
 from taximeter.db import sql
 from taximeter.ledger import Operation, Outcome, store
-from taximeter.metering.model import Answer, Earlier, Receipt
+from taximeter.metering.model import Answer, Earlier, Receipt, Refund, RefundOrder
 
 _SQL = sql.load("taximeter.metering")
 
@@ -45,6 +45,32 @@ class MeteringStore:
         flags = [name in groups for name in ("day", "model", "project", "key")]
         rows: list[asyncpg.Record] = await self._pool.fetch(_SQL["usage"], project_id, start, end, *flags)
         return rows
+
+    async def usage_refunds(self, project_id: UUID, start: datetime, end: datetime, groups: Sequence[str]) -> list[asyncpg.Record]:
+        """What was given back for the receipts settled in that time, grouped as ``usage`` is."""
+        flags = [name in groups for name in ("day", "model", "project", "key")]
+        rows: list[asyncpg.Record] = await self._pool.fetch(_SQL["usage_refunds"], project_id, start, end, *flags)
+        return rows
+
+    async def refund(self, wanted: RefundOrder) -> asyncpg.Record:
+        """Post a refund with its row: the outcome, what was charged, what is left, and the row (see ``metering.refund``)."""
+        arguments = (wanted.id, wanted.request_id, wanted.reference, wanted.amount_utok, wanted.reason, wanted.operator)
+        row = await self._pool.fetchrow(_SQL["refund"], *arguments)
+        assert row is not None
+        return row
+
+    async def refunds(self, request_id: UUID) -> list[Refund] | None:
+        """A request's refunds, oldest first; None when there is no such request."""
+        rows = await self._pool.fetch(_SQL["refunds"], request_id)
+        if not rows and not await self._pool.fetchval(_SQL["was_requested"], request_id):
+            return None
+        return [read_refund(row) for row in rows]
+
+    async def refund_totals(self) -> tuple[int, int]:
+        """How many refunds there are, and their sum in micro-Tokens."""
+        row = await self._pool.fetchrow(_SQL["refund_totals"])
+        assert row is not None
+        return row["refunds"], row["refunded_utok"]
 
     async def hello(self, process_id: UUID, kind: str) -> None:
         """This process lives."""
@@ -93,6 +119,7 @@ def _receipt(row: asyncpg.Record) -> Receipt:
     base: dict[str, Any] = {name: row[name] for name in ("id", "model", "modality", "rate_card", "tariff", "multiplier", "held_utok", "created_at")}
     if row["outcome"] is None:
         return Receipt(**base)
+    refunds = json.loads(row["refunds"] or "[]")
     return Receipt(
         **base,
         outcome=row["outcome"],
@@ -106,4 +133,25 @@ def _receipt(row: asyncpg.Record) -> Receipt:
         detail=json.loads(row["detail"]),
         engine_ms=row["engine_ms"],
         settled_at=row["settled_at"],
+        refunds=tuple(read_refund({**one, "created_at": datetime.fromisoformat(one["created_at"])}) for one in refunds),
     )
+
+
+def read_refund(row: Mapping[str, Any], *, replayed: bool = False) -> Refund:
+    """A row of ``metering.refunds``, from a statement or from JSON."""
+    return Refund(
+        id=_uuid(row["id"]),
+        request_id=_uuid(row["request_id"]),
+        reference=row["reference"],
+        amount_utok=row["amount_utok"],
+        prepaid_utok=row["prepaid_utok"],
+        allowance_utok=row["allowance_utok"],
+        reason=row["reason"],
+        operator=row["operator"],
+        created_at=row["created_at"],
+        replayed=replayed,
+    )
+
+
+def _uuid(value: UUID | str) -> UUID:
+    return UUID(value) if isinstance(value, str) else value

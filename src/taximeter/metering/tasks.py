@@ -1,23 +1,27 @@
-"""Runs video jobs: claim, produce, store, settle.  At least once, and charged at most once."""
+"""Runs video jobs: claim, produce, store, settle.  At least once, and charged at most once.
+
+A job that its engine orders from a provider is ordered by whoever claims it first, and then watched by ``claim_ordered``.
+"""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from taximeter import engines
 from taximeter.db.pool import DATABASE_ERRORS
-from taximeter.engines import Done, EngineError, EngineFailed, EngineTimeout, EngineUnavailable, Media, Progress
+from taximeter.engines import Done, EngineError, EngineFailed, EngineTimeout, EngineUnavailable, Event, Media, Progress, Started
 from taximeter.jobs import Job, JobStore
 from taximeter.kernel.errors import Refusal
-from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Kind, Operation, SettleCode, Status
 from taximeter.metering.desk import Desk
 from taximeter.metering.model import Outcome
 from taximeter.metering.objects import Objects
+from taximeter.metering.providers import Providers
 from taximeter.metering.rules import NOTHING, Terms, bill, encode_fact, receipt_fact
 from taximeter.metering.videos import KIND, Payload
 from taximeter.meters import BadReport, Estimate
@@ -26,6 +30,10 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.25
 BEAT_S = 1.0
+ORDER_GRACE_S = 5.0
+"""How long the answer to an order is waited for when the worker is told to stop, or the job was deleted."""
+WATCH_S = 30.0
+"""How long a job at a provider is watched before it gives way to others that are due."""
 
 
 @dataclass
@@ -37,6 +45,16 @@ class _Take:
     done: Done | None = None
     settling: bool = False
     """The result is stored and its settlement on the way: the job is not to be made again."""
+    ordering: bool = False
+    """An order is on its way to a provider, or was taken by this attempt."""
+    taken: bool = False
+    """The provider has taken the order of this attempt: from here on it is watched."""
+    lost: bool = False
+    """The job was taken away before it was ordered."""
+    answered: bool = False
+    """The provider has said how the job stands."""
+    watch_ends_s: float = 0.0
+    """When this watch of a job at a provider is over, on the event loop's clock."""
 
 
 class VideoRunner:
@@ -46,12 +64,39 @@ class VideoRunner:
         self._desk = desk
         self._jobs = jobs
         self._objects = objects
+        self._providers = Providers(desk, jobs)
 
     async def run(self) -> None:
-        """Work until cancelled; a job that is cut short then goes back into the queue."""
+        """Work until cancelled; a job that is cut short then goes back into the queue, or is watched by another worker."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._desk.settings.jobs_parallel):
                 group.create_task(self._work())
+            group.create_task(self._watch_providers(group))
+            group.create_task(self._providers.call_off_all())
+
+    async def _watch_providers(self, group: asyncio.TaskGroup) -> None:
+        """Claim the jobs at providers that are due, and watch them side by side: that takes nothing but patience."""
+        watching: set[asyncio.Task[None]] = set()
+        while True:
+            claimed = None
+            if len(watching) < self._desk.settings.provider_jobs_parallel:
+                try:
+                    claimed = await self._jobs.claim_ordered(KIND, self._desk.settings.job_lease_s)
+                except DATABASE_ERRORS as error:
+                    log.warning("cannot claim a job at a provider: %s", error)
+                    await asyncio.sleep(BEAT_S)
+            if claimed is None:
+                await asyncio.sleep(POLL_S)
+                continue
+            task = group.create_task(self._watch_one(*claimed))
+            watching.add(task)
+            task.add_done_callback(watching.discard)
+
+    async def _watch_one(self, job: Job, left_s: float) -> None:
+        try:
+            await self.run_job(job, left_s)
+        except DATABASE_ERRORS as error:
+            log.warning("video %s at its provider: %s; its lease will run out", job.id, error)
 
     async def _work(self) -> None:
         while True:
@@ -65,32 +110,61 @@ class VideoRunner:
                 await asyncio.sleep(BEAT_S)
             await asyncio.sleep(POLL_S)
 
-    async def run_job(self, job: Job) -> None:
-        """One attempt at a job that this worker has claimed."""
+    async def run_job(self, job: Job, left_s: float = 0.0) -> None:
+        """One attempt at a job that this worker has claimed.
+
+        Args:
+            job: queued, or taken over from a worker that died; or one at a provider.
+            left_s: for how long the provider is still to be asked.
+        """
         payload = msgspec.convert(job.payload, Payload)
         attempts_max = self._desk.settings.video_attempts_max
-        if job.attempt - job.given_back > attempts_max:
+        if not job.ordered and job.attempt - job.given_back > attempts_max:
             message = f"its worker died {attempts_max} times while making it; nothing was charged"
             await self._fail(job, payload, EngineFailed(message))
             return
         take = _Take()
-        making = asyncio.create_task(self._make(job, payload, take))
+        making = asyncio.create_task(self._make(job, payload, take, left_s))
         try:
             ours = await self._watch(job, making, take)
             if ours:
                 await making
-                await self._deliver(job, payload, take)
+                if take.taken:
+                    await self._jobs.park(job, 0.0)
+                elif not take.lost:
+                    await self._deliver(job, payload, take)
         except asyncio.CancelledError:
             if not take.settling:
-                await asyncio.shield(self._put_back(job, making))
+                await asyncio.shield(self._put_back(job, making, take))
             raise
-        except EngineUnavailable as error:
+        except (EngineError, BadReport) as error:
+            await self._end_without_result(job, payload, take, error, left_s)
+
+    async def _end_without_result(self, job: Job, payload: Payload, take: _Take, error: EngineError | BadReport, left_s: float) -> None:
+        at_provider = job.ordered or take.ordering
+        nothing_taken = isinstance(error, EngineUnavailable) and not job.ordered and not take.taken
+        if nothing_taken:
             log.warning("video %s waits: %s", job.id, error.message)
             # Not an attempt: nothing ran.  It waits for the engine to come back, at most until its hold ends.
             await self._jobs.release(job)
             await asyncio.sleep(BEAT_S)
-        except (EngineError, BadReport) as error:
-            await self._fail(job, payload, error)
+            return
+        if at_provider and isinstance(error, (EngineTimeout, EngineUnavailable)):
+            if job.ordered and self._is_still_made(take, left_s):
+                await self._jobs.park(job, self._desk.settings.provider_poll_s)
+                return
+            given_up = await self._providers.no_answer(job, error)
+            if given_up is not None:
+                await self._fail(job, payload, given_up)
+            return
+        if at_provider:
+            # Work that was done will be on the provider's bill, whatever became of the result.
+            await self._jobs.set_verdict(job.id, "completed" if take.done is not None or getattr(error, "work", None) else "failed")
+        await self._fail(job, payload, error)
+
+    def _is_still_made(self, take: _Take, left_s: float) -> bool:
+        """Whether the watch was long enough, the provider answered to its end, and has time left."""
+        return take.answered and asyncio.get_running_loop().time() >= take.watch_ends_s and left_s > min(self._desk.settings.video_timeout_s, WATCH_S)
 
     async def _watch(self, job: Job, making: asyncio.Task[None], take: _Take) -> bool:
         """Renew the lease until the work ends; False when the job was taken away meanwhile."""
@@ -103,41 +177,66 @@ class VideoRunner:
                 continue
             if not ours:
                 log.info("video %s was cancelled or taken over", job.id)
+                await self._let_order_through(making, take)
                 making.cancel()
                 await asyncio.gather(making, return_exceptions=True)
                 return False
         return True
 
-    async def _make(self, job: Job, payload: Payload, take: _Take) -> None:
+    async def _let_order_through(self, making: asyncio.Task[None], take: _Take) -> None:
+        """An order that is on its way is not cut off: its answer names the job that may have to be called off."""
+        if take.ordering and not take.taken:
+            await asyncio.wait({making}, timeout=ORDER_GRACE_S)
+
+    async def _make(self, job: Job, payload: Payload, take: _Take, left_s: float) -> None:
         engine = self._desk.engines.get(payload.engine)
         if engine is None:
             message = f"no engine {payload.engine!r} is known to this worker"
             raise EngineUnavailable(message)
         timeout_s = self._desk.settings.video_timeout_s
-        order = engines.Job(
-            id=encode_id("req", job.id),
-            modality="video",
-            model=payload.engine_model,
-            request=payload.request,
-            bound=payload.bound,
-            deadline_s=timeout_s,
-        )
+        # At a provider, the time limit ends the questions; what is finished may still be fetched after it.
+        patience_s = min(timeout_s, WATCH_S, max(0.0, left_s)) if job.ordered else timeout_s
+        take.watch_ends_s = asyncio.get_running_loop().time() + patience_s
+        run = engine.run(self._providers.order(job, payload, deadline_s=patience_s))
         try:
-            async with asyncio.timeout(timeout_s):
-                async for event in engine.run(order):
-                    if isinstance(event, Progress):
-                        # 100 is for the moment when the file can be fetched.
-                        take.progress = min(99, event.done * 100 // max(event.total, 1))
-                    elif isinstance(event, Media):
-                        take.pieces.append(event.data)
-                    elif isinstance(event, Done):
-                        take.done = event
+            async with asyncio.timeout(timeout_s + patience_s if job.ordered else timeout_s), _closing(run):
+                async for event in run:
+                    if not await self._take_in(job, take, event):
+                        return
         except TimeoutError as error:
             message = f"it was not finished within {timeout_s:g} seconds; nothing was charged"
             raise EngineTimeout(message) from error
         if take.done is None or not take.pieces:
             message = "the engine ended without a result; nothing was charged"
             raise EngineFailed(message)
+
+    async def _take_in(self, job: Job, take: _Take, event: Event) -> bool:
+        """Note one event of the engine; False when this claim has nothing more to hear."""
+        if isinstance(event, Started):
+            return not event.detached or await self._started(job, take, event)
+        if isinstance(event, Progress):
+            # 100 is for the moment when the file can be fetched.
+            take.progress = min(99, event.done * 100 // max(event.total, 1))
+            take.answered = True
+            if job.state == "unknown":
+                await self._jobs.mark_known(job)
+        elif isinstance(event, Media):
+            take.pieces.append(event.data)
+        elif isinstance(event, Done):
+            take.done = event
+        return True
+
+    async def _started(self, job: Job, take: _Take, event: Started) -> bool:
+        """Put on record what the engine says of its provider; False when there is nothing more to do for this claim."""
+        if event.provider_job is None:
+            take.lost = not await self._providers.about_to_order(job)
+            take.ordering = not take.lost
+            return not take.lost
+        if job.provider_job is None:
+            await self._providers.taken(job, event.provider_job)
+        # Whoever ordered is free for the next job: watching is done side by side.
+        take.taken = not job.ordered
+        return job.ordered
 
     async def _deliver(self, job: Job, payload: Payload, take: _Take) -> None:
         done = take.done
@@ -149,6 +248,10 @@ class VideoRunner:
             await self._objects.put(key, data)
         except OSError as error:
             log.exception("video %s cannot be stored", job.id)
+            if job.ordered:
+                # The provider still has it, and bills it: it is fetched again later.
+                message = "the finished video could not be stored"
+                raise EngineTimeout(message) from error
             message = "the finished video could not be stored; nothing was charged"
             raise EngineFailed(message) from error
         outcome: Outcome = "truncated" if done.truncated else "completed"
@@ -161,6 +264,8 @@ class VideoRunner:
         if status is not Status.APPLIED and not await self._is_result(job, key):
             # Deleted, expired or finished by another attempt in the meantime: this file belongs to nobody.
             await self._objects.remove(key)
+        if job.ordered:
+            await self._jobs.set_verdict(job.id, "completed")
 
     async def _is_result(self, job: Job, key: str) -> bool:
         """Whether the file is the one that the job's row names: true when only the answer to our settlement was lost."""
@@ -181,11 +286,15 @@ class VideoRunner:
         # While the database is away there is nothing else to do than to wait; the spool keeps the result if this worker dies.
         return (await self._desk.settlements.settle_and_wait(operation)).status
 
-    async def _put_back(self, job: Job, making: asyncio.Task[None]) -> None:
+    async def _put_back(self, job: Job, making: asyncio.Task[None], take: _Take) -> None:
+        await self._let_order_through(making, take)
         making.cancel()
         await asyncio.gather(making, return_exceptions=True)
         try:
-            await self._jobs.release(job)
+            if job.ordered or take.ordering:
+                await self._jobs.park(job, 0.0)
+            else:
+                await self._jobs.release(job)
         except DATABASE_ERRORS as error:
             log.warning("video %s was not put back, its lease will run out: %s", job.id, error)
 
@@ -198,3 +307,14 @@ class VideoRunner:
             multiplier=Decimal(payload.multiplier),
             maximum_utok=payload.maximum_utok,
         )
+
+
+@contextlib.asynccontextmanager
+async def _closing(run: AsyncIterator[Event]) -> AsyncIterator[None]:
+    """Close an engine's iterator at the end: only generators can be."""
+    try:
+        yield
+    finally:
+        close = getattr(run, "aclose", None)
+        if close is not None:
+            await close()

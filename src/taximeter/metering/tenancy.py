@@ -14,11 +14,10 @@ from taximeter.kernel.settings import Settings
 from taximeter.kernel.units import format_tokens
 from taximeter.ledger import AccountCode, Books, DifferentBody, Kind, Leg, Operation, Status, operator_account
 from taximeter.ledger import store as ledger_store
+from taximeter.metering.rules import named_id
 
 TOP_UP_CODE = 100
 GRANT_CODE = 101
-# Ids made from a reference begin with these bits, which no time of a uuidv7 reaches.
-NAMED_ID_PREFIX = 0xFFFF << 112
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ class Tenancy:
 
     async def _credit(self, project: Project, account: int, amount_utok: int, entry: _Entry) -> dict[str, Any]:
         reference = entry.reference
-        operation_id = _named_id(project.id, entry.kind, reference) if reference else self._ids.new()
+        operation_id = named_id(project.id, entry.kind, reference) if reference else self._ids.new()
         leg = Leg(operator_account(AccountCode.TREASURY, project.lane), account, amount_utok, cascade=False)
         outcome = await self._books.submit(
             Operation(id=operation_id, kind=Kind.DIRECT, lane=project.lane, amount_utok=amount_utok, legs=(leg,), code=entry.code)
@@ -131,8 +130,3 @@ class Tenancy:
             message = "there is no project with this id"
             raise NotFound(message)
         return project
-
-
-def _named_id(project_id: UUID, kind: str, reference: str) -> UUID:
-    digest = hashlib.blake2b(b"\0".join((project_id.bytes, kind.encode(), reference.encode())), digest_size=14).digest()
-    return UUID(int=NAMED_ID_PREFIX | int.from_bytes(digest))

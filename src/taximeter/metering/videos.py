@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -14,7 +14,7 @@ from taximeter.kernel.ids import decode_id, encode_id
 from taximeter.ledger import Kind, Operation, Status
 from taximeter.metering.desk import Desk, hold, price_order, wallet_of
 from taximeter.metering.errors import VideoExpired, VideoFailed, VideoNotFound, VideoNotReady
-from taximeter.metering.model import VIDEO_PREFIX, Earlier, Order, Receipt
+from taximeter.metering.model import RECEIPT_PREFIX, VIDEO_PREFIX, Earlier, Order, Receipt
 from taximeter.metering.objects import Objects, StoredFile
 from taximeter.metering.repeats import Repeats, in_progress
 from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
@@ -72,7 +72,8 @@ class VideoView:
             "id": self.id,
             "object": "video",
             "model": self.receipt.model,
-            "status": job.state,
+            # OpenAI has no word for a job whose provider gives no answer: it has not ended.
+            "status": "in_progress" if job.state == "unknown" else job.state,
             "progress": job.progress,
             "created_at": _seconds(job.created_at),
             "completed_at": _seconds(job.completed_at),
@@ -82,12 +83,46 @@ class VideoView:
             "seconds": _duration(request["frames"], request["fps"]),
             "remixed_from_video_id": None,
             "error": error,
-            "taximeter": self.receipt.extra(),
+            "taximeter": {**self.receipt.extra(), "state": job.state},
         }
 
     def headers(self) -> dict[str, str]:
         """The ``taximeter-*`` headers."""
         return self.receipt.headers()
+
+
+ProviderState = Literal["unknown", "never_known", "unpaid"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderView:
+    """A video at a provider, as operators see it."""
+
+    job: Job
+
+    def to_api(self) -> dict[str, Any]:
+        """One entry of ``GET /v1/admin/jobs``."""
+        job = self.job
+        return {
+            "id": encode_id(VIDEO_PREFIX, job.id),
+            "object": "job",
+            "project_id": encode_id("prj", job.project_id),
+            "receipt": encode_id(RECEIPT_PREFIX, job.id),
+            "state": job.state,
+            "engine": job.payload["engine"],
+            "provider_job": job.provider_job,
+            "provider_verdict": job.provider_verdict,
+            "asked_until": _iso(job.provider_until),
+            "unknown_since": _iso(job.unknown_since),
+            "reason": job.unknown_reason,
+            "attempt": job.attempt,
+            "created_at": _iso(job.created_at),
+            "completed_at": _iso(job.completed_at),
+        }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 def _seconds(moment: datetime | None) -> int | None:
@@ -171,7 +206,8 @@ class Videos:
     async def delete(self, caller: Caller, video_id: str) -> None:
         """Delete a video.  One that waits or runs is cancelled first, costs nothing, and its hold is released now."""
         job = await self._job(caller, video_id)
-        if job.state in ("queued", "in_progress"):
+        if job.state in ("queued", "in_progress", "unknown"):
+            # What a provider may be making is called off by a worker.
             reason = "deleted by the caller before it was finished; nothing was charged"
             fact = {
                 "receipt": receipt_fact(NOTHING, "cancelled", reason, {}, 0),
@@ -191,7 +227,8 @@ class Videos:
             message = f"the video could not be made ({job.error_code}: {job.error_message}); it has no content"
             raise VideoFailed(message)
         if job.state != "completed":
-            message = f"the video is {job.state} ({job.progress} %); ask again when its status is completed"
+            state = "in_progress" if job.state == "unknown" else job.state
+            message = f"the video is {state} ({job.progress} %); ask again when its status is completed"
             raise VideoNotReady(message)
         assert job.object_key is not None
         file = None if job.object_gone else await self._objects.find(job.object_key)
@@ -199,6 +236,11 @@ class Videos:
             message = "the video's file has been removed; make it again"
             raise VideoExpired(message)
         return file
+
+    async def at_providers(self, state: ProviderState, after: UUID | None, limit: int) -> Sequence[ProviderView]:
+        """For operators: videos of all projects whose provider gives no answer, never gave one, or will bill them alone; newest first."""
+        find = {"unknown": self._jobs.list_unknown, "never_known": self._jobs.list_never_known, "unpaid": self._jobs.list_unpaid}[state]
+        return [ProviderView(job) for job in await find(KIND, after, limit)]
 
     async def _again(self, caller: Caller, earlier: Earlier) -> VideoView:
         try:

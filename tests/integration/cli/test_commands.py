@@ -1,6 +1,7 @@
 """The commands that work on the database, as a user types them."""
 
 import asyncio
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,10 @@ import pytest
 
 from taximeter.cli import EXIT_CONFIG, main
 from taximeter.cli.projects import open_command_office
+from taximeter.engines import Done, Vectors
 from taximeter.kernel.ids import encode_id
+from taximeter.metering import Receipt
+from tests.support.tenants import open_town
 
 Taximeter = Callable[..., str]
 PLAN = """
@@ -74,6 +78,26 @@ def test_a_top_up_with_a_reference_is_booked_once(taximeter: Taximeter, project:
         r"top_\w+ was booked before: 12\.5 Tokens; the wallet has 12\.5 available\n", taximeter("topup", "Research", "12.5", "--reference", "a")
     )
     assert taximeter("topup", project, "0.5").endswith("the wallet has 13 available\n")
+
+
+def test_a_refund_is_booked_once_and_shown_with_the_receipts(taximeter: Taximeter, database_url: str, tmp_path: Path) -> None:
+    async def spend() -> tuple[str, str]:
+        async with open_town(database_url, tmp_path / "town") as town:
+            caller = await town.caller("1000")
+            town.engines["embeddings"].script = (Vectors(vectors=[b"\0" * 8] * 2), Done(work={"prompt_tokens": 4, "inputs": 2}))
+            ride = await town.metering.open(town.order(caller, "embeddings"))
+            (receipt,) = [item async for item in ride.events() if isinstance(item, Receipt)]
+            return receipt.public_id, encode_id("prj", caller.project_id)
+
+    receipt_id, project_id = asyncio.run(spend())
+    booked = taximeter("refund", receipt_id, "--tokens", "0.000001", "--reason", "a test")
+    assert re.fullmatch(r"rfd_\w+ booked: 0\.000001 Tokens \(0\.000001 to prepaid, 0 to the allowance\)\n", booked)
+    assert taximeter("refund", receipt_id, "--tokens", "0.000001", "--reason", "a test") == booked.replace("booked", "was booked before")
+    (shown,) = [json.loads(line) for line in taximeter("receipts", "--json", "--project", project_id).splitlines()]
+    assert (shown["tokens_refunded"], shown["refunds"][0]["operator"]) == ("0.000001", "cli")
+    assert "0.000001" in taximeter("receipts", "--project", project_id).splitlines()[1]
+    assert "can be refunded" in taximeter("refund", receipt_id, "--tokens", "1000", "--reason", "x", "--reference", "more", code=1)
+    assert "is not a receipt's id" in taximeter("refund", "nonsense", "--reason", "x", code=1)
 
 
 def test_nothing_used_is_nothing_to_show(taximeter: Taximeter, project: str) -> None:

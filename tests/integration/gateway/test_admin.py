@@ -1,9 +1,12 @@
 """The administrator's day: organisations, projects, keys, Tokens."""
 # ruff: noqa: ANN401 - the fixtures' classes stand in conftest.py, which tests cannot import
 
+import asyncio
 from typing import Any
 
 import pytest
+
+from taximeter.engines import EngineFailed
 
 pytestmark = pytest.mark.anyio
 
@@ -152,3 +155,73 @@ async def test_the_catalog_is_shown_as_it_is_published(gateway: Any) -> None:
     (tariff,) = (await gateway.admin("GET", "/tariffs"))["data"]
     assert (tariff["id"], tariff["price_nano_per_token"], tariff["multipliers"]) == ("standard@1", "1000000", {"base": "1"})
     assert (await gateway.admin("GET", "/plans"))["data"] == []
+
+
+async def spend(gateway: Any, tenant: Any) -> dict[str, Any]:
+    """The receipt of a chat that was charged."""
+    body = {"model": "teller", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
+    status, headers, _ = await gateway.call("POST", "/v1/chat/completions", tenant.key, json=body)
+    assert status == 200
+    _, _, receipt = await gateway.call("GET", f"/v1/receipts/{headers['taximeter-receipt']}", tenant.key)
+    assert (receipt["refunds"], receipt["tokens_refunded"]) == ([], "0")
+    return dict(receipt)
+
+
+async def test_a_receipt_is_refunded_in_parts_and_the_tenant_sees_it(gateway: Any, tenant: Any) -> None:
+    receipt = await spend(gateway, tenant)
+    path = f"/receipts/{receipt['id']}/refunds"
+    first = await gateway.admin("POST", path, json={"tokens": "0.5", "reason": "slow"}, headers={"Idempotency-Key": "click 1"})
+    again = await gateway.admin("POST", path, json={"tokens": "0.5", "reason": "slow"}, headers={"Idempotency-Key": "click 1"})
+    assert (first["replayed"], again["replayed"], first["id"] == again["id"]) == (False, True, True)
+    assert (first["tokens"], first["to_prepaid"], first["operator"], first["reference"]) == ("0.5", "0.5", "admin", "click 1")
+    rest = await gateway.admin("POST", path, json={"reason": "all of it", "reference": "case 7"})
+    assert (await gateway.wallet(tenant))[0] == "1000"
+    _, _, shown = await gateway.call("GET", f"/v1/receipts/{receipt['id']}", tenant.key)
+    assert shown["tokens_refunded"] == shown["tokens_charged"] == receipt["tokens_charged"]
+    assert [refund["id"] for refund in shown["refunds"]] == [first["id"], rest["id"]]
+    assert (await gateway.admin("GET", path))["data"] == shown["refunds"]
+    _, _, usage = await gateway.call("GET", "/v1/usage", tenant.key)
+    assert usage["data"][0]["tokens_refunded"] == receipt["tokens_charged"]
+    _, _, metrics = await gateway.call("GET", "/metrics", "")
+    assert b"taximeter_refunds 2.0" in metrics
+
+
+async def test_a_refund_that_cannot_be_is_a_problem_with_its_own_code(gateway: Any, tenant: Any, subtests: pytest.Subtests) -> None:
+    receipt = await spend(gateway, tenant)
+    path = f"/v1/admin/receipts/{receipt['id']}/refunds"
+    await gateway.admin("POST", path.removeprefix("/v1/admin"), json={"tokens": "1", "reason": "one"})
+    nobody = "/v1/admin/receipts/rcp_00000000000000000000000001/refunds"
+    wrong: list[tuple[str, str, dict[str, Any] | None, int, str]] = [
+        ("POST", path, {"tokens": "999999", "reason": "x", "reference": "other"}, 409, "refund_above_charge"),
+        ("POST", path, {"tokens": "2", "reason": "one"}, 409, "id_reused"),
+        ("POST", path, {"tokens": "0", "reason": "x"}, 400, "invalid_value"),
+        ("POST", path, {"tokens": "1"}, 400, "invalid_value"),
+        ("POST", path, {"tokens": "1", "reason": " "}, 400, "invalid_value"),
+        ("POST", nobody, {"reason": "x"}, 404, "receipt_not_found"),
+        ("GET", nobody, None, 404, "receipt_not_found"),
+        ("GET", "/v1/admin/receipts/nonsense/refunds", None, 404, "not_found"),
+    ]
+    for method, where, body, status, code in wrong:
+        with subtests.test(method=method, code=code, body=str(body)):
+            got, headers, answer = await gateway.call(method, where, ADMIN_KEY, json=body)
+            assert (got, answer["code"], headers["Content-Type"]) == (status, code, "application/problem+json")
+    for key in (tenant.key, "nobody's"):
+        got, _, answer = await gateway.call("POST", path, key, json={"reason": "x"})
+        assert (got, answer["code"]) == (401, "invalid_admin_key")
+
+
+async def test_a_request_that_runs_or_failed_is_not_refunded(gateway: Any, tenant: Any, engine: Any) -> None:
+    engine.gate = asyncio.Event()
+    body = {"model": "teller", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
+    running = asyncio.create_task(gateway.call("POST", "/v1/chat/completions", tenant.key, json=body))
+    async with asyncio.timeout(10):
+        while not (found := await gateway.receipts(tenant)):
+            await asyncio.sleep(0.01)
+    path = f"/v1/admin/receipts/{found[0]['id']}/refunds"
+    got, headers, answer = await gateway.call("POST", path, ADMIN_KEY, json={"reason": "x"})
+    assert (got, answer["code"], headers["x-should-retry"]) == (409, "receipt_not_settled", "false")
+    engine.failure = EngineFailed("broken")
+    engine.gate.set()
+    assert (await running)[0] == 502
+    got, _, answer = await gateway.call("POST", path, ADMIN_KEY, json={"reason": "x"})
+    assert (got, answer["code"]) == (409, "nothing_charged")

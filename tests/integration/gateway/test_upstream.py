@@ -7,10 +7,16 @@ from typing import Any
 import pytest
 from openai import APIError, AsyncOpenAI
 
-from taximeter.engines.openai_http import OpenAIEngine
+from taximeter.engines.openai_http import OpenAIEngine, OpenAIVideoEngine, VideoOptions
 from tests.support.mock_openai import Behaviour, MockOpenAI
+from tests.support.mock_videos import FILM, MockVideos
+from tests.support.waiting import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    # The official client warns about OpenAI's own service, on every call of its video routes.
+    pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning"),
+]
 
 MESSAGES: list[Any] = [{"role": "user", "content": "tell me more"}]
 
@@ -111,3 +117,52 @@ async def test_an_upstream_that_fails_costs_nothing(
     assert await gateway.wallet(tenant) == ("1000", "0")
     (receipt,) = await gateway.receipts(tenant)
     assert (receipt["outcome"], receipt["tokens_charged"]) == ("failed", "0")
+
+
+@pytest.fixture
+async def film_upstream(gateway: Any) -> AsyncIterator[MockVideos]:
+    async with MockVideos() as mock:
+        engine = OpenAIVideoEngine("script", mock.url, options=VideoOptions(poll_s=0.02))
+        gateway.office.desk.engines = {"script": engine}
+        yield mock
+        await engine.close()
+
+
+async def test_the_official_client_gets_a_video_that_an_upstream_made(client: AsyncOpenAI, film_upstream: MockVideos, gateway: Any) -> None:
+    video = await client.videos.create(model="painter", prompt="a red sun", seconds="4", size="640x360")  # type: ignore[arg-type]
+    await until(lambda: bool(film_upstream.films))
+    film_upstream.film.finish()
+
+    async def is_completed() -> bool:
+        return (await client.videos.retrieve(video.id)).status == "completed"
+
+    await until(is_completed)
+    assert (await client.videos.download_content(video.id)).content == FILM
+    assert film_upstream.orders[0][0]["seconds"] == "4"
+    assert await gateway.holds_open() == 0
+
+
+async def test_a_video_whose_upstream_gives_no_answer_is_in_progress_for_its_owner_and_unknown_for_the_operator(
+    client: AsyncOpenAI, film_upstream: MockVideos, gateway: Any, tenant: Any
+) -> None:
+    film_upstream.silent = True
+    video = await client.videos.create(model="painter", prompt="a red sun")
+
+    async def listed() -> list[Any]:
+        found: list[Any] = (await gateway.admin("GET", "/jobs"))["data"]
+        return found
+
+    async def is_unknown() -> bool:
+        return bool(await listed())
+
+    await until(is_unknown)
+    (job,) = await listed()
+    assert (job["id"], job["project_id"], job["state"], job["provider_job"]) == (video.id, tenant.id, "unknown", film_upstream.film.id)
+    shown = await client.videos.retrieve(video.id)
+    assert (shown.status, shown.error, (shown.model_extra or {})["taximeter"]["state"]) == ("in_progress", None, "unknown")
+    _, _, metrics = await gateway.call("GET", "/metrics", "")
+    assert b"taximeter_jobs_unknown 1.0" in metrics
+    assert (await gateway.admin("GET", "/jobs?state=never_known"))["data"] == []
+    assert await gateway.holds_open() == 1
+    got, _, answer = await gateway.call("GET", "/v1/admin/jobs?state=lost", "the admin key")
+    assert (got, answer["param"]) == (400, "state")

@@ -12,6 +12,7 @@ from taximeter.engines.model import Chunk, Done, Media, Progress, Started, Vecto
 
 FRAMES: list[wire.Frame] = [
     Started(provider_job="p"),
+    Started(detached=True),
     Chunk(choices=[{"index": 0, "delta": {"content": "é"}, "finish_reason": None}], output_tokens=3),
     Vectors(vectors=[b"\x00\x00\x80?", b""]),
     Media(data=bytes(range(256))),

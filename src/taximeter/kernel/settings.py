@@ -86,6 +86,8 @@ class Settings:
     job_lease_s: float = 15.0
     jobs_parallel: int = 1
     stop_grace_s: float = 10.0
+    fault_point: str = ""
+    """For crash tests: where a gateway process or worker kills or freezes itself (see ``kernel.faults``)."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":

@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from taximeter.identity import Caller
+from taximeter.kernel.faults import reach
 from taximeter.kernel.ids import encode_id
 from taximeter.metering.desk import Desk
 from taximeter.metering.errors import IdempotencyAnswerGone, IdempotencyInProgress, IdempotencyKeyReused
@@ -88,6 +89,7 @@ class Repeats:
         kept = body if len(body) <= self._desk.settings.idempotency_body_max else None
         keeping = self._desk.spawn(self._keep(request_id, status, content_type, kept))
         await asyncio.wait({keeping}, timeout=KEEP_PATIENCE_S)
+        reach("metering.answer.kept")
 
     async def _keep(self, request_id: UUID, status: int, content_type: str, body: bytes | None) -> None:
         try:

@@ -13,6 +13,7 @@ from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.engines import Done, EngineError, EngineFailed, EngineTimeout, EngineUnavailable, Media, Progress
 from taximeter.jobs import Job, JobStore
 from taximeter.kernel.errors import Refusal
+from taximeter.kernel.faults import reach
 from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Kind, Operation, SettleCode, Status
 from taximeter.metering.desk import Desk
@@ -142,6 +143,7 @@ class VideoRunner:
     async def _deliver(self, job: Job, payload: Payload, take: _Take) -> None:
         done = take.done
         assert done is not None
+        reach("metering.video.made")
         charge = bill(self._terms(payload), done.work, measured=done.measured)
         data = b"".join(take.pieces)
         key = f"videos/{job.id}/{job.attempt}.mp4"
@@ -157,6 +159,7 @@ class VideoRunner:
             "job": {"state": "completed", "object_key": key, "object_bytes": len(data), "result": done.detail, "keep_s": payload.keep_s},
         }
         take.settling = True
+        reach("metering.video.stored")
         status = await self._resolve(job, payload, Kind.SETTLE, charge.charged_utok, fact)
         if status is not Status.APPLIED and not await self._is_result(job, key):
             # Deleted, expired or finished by another attempt in the meantime: this file belongs to nobody.

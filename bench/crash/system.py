@@ -125,6 +125,11 @@ class Member:
                 start_new_session=True,
             )
 
+    def is_listening(self) -> bool:
+        """Whether a gateway has begun to listen."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
     def is_dead(self) -> bool:
         """Whether this life is over."""
         return self.process is None or self.process.poll() is not None
@@ -202,9 +207,12 @@ class System:
         finally:
             await owner.close()
         await self._settle_tenants()
+        # Whatever is lost later on, it is not the beginning.
+        await self.query("checkpoint")
         for name in (*GATEWAYS, WORKER):
             self.members[name] = self._member(name)
             self.members[name].start()
+        await until(lambda: all(gateway.is_listening() for gateway in self.gateways()), "the gateways listen")
 
     def close(self) -> None:
         """Kill what lives, stop the database."""

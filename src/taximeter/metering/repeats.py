@@ -9,8 +9,7 @@ import logging
 from typing import NoReturn
 from uuid import UUID
 
-import asyncpg
-
+from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.identity import Caller
 from taximeter.kernel.faults import reach
 from taximeter.kernel.ids import encode_id
@@ -25,7 +24,6 @@ log = logging.getLogger(__name__)
 KEEP_PATIENCE_S = 1.0
 # An answer that has not been kept this long after its settlement will not be: its gateway died, or the database refused it.
 KEEP_GRACE_S = 10.0
-DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class Replayed(Exception):

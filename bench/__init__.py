@@ -3,6 +3,7 @@
 gateway        requests/s and latency: bare pass-through, gateway without books, gateway with durable books
 startup        seconds from `make run` to the first 200 of /readyz
 ledger         holds and settlements a second, against one transaction per transfer
+crash/         is a test: processes are killed under load, and nothing may be lost, doubled or stuck
 results        the figures of one run, kept in bench/results/
 
 contenders     what `gateway` compares, each a process of its own

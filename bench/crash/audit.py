@@ -91,7 +91,7 @@ async def audit(system: System, log: Path) -> Books:
     for row in rows:
         by_operation[row["end_user"]].append(row)
     for name, operation in operations.items():
-        _judge(books, operation, by_operation.pop(name, []))
+        judge(books, operation, by_operation.pop(name, []))
     for name, requests in by_operation.items():
         books.find(books.doubled, 0, f"{len(requests)} requests of {name!r}, whom nobody sent")
     left = system.spooled()
@@ -112,7 +112,7 @@ async def audit(system: System, log: Path) -> Books:
     return books
 
 
-def _judge(books: Books, operation: Operation, requests: list[Mapping[str, Any]]) -> None:
+def judge(books: Books, operation: Operation, requests: list[Mapping[str, Any]]) -> None:
     """One operation: what was told against what is in the books."""
     known = {encode_id(RECEIPT_PREFIX, row["id"]): row for row in requests}
     acknowledged: set[tuple[str, str]] = set()
@@ -124,7 +124,9 @@ def _judge(books: Books, operation: Operation, requests: list[Mapping[str, Any]]
         row = known.get(entry.receipt)
         if row is None or not row["receipts"] or (entry.what == "answered" and row["charged_utok"] != entry.charged_utok):
             said = "nothing" if row is None else f"{row['charged_utok']} in {row['receipts']} receipts"
-            books.find(books.lost, entry.window, f"{operation.name} was {entry.what} with {entry.charged_utok} ({entry.receipt}); the books say {said}")
+            books.find(
+                books.lost, entry.window, f"{operation.name} was {entry.what} with {entry.charged_utok} ({entry.receipt}); the books say {said}"
+            )
         elif entry.what == "ordered" and row["state"] != "completed":
             books.find(books.lost, entry.window, f"{operation.name} was ordered as {entry.receipt}; the video is {row['state']}")
     _judge_charges(books, operation, known)
@@ -146,7 +148,9 @@ def _judge_charges(books: Books, operation: Operation, known: Mapping[str, Mappi
     extra = max(0, len(charged) - 1) if operation.keyed else 0
     twice = sum(row["charges"] > 1 for row in known.values())
     for _ in range(max(unexplained, extra) + twice):
-        sentence = f"{operation.name} ({'keyed' if operation.keyed else 'no key'}, sent {operation.sent} times) was charged as {', '.join(sorted(charged))}"
+        sentence = (
+            f"{operation.name} ({'keyed' if operation.keyed else 'no key'}, sent {operation.sent} times) was charged as {', '.join(sorted(charged))}"
+        )
         books.find(books.doubled, operation.window, sentence)
 
 

@@ -5,14 +5,14 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 from bench.crash import moments, plan, power
 from bench.crash.clients import Crowd
 from bench.crash.engines import VideoEngine
 from bench.crash.plan import Cell
-from bench.crash.system import GATEWAYS, WORKER, Member, System, kill, until
+from bench.crash.system import GATEWAYS, WORKER, CrashError, Member, System, kill, until
 from taximeter.metering.spool import spool_files, spool_folder
 from taximeter.metering.spool_format import decode
 
@@ -150,9 +150,8 @@ class Campaign:
                 gateway.kill()
                 gateway.start()
             self._note(plan.ANY, plan.BOTH, None)
-            orphaned_s = time.monotonic()
-            while not member.is_struck() and time.monotonic() - orphaned_s < ORPHAN_PATIENCE_S:
-                await asyncio.sleep(0.02)
+            with suppress(CrashError):
+                await until(member.is_struck, f"{member.name} finds holds of the dead", ORPHAN_PATIENCE_S)
         yield
 
     def _spools(self) -> int:
@@ -258,14 +257,12 @@ class Campaign:
     async def _recover(self, cell: Cell, struck_s: float, members: Sequence[Member]) -> None:
         """Wait until the system serves again, through each of these gateways or this worker."""
         made = len(self.video.ended)
-        if [member.name for member in members] == [WORKER]:
-            ports = [0]
-        else:
-            ports = [member.port for member in members or self.system.gateways()]
+        is_worker = [member.name for member in members] == [WORKER]
+        ports = [0] if is_worker else [member.port for member in members or self.system.gateways()]
 
         def serves() -> bool:
             served = [self.crowd.served.get(port, 0.0) > struck_s for port in ports]
-            return len(self.video.ended) > made and all(served) if ports == [0] else all(served) if members else any(served)
+            return all(served) and (len(self.video.ended) > made or not is_worker) if members else any(served)
 
         armed = [member for member in members if member.armed]
         await until(lambda: serves() or any(member.is_struck() for member in armed), f"recovery from {cell.victim} {cell.moment}")

@@ -128,10 +128,10 @@ class Crowd:
             await asyncio.sleep(rng.uniform(*PAUSE_S))
 
     async def _order_videos(self, rng: random.Random) -> None:
-        while self._open:
+        while True:
             await self.videos_wanted.wait()
             if not self._open:
-                break
+                return
             wish = self._wish("video", self.tenants[VIDEO_LANE], rng)
             self.ordering += 1
             try:

@@ -64,9 +64,10 @@ def notes(result: Result) -> list[str]:
     facts, books = result.books.facts, result.books
     settings = ", ".join(f"{name} {value}" for name, value in sorted(result.server.items()))
     refused = ", ".join(f"{name}: {count}" for name, count in facts["not_answered"].items())
+    sent = f"{facts['attempts']:,} requests sent for {sum(facts['operations'].values()):,} operations ({_kinds(facts['operations'])})"
     return [
-        f"{facts['attempts']:,} requests sent for {sum(facts['operations'].values()):,} operations ({_kinds(facts['operations'])});"
-        f" {facts['requests']:,} of them were held; {facts['pending']:,} answers said pending; {facts['unanswered']:,} operations had no answer",
+        f"{sent}; {facts['requests']:,} of them were held",
+        f"{facts['pending']:,} answers said pending; {facts['unanswered']:,} operations had no answer",
         f"not answered: {refused or 'none'}",
         f"silence after {result.quiet_s:.1f} s; {facts['replay']}",
         f"database: {settings}",
@@ -80,7 +81,8 @@ def _kinds(kinds: Mapping[str, int]) -> str:
 
 def controls_table(results: Mapping[str, Result]) -> Table:
     """One row for each negative control."""
-    made = Table("Negative controls: systems with a fault, which the same audit must find", ("fault", "acknowledged", "lost", "doubled", "stuck", "found"))
+    columns = ("fault", "acknowledged", "lost", "doubled", "stuck", "found")
+    made = Table("Negative controls: systems with a fault, which the same audit must find", columns)
     for name, result in results.items():
         books, control = result.books, CONTROLS[name]
         counts = [f"{column.total():,}" for column in (books.acknowledged, books.lost, books.doubled, books.stuck)]

@@ -75,6 +75,7 @@ async def quiet(system: System) -> float:
     """Wait until no hold is open, no job unfinished and no settlement in the spool, or until patience ends; seconds it took."""
     started_s = time.monotonic()
     while time.monotonic() - started_s < QUIET_PATIENCE_S:
+        system.supervise()
         row = (await system.query(_OPEN))[0]
         if not row["holds"] and not row["jobs"] and not system.spooled():
             break
@@ -101,6 +102,7 @@ async def audit(system: System, log: Path) -> Books:
     kinds = Counter(operation.kind for operation in operations.values())
     refusals = Counter(f"{entry.status} {entry.detail}" for operation in operations.values() for entry in operation.of("refused", "broken"))
     books.facts = {
+        "ended_by_themselves": system.ends,
         "operations": dict(kinds),
         "attempts": sum(operation.sent for operation in operations.values()),
         "requests": len(rows),

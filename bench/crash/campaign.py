@@ -12,7 +12,7 @@ from bench.crash import moments, plan, power
 from bench.crash.clients import Crowd
 from bench.crash.engines import VideoEngine
 from bench.crash.plan import Cell
-from bench.crash.system import GATEWAYS, WORKER, CrashError, Member, System, kill, until
+from bench.crash.system import GATEWAYS, PATIENCE_S, WORKER, CrashError, Member, System, kill, until
 from taximeter.metering.spool import spool_files, spool_folder
 from taximeter.metering.spool_format import decode
 
@@ -69,6 +69,15 @@ class Campaign:
             if member.armed:
                 await self._arm(member, "")
 
+    async def _until(self, condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+        """Wait, and be the supervisor meanwhile."""
+
+        def look() -> bool:
+            self.system.supervise()
+            return condition()
+
+        await until(look, what, patience_s)
+
     async def _strike(self, cell: Cell, following: Cell | None) -> None:
         if cell.spec:
             chained = following is not None and following.member == cell.member and len(self.strikes) + 1 < self.kills
@@ -92,7 +101,7 @@ class Campaign:
         if member.armed != cell.spec:
             await self._arm(member, cell.spec)
         async with self._stimulus(cell, member):
-            await until(member.is_struck, f"{member.name} reaches {cell.moment}", STRIKE_PATIENCE_S)
+            await self._until(member.is_struck, f"{member.name} reaches {cell.moment}", STRIKE_PATIENCE_S)
             struck_s = time.monotonic()
             if cell.victim == plan.PROCESS:
                 member.kill()
@@ -121,7 +130,7 @@ class Campaign:
             yield
             return
         async with moments.barrier(self.system, "metering.receipts"):
-            await until(member.is_struck, f"{member.name} spools", STRIKE_PATIENCE_S)
+            await self._until(member.is_struck, f"{member.name} spools", STRIKE_PATIENCE_S)
             yield
 
     @asynccontextmanager
@@ -130,7 +139,7 @@ class Campaign:
         gateways = self.system.gateways()
         async with moments.barrier(self.system, "metering.receipts"):
             # Of three processes' spools two have entries, so one of them is a gateway's.
-            await until(lambda: self._spools() > 1, "two processes spool")
+            await self._until(lambda: self._spools() > 1, "two processes spool")
             for gateway in gateways:
                 gateway.kill()
             self._note(plan.SPOOLED, plan.BOTH, None)
@@ -151,7 +160,7 @@ class Campaign:
                 gateway.start()
             self._note(plan.ANY, plan.BOTH, None)
             with suppress(CrashError):
-                await until(member.is_struck, f"{member.name} finds holds of the dead", ORPHAN_PATIENCE_S)
+                await self._until(member.is_struck, f"{member.name} finds holds of the dead", ORPHAN_PATIENCE_S)
         yield
 
     def _spools(self) -> int:
@@ -209,14 +218,14 @@ class Campaign:
         """A video is made and its settlement stands in the posting: charged there, and its job still runs."""
         self.video.gate.clear()
         try:
-            await until(lambda: self.video.waiting > 0, "a video is about to end")
+            await self._until(lambda: self.video.waiting > 0, "a video is about to end")
             self.crowd.videos_wanted.clear()
-            await until(lambda: self.crowd.ordering == 0, "orders of videos are answered")
+            await self._until(lambda: self.crowd.ordering == 0, "orders of videos are answered")
             ended = set(self.video.ended)
             async with moments.barrier(self.system, "metering.receipts") as barrier:
                 self.video.gate.set()
                 # In the spool means: sent, and not answered in time.
-                await until(lambda: bool(self._spooled_ids() & (self.video.ended - ended)), "a video's settlement waits")
+                await self._until(lambda: bool(self._spooled_ids() & (self.video.ended - ended)), "a video's settlement waits")
                 pids = await barrier.until_waiting()
                 struck_s = time.monotonic()
                 members = await self._end_posting(cell, pids)
@@ -251,7 +260,7 @@ class Campaign:
     async def _load(self) -> None:
         """Some answers, then some time."""
         before = self.crowd.answers
-        await until(lambda: self.crowd.answers >= before + ANSWERS_MIN, "the system answers")
+        await self._until(lambda: self.crowd.answers >= before + ANSWERS_MIN, "the system answers")
         await asyncio.sleep(self.rng.uniform(0, PAUSE_S_MAX))
 
     async def _recover(self, cell: Cell, struck_s: float, members: Sequence[Member]) -> None:
@@ -265,7 +274,7 @@ class Campaign:
             return all(served) and (len(self.video.ended) > made or not is_worker) if members else any(served)
 
         armed = [member for member in members if member.armed]
-        await until(lambda: serves() or any(member.is_struck() for member in armed), f"recovery from {cell.victim} {cell.moment}")
+        await self._until(lambda: serves() or any(member.is_struck() for member in armed), f"recovery from {cell.victim} {cell.moment}")
         victim = cell.victim if cell.victim != plan.PROCESS else "gateway" if cell.member in GATEWAYS else "worker"
         self._note(cell.moment, victim, time.monotonic() - struck_s if serves() else None)
 

@@ -68,6 +68,7 @@ def notes(result: Result) -> list[str]:
     return [
         f"{sent}; {facts['requests']:,} of them were held",
         f"{facts['pending']:,} answers said pending; {facts['unanswered']:,} operations had no answer",
+        f"processes that ended by themselves: {len(facts['ended_by_themselves'])}",
         f"not answered: {refused or 'none'}",
         f"silence after {result.quiet_s:.1f} s; {facts['replay']}",
         f"database: {settings}",

@@ -19,6 +19,7 @@ import asyncpg
 
 from bench import processes
 from bench.crash import engines
+from taximeter.cli import EXIT_CONFIG
 from taximeter.db.embedded import EmbeddedPostgres
 from taximeter.db.migrate import migrate
 from taximeter.db.pool import DATABASE_ERRORS, connect_owner
@@ -143,13 +144,14 @@ class Member:
 
     def is_struck(self) -> bool:
         """Whether its fault point was reached."""
-        if self.is_dead():
-            assert self.process is not None
-            if self.process.returncode != -signal.SIGKILL:
-                message = f"{self.name} ended by itself with {self.process.returncode}: {self.log.read_text(errors='replace')[-2000:]}"
-                raise CrashError(message)
-            return True
+        if self.process is not None and self.process.poll() is not None:
+            return self.process.returncode == -signal.SIGKILL
         return self.is_frozen()
+
+    def ended_by_itself(self) -> int | None:
+        """The exit code of a process that nobody has killed."""
+        code = None if self.process is None else self.process.poll()
+        return None if code == -signal.SIGKILL else code
 
     def kill(self) -> None:
         """SIGKILL, frozen or not."""
@@ -181,6 +183,7 @@ class System:
         logs: where the processes' output goes.
         options: of PostgreSQL, on top of the embedded server's own.
         bug: what ``sabotage`` does to the gateways.
+        ends: processes that ended by themselves, and their exit codes.
     """
 
     home: Path
@@ -191,6 +194,7 @@ class System:
     url: str = ""
     tenants: list[Tenant] = field(default_factory=list)
     members: dict[str, Member] = field(default_factory=dict)
+    ends: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Prepare what outlives each process."""
@@ -223,6 +227,20 @@ class System:
         self.postgres.stop()
         for end in self._lifeline:
             os.close(end)
+
+    def supervise(self) -> None:
+        """Start again what has ended by itself, as the supervisor does; like it, give up on what says that its set-up is wrong.
+
+        Raises CrashError then.
+        """
+        for member in self.members.values():
+            code = member.ended_by_itself()
+            if code == EXIT_CONFIG:
+                message = f"{member.name} gave up: {member.log.read_text(errors='replace')[-1000:]}"
+                raise CrashError(message)
+            if code is not None:
+                self.ends.append(f"{member.name} with {code}")
+                member.start(member.armed)
 
     def gateways(self) -> list[Member]:
         """Both."""

@@ -22,6 +22,8 @@ PAUSE_S_MAX = 0.15
 # A sweeper finds dead processes' holds after PROCESS_DEAD_S; if there were none, more are made.
 ORPHAN_PATIENCE_S = 6.0
 STRIKE_PATIENCE_S = 40.0
+OUTAGE_S = 3.0
+OUTAGES_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class Campaign:
     def _stimulus(self, cell: Cell, member: Member) -> AbstractAsyncContextManager[object]:
         """What makes a process come to a point that it does not pass every day."""
         if cell.moment.startswith("metering.spool."):
-            return self._outage(member)
+            return self._outage(member.is_struck)
         if cell.moment.startswith("metering.adoption."):
             return self._orphaned_spools()
         if cell.moment.startswith("metering.sweeper."):
@@ -124,22 +126,29 @@ class Campaign:
         return nullcontext()
 
     @asynccontextmanager
-    async def _outage(self, member: Member) -> AsyncIterator[None]:
-        """The database takes no settlement for a while."""
-        if member.is_struck():
-            yield
-            return
-        async with moments.barrier(self.system, "metering.receipts"):
-            await self._until(member.is_struck, f"{member.name} spools", STRIKE_PATIENCE_S)
-            yield
+    async def _outage(self, enough: Callable[[], bool]) -> AsyncIterator[None]:
+        """The database takes no settlement; the block runs when there is enough of that, and ends it.
+
+        Nothing new is held meanwhile either: a gateway that had no request under way gets another chance.
+        """
+        for _ in range(OUTAGES_MAX):
+            async with moments.barrier(self.system, "metering.receipts"):
+                with suppress(CrashError):
+                    await self._until(enough, "settlements are spooled", OUTAGE_S)
+                if enough():
+                    yield
+                    return
+            await self._load()
+        message = "no settlement was spooled"
+        raise CrashError(message)
 
     @asynccontextmanager
     async def _orphaned_spools(self) -> AsyncIterator[None]:
         """Both gateways die while settlements of theirs are in the spool, and stay dead until the worker has found them."""
         gateways = self.system.gateways()
-        async with moments.barrier(self.system, "metering.receipts"):
-            # Of three processes' spools two have entries, so one of them is a gateway's.
-            await self._until(lambda: self._spools() > 1, "two processes spool")
+        rows = await self.system.query("select id from metering.processes where kind = 'gateway'")
+        names = {str(row["id"]) for row in rows}
+        async with self._outage(lambda: bool(names & self._spools())):
             for gateway in gateways:
                 gateway.kill()
             self._note(plan.SPOOLED, plan.BOTH, None)
@@ -163,9 +172,14 @@ class Campaign:
                 await self._until(member.is_struck, f"{member.name} finds holds of the dead", ORPHAN_PATIENCE_S)
         yield
 
-    def _spools(self) -> int:
-        """Spools with entries that wait."""
-        return sum(bool(decode(path.read_bytes()).entries) for path in spool_files(spool_folder(self.system.home)))
+    def _spools(self) -> set[str]:
+        """The processes that have entries in their spools."""
+        found = set()
+        for path in spool_files(spool_folder(self.system.home)):
+            with suppress(FileNotFoundError):
+                if decode(path.read_bytes()).entries:
+                    found.add(path.stem)
+        return found
 
     async def _strike_anywhere(self, cell: Cell) -> None:
         await self._load()
@@ -237,7 +251,8 @@ class Campaign:
     def _spooled_ids(self) -> set[object]:
         found: set[object] = set()
         for path in spool_files(spool_folder(self.system.home)):
-            found |= {entry.id for entry in decode(path.read_bytes()).entries.values()}
+            with suppress(FileNotFoundError):
+                found |= {entry.id for entry in decode(path.read_bytes()).entries.values()}
         return found
 
     async def _cut_power(self, cell: Cell) -> None:

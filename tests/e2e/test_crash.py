@@ -24,7 +24,6 @@ def test_kills_at_every_named_point_lose_double_and_block_nothing(tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["commits-unsynced", "forgets-keys"])
-def test_a_system_that_does_lose_or_double_is_found_out(name: str, tmp_path: Path) -> None:
-    control = CONTROLS[name]
+def test_a_system_that_does_lose_is_found_out(tmp_path: Path) -> None:
+    control = CONTROLS["commits-unsynced"]
     assert control.is_caught(asyncio.run(control.run(tmp_path, seed=1)))

@@ -33,17 +33,17 @@ def main() -> int:
     tables: list[Table] = []
     facts: dict[str, Any] = {"seed": seed}
     good = True
+    if args.only is not None or not args.no_controls:
+        results = {name: _control(name, seed) for name in CONTROLS if args.only in (None, name)}
+        tables.append(report.controls_table(results))
+        good = all(CONTROLS[name].is_caught(result) for name, result in results.items())
     if args.only is None:
         started_s = time.monotonic()
         options = Options(out=FOLDER, cells=plan.long(seed), kills=args.kills, seed=seed, report=report.Progress(args.kills))
         result = asyncio.run(run(options))
-        tables.append(report.table(result, seed, (time.monotonic() - started_s) / 60))
+        tables.insert(0, report.table(result, seed, (time.monotonic() - started_s) / 60))
         facts |= {"strikes": result.strikes, "facts": result.books.facts, "quiet_s": round(result.quiet_s, 1), "server": result.server}
-        good = result.books.agree
-    if args.only is not None or not args.no_controls:
-        results = {name: _control(name, seed) for name in CONTROLS if args.only in (None, name)}
-        tables.append(report.controls_table(results))
-        good = good and all(CONTROLS[name].is_caught(result) for name, result in results.items())
+        good = good and result.books.agree
     publish(NAME, tables, facts)
     if args.keep:
         _keep()

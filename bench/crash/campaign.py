@@ -21,6 +21,7 @@ ANSWERS_MIN = 4
 PAUSE_S_MAX = 0.15
 # A sweeper finds dead processes' holds after PROCESS_DEAD_S; if there were none, more are made.
 ORPHAN_PATIENCE_S = 6.0
+LEFT_OVER_S = 1.0
 STRIKE_PATIENCE_S = 40.0
 OUTAGE_S = 3.0
 OUTAGES_MAX = 10
@@ -83,7 +84,7 @@ class Campaign:
     async def _strike(self, cell: Cell, following: Cell | None) -> None:
         if cell.spec:
             chained = following is not None and following.member == cell.member and len(self.strikes) + 1 < self.kills
-            await self._strike_armed(cell, following.spec if following is not None and chained else "")
+            await self.strike_armed(cell, following.spec if following is not None and chained else "")
         elif cell.moment == plan.ANY:
             await self._strike_anywhere(cell)
         elif cell.moment in (plan.BEFORE_JOB, plan.BEFORE_RECEIPT):
@@ -95,9 +96,10 @@ class Campaign:
                 await self._strike_database(cell)
         else:
             assert cell.moment == plan.POWER
-            await self._cut_power(cell)
+            await self._load()
+            await self.cut_power(cell)
 
-    async def _strike_armed(self, cell: Cell, following: str) -> None:
+    async def strike_armed(self, cell: Cell, following: str) -> None:
         """A fault point: the process kills itself there, or freezes there and the database dies."""
         member = self.system.members[cell.member]
         if member.armed != cell.spec:
@@ -160,16 +162,19 @@ class Campaign:
 
     @asynccontextmanager
     async def _orphaned_holds(self, member: Member) -> AsyncIterator[None]:
-        """Both gateways die while requests run."""
-        deadline_s = time.monotonic() + STRIKE_PATIENCE_S
-        while not member.is_struck() and time.monotonic() < deadline_s:
-            await self._load()
-            for gateway in self.system.gateways():
-                gateway.kill()
-                gateway.start()
-            self._note(plan.ANY, plan.BOTH, None)
+        """A gateway dies while requests run.  What an earlier one has left may do as well."""
+        gateway = self.system.members[GATEWAYS[1]]
+        patience_s = LEFT_OVER_S
+        for _ in range(OUTAGES_MAX):
             with suppress(CrashError):
-                await self._until(member.is_struck, f"{member.name} finds holds of the dead", ORPHAN_PATIENCE_S)
+                await self._until(member.is_struck, f"{member.name} finds holds of the dead", patience_s)
+            if member.is_struck():
+                break
+            await self._load()
+            gateway.kill()
+            gateway.start()
+            self._note(plan.ANY, "gateway", None)
+            patience_s = ORPHAN_PATIENCE_S
         yield
 
     def _spools(self) -> set[str]:
@@ -255,8 +260,8 @@ class Campaign:
                 found |= {entry.id for entry in decode(path.read_bytes()).entries.values()}
         return found
 
-    async def _cut_power(self, cell: Cell) -> None:
-        await self._load()
+    async def cut_power(self, cell: Cell) -> None:
+        """Everything dies, and what was not fsynced of the log is gone."""
         struck_s = time.monotonic()
         await power.cut(self.system)
         self.system.revive_database()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import asyncpg
 
 from bench.crash import moments, plan, power
 from bench.crash.campaign import Campaign
+from bench.crash.clients import Crowd
 from bench.crash.plan import Cell
 from bench.crash.run import Options, Result, conclude, under_load
-from bench.crash.system import GATEWAYS, until
+from bench.crash.system import GATEWAYS, PATIENCE_S, CrashError, until
 
 AHEAD_MIN = 12
 ANSWERS = 60
+BEHIND_S = 2.0
+TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ async def _cut_when_ahead(campaign: Campaign) -> None:
             flushed, answers = now, campaign.crowd.answers
         await asyncio.sleep(0.01)
     connection.terminate()
-    await campaign._cut_power(Cell(plan.POWER, plan.MACHINE))  # noqa: SLF001 - one package
+    await campaign.cut_power(Cell(plan.POWER, plan.MACHINE))
 
 
 async def _kill_gateways(campaign: Campaign) -> None:
@@ -69,14 +73,28 @@ async def _kill_gateways(campaign: Campaign) -> None:
 
 async def _kill_behind_answers(campaign: Campaign) -> None:
     """Everything dies while settlements stand in the database that have been acknowledged."""
-    async with moments.barrier(campaign.system, "metering.receipts") as barrier:
-        await barrier.until_waiting()
-        await campaign._cut_power(Cell(plan.POWER, plan.MACHINE))  # noqa: SLF001 - one package
+    crowd = campaign.crowd
+    for _ in range(TRIES):
+        async with moments.barrier(campaign.system, "metering.receipts") as barrier:
+            await barrier.until_waiting()
+            # From here on no settlement is committed.
+            enough = crowd.answers + 1
+            if await _is_answered(crowd, enough, BEHIND_S):
+                await campaign.cut_power(Cell(plan.POWER, plan.MACHINE))
+                return
+        await _is_answered(crowd, enough + AHEAD_MIN, PATIENCE_S)
+
+
+async def _is_answered(crowd: Crowd, answers: int, patience_s: float) -> bool:
+    """Whether there are so many answers within the time."""
+    with suppress(CrashError):
+        await until(lambda: crowd.answers >= answers, "answers", patience_s)
+    return crowd.answers >= answers
 
 
 async def _kill_before_answer(campaign: Campaign) -> None:
     """A request with a key has been charged and kept, and its answer does not arrive."""
-    await campaign._strike_armed(Cell("metering.answer.kept", plan.PROCESS, GATEWAYS[0]), "")  # noqa: SLF001 - one package
+    await campaign.strike_armed(Cell("metering.answer.kept", plan.PROCESS, GATEWAYS[0]), "")
 
 
 CONTROLS: Mapping[str, Control] = {

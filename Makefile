@@ -8,6 +8,8 @@ SETUP := @sh scripts/setup.sh
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 # More arguments for the tool behind a verb:  make test ARGS='-k ledger'   make run ARGS='--no-demo'
 ARGS ?=
+# How many processes `make crash` kills.
+KILLS ?= 100
 
 .PHONY: help
 help: ## Show this list
@@ -51,6 +53,11 @@ types: ## Types alone
 bench: ## Run the benchmarks and print their ratios (ARGS=--quick, ARGS=--keep, ARGS=gateway; by name only: peers, memory, soak)
 	$(SETUP) dev
 	@$(BIN)/taximeter bench $(ARGS)
+
+.PHONY: crash
+crash: ## Kill processes under load and compare the books with what clients were told (KILLS=500, ARGS='--seed 7', ARGS=--keep)
+	$(SETUP) dev
+	@$(BIN)/python -m bench.crash --kills $(KILLS) $(ARGS)
 
 .PHONY: examples
 examples: ## Run the examples against a server of their own

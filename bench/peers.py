@@ -225,11 +225,11 @@ def main() -> int:
     with ExitStack() as stack:
         entered = stack.enter_context(started())
         contest, mock_port = contest_of(entered), entered.contenders[0].port
-        workers = len(entered.product.gateway_pids())
+        workers = len(entered.products[OURS].gateway_pids())
         stack.enter_context(opened(PORTKEY, lambda own: open_portkey(own, mock_port), contest))
         stack.enter_context(opened(LITELLM, lambda own: open_litellm(own, mock_port, workers), contest))
         uvloop.run(run(contest, plan))
-        found = audit(entered.product, contest.race.answers[OURS])
+        found = audit(entered.products[OURS], contest.race.answers[OURS])
     made = table(contest, plan)
     made.notes = (*made.notes, f"books: {found.sentence()}")
     cells = [{"connections": connections, "contender": name, "rounds": cells} for (_, connections, name), cells in contest.race.cells.items()]

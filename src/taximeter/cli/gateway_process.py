@@ -10,6 +10,7 @@ import uvloop
 from taximeter.app import run_gateway
 from taximeter.cli.arguments import Subparsers, positive
 from taximeter.cli.supervisor.network import allow_rebinding
+from taximeter.kernel import faults
 from taximeter.kernel.errors import SetupError
 from taximeter.kernel.settings import Settings
 
@@ -23,6 +24,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings.from_env(args.environ)
+    faults.arm(settings.fault_point)
     if not settings.database_url:
         message = "a gateway process needs TAXIMETER_DATABASE_URL; `taximeter serve` starts the embedded database and the gateways"
         raise SetupError(message)

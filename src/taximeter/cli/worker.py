@@ -7,6 +7,7 @@ import signal
 
 from taximeter.cli.arguments import Subparsers
 from taximeter.cli.database import open_database
+from taximeter.kernel import faults
 from taximeter.kernel.settings import Settings
 from taximeter.worker import run_host, run_worker
 
@@ -33,6 +34,7 @@ async def _work(args: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     settings = Settings.from_env(args.environ)
+    faults.arm(settings.fault_point)
     if args.host is not None:
         await run_host(settings, args.host.split(","), stop)
         return

@@ -1,12 +1,20 @@
 """Connections.  The application connects as ``taximeter_app``, which cannot rewrite history."""
 
+import asyncio
+import logging
+
 import asyncpg
 
 from taximeter.kernel.errors import SetupError
 
+log = logging.getLogger(__name__)
+
 APP_ROLE = "taximeter_app"
 VERSION_MIN = 15
 CONNECT_TIMEOUT_S = 10.0
+RETRY_S = 0.2
+# The server is starting, stopping, or not there: no reason to change a setting, if it is there in a moment.
+AWAY_ERRORS = (asyncpg.CannotConnectNowError, ConnectionError, FileNotFoundError)
 # Every statement of ours takes milliseconds; one that does not must not pile up behind a lock.
 STATEMENT_TIMEOUT_MS = 10_000
 COMMAND_TIMEOUT_S = STATEMENT_TIMEOUT_MS / 1000 + 5
@@ -42,11 +50,25 @@ async def connect_owner(dsn: str) -> asyncpg.Connection:
     return connection
 
 
-async def open_pool(dsn: str, size: int) -> asyncpg.Pool:
+async def open_pool(dsn: str, size: int, patience_s: float = 0.0) -> asyncpg.Pool:
     """A pool of up to ``size`` connections as the application role.
 
+    A server that is starting, or being started again, is waited for as long as patience lasts.
     Raises SetupError when the server cannot be used.
     """
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + patience_s
+    while True:
+        try:
+            return await _create_pool(dsn, size)
+        except AWAY_ERRORS as error:
+            if loop.time() > deadline_s:
+                raise SetupError(_describe(error)) from error
+            log.warning("waiting for the database: %s", error)
+            await asyncio.sleep(RETRY_S)
+
+
+async def _create_pool(dsn: str, size: int) -> asyncpg.Pool:
     try:
         return await asyncpg.create_pool(
             dsn,
@@ -56,6 +78,8 @@ async def open_pool(dsn: str, size: int) -> asyncpg.Pool:
             command_timeout=COMMAND_TIMEOUT_S,
             server_settings=_APP_SETTINGS,
         )
+    except AWAY_ERRORS:
+        raise
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TimeoutError) as error:
         raise SetupError(_describe(error)) from error
 

@@ -94,6 +94,8 @@ class Settings:
     provider_jobs_parallel: int = 32
     """Videos at providers that one worker watches at the same time."""
     stop_grace_s: float = 10.0
+    fault_point: str = ""
+    """For crash tests: where a gateway process or worker kills or freezes itself (see ``kernel.faults``)."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":

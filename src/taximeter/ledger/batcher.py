@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from taximeter.kernel.clock import Clock
+from taximeter.kernel.faults import reach
 from taximeter.ledger.errors import LedgerBusy, LedgerUnavailable
 from taximeter.ledger.model import Kind, Operation, Outcome, Status
 
@@ -215,7 +216,9 @@ class Lane:
             self._asked_at_s = self.clock.monotonic_s()
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._open()
+        reach("ledger.batch.unsent")
         answers = await self.post(self._connection, self.number, operations)
+        reach("ledger.batch.answered")
         self._answered()
         self.counters.batches += 1
         self.counters.operations += len(operations)

@@ -8,6 +8,7 @@ import asyncpg
 import msgspec
 
 from taximeter.jobs import JobStore
+from taximeter.kernel.faults import reach
 from taximeter.ledger import Books, Status
 from taximeter.metering.objects import Objects
 from taximeter.metering.spool import DAMAGED_SUFFIX, REJECTED_SUFFIX, Orphan, adopt, spool_files
@@ -61,11 +62,13 @@ class Adoption:
 
     async def _post(self, entry: Entry) -> bool:
         """Post one entry; False when it needs a person."""
+        reach("metering.adoption.begun")
         try:
             outcome = await self._books.submit(entry.operation())
         except asyncpg.PostgresError:
             log.exception("the database rejects spooled operation %s", entry.id)
             return False
+        reach("metering.adoption.posted")
         if outcome.status is Status.NO_SUCH_HOLD:
             log.error("the ledger knows no hold for spooled operation %s: is this its database?", entry.id)
             return False

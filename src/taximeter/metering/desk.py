@@ -10,6 +10,7 @@ from taximeter import admission, pricing
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.identity import Caller
 from taximeter.kernel.clock import Clock
+from taximeter.kernel.faults import reach
 from taximeter.kernel.ids import IdFactory
 from taximeter.kernel.settings import Settings
 from taximeter.kernel.units import AMOUNT_UTOK_MAX, format_tokens
@@ -118,6 +119,7 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
             fact=encode_fact(fact),
         )
     )
+    reach("metering.held")
     if outcome.status in (Status.REFUSED, Status.REPLAYED_REFUSED):
         message = (
             f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens and the wallet has"

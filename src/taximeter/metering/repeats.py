@@ -9,9 +9,9 @@ import logging
 from typing import NoReturn
 from uuid import UUID
 
-import asyncpg
-
+from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.identity import Caller
+from taximeter.kernel.faults import reach
 from taximeter.kernel.ids import encode_id
 from taximeter.metering.desk import Desk
 from taximeter.metering.errors import IdempotencyAnswerGone, IdempotencyInProgress, IdempotencyKeyReused
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 KEEP_PATIENCE_S = 1.0
 # An answer that has not been kept this long after its settlement will not be: its gateway died, or the database refused it.
 KEEP_GRACE_S = 10.0
-DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class Replayed(Exception):
@@ -88,6 +87,7 @@ class Repeats:
         kept = body if len(body) <= self._desk.settings.idempotency_body_max else None
         keeping = self._desk.spawn(self._keep(request_id, status, content_type, kept))
         await asyncio.wait({keeping}, timeout=KEEP_PATIENCE_S)
+        reach("metering.answer.kept")
 
     async def _keep(self, request_id: UUID, status: int, content_type: str, body: bytes | None) -> None:
         try:

@@ -10,6 +10,7 @@ from taximeter import admission
 from taximeter.engines import Chunk, Done, Engine, EngineError, EngineFailed, EngineTimeout, Job, Media, Vectors
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import Refusal
+from taximeter.kernel.faults import reach
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.patience import Patience
 from taximeter.kernel.units import format_tokens
@@ -122,6 +123,7 @@ class Ride:
         """End the hold, once.  When the database is slow or away the answer does not wait: its receipt says pending."""
         assert not self._ended
         self._ended = True
+        reach("metering.ride.ended")
         detail = {} if done is None else done.detail
         engine_ms = 0 if done is None else done.engine_ms
         fact: dict[str, Any] = {"receipt": receipt_fact(charge, outcome, reason, detail, engine_ms)}
@@ -141,6 +143,7 @@ class Ride:
                 fact=encode_fact(fact),
             )
         )
+        reach("metering.ride.settled")
         # The sweeper may have been first; what it wrote stands.
         expected = (Status.APPLIED, Status.REPLAYED, Status.SETTLED_LATE, Status.ALREADY_RESOLVED)
         assert posted is None or posted.status in expected, posted

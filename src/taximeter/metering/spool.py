@@ -15,6 +15,7 @@ from uuid import UUID
 
 from taximeter.kernel.clock import Clock
 from taximeter.kernel.errors import SetupError
+from taximeter.kernel.faults import reach
 from taximeter.ledger import Operation
 from taximeter.metering.spool_format import Contents, Entry, Posted, decode, encode
 
@@ -126,7 +127,9 @@ class Spool:
             while written < len(data):
                 written += os.write(self._fd, data[written:])
             if any(isinstance(record, Entry) for record in records):
+                reach("metering.spool.written")
                 os.fsync(self._fd)
+                reach("metering.spool.synced")
         except OSError:
             # Nobody is told that these are kept; half of them must not stand before those that come next.
             with suppress(OSError):

@@ -12,6 +12,7 @@ import asyncpg
 from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.jobs import JobStore
 from taximeter.kernel.errors import Unavailable
+from taximeter.kernel.faults import reach
 from taximeter.ledger import Kind, Operation
 from taximeter.ledger import store as ledger_store
 from taximeter.metering.adoption import Adoption
@@ -81,5 +82,7 @@ class Sweeper:
         fact = {"receipt": receipt_fact(NOTHING, "expired", f"{reason}; nothing was charged", {}, 0)}
         if row["is_job"]:
             fact["job"] = {"state": "failed", "error_code": "expired", "error_message": f"{reason}; nothing was charged"}
+        reach("metering.sweeper.expiring")
         await self._desk.books.submit(Operation(id=row["id"], kind=Kind.EXPIRE, lane=row["lane"], fact=encode_fact(fact)))
+        reach("metering.sweeper.expired")
         log.info("released hold %s: %s", row["id"], reason)

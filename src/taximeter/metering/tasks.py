@@ -17,6 +17,7 @@ from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.engines import Done, EngineError, EngineFailed, EngineTimeout, EngineUnavailable, Event, Media, Progress, Started
 from taximeter.jobs import Job, JobStore
 from taximeter.kernel.errors import Refusal
+from taximeter.kernel.faults import reach
 from taximeter.ledger import Kind, Operation, SettleCode, Status
 from taximeter.metering.desk import Desk
 from taximeter.metering.model import Outcome
@@ -241,6 +242,7 @@ class VideoRunner:
     async def _deliver(self, job: Job, payload: Payload, take: _Take) -> None:
         done = take.done
         assert done is not None
+        reach("metering.video.made")
         charge = bill(self._terms(payload), done.work, measured=done.measured)
         data = b"".join(take.pieces)
         key = f"videos/{job.id}/{job.attempt}.mp4"
@@ -260,6 +262,7 @@ class VideoRunner:
             "job": {"state": "completed", "object_key": key, "object_bytes": len(data), "result": done.detail, "keep_s": payload.keep_s},
         }
         take.settling = True
+        reach("metering.video.stored")
         status = await self._resolve(job, payload, Kind.SETTLE, charge.charged_utok, fact)
         if status is not Status.APPLIED and not await self._is_result(job, key):
             # Deleted, expired or finished by another attempt in the meantime: this file belongs to nobody.

@@ -1,5 +1,6 @@
 """Videos as durable jobs: submit, look at, delete, read."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -8,17 +9,22 @@ from uuid import UUID
 
 import msgspec
 
+from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.identity import Caller
 from taximeter.jobs import Job, JobStore
+from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.ids import decode_id, encode_id
 from taximeter.ledger import Kind, Operation, Status
 from taximeter.metering.desk import Desk, hold, price_order, wallet_of
 from taximeter.metering.errors import VideoExpired, VideoFailed, VideoNotFound, VideoNotReady
+from taximeter.metering.fares import Fare
 from taximeter.metering.model import RECEIPT_PREFIX, VIDEO_PREFIX, Earlier, Order, Receipt
 from taximeter.metering.objects import Objects, StoredFile
 from taximeter.metering.repeats import Repeats, in_progress
 from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
 from taximeter.metering.store import MeteringStore
+
+log = logging.getLogger(__name__)
 
 KIND = "video"
 
@@ -178,7 +184,12 @@ class Videos:
             if earlier is None:
                 raise in_progress()
             return await self._again(order.caller, earlier)
-        view = await self.find(order.caller, encode_id(VIDEO_PREFIX, video_id))
+        try:
+            view = await self.find(order.caller, encode_id(VIDEO_PREFIX, video_id))
+        except DATABASE_ERRORS as error:
+            # It is ordered, and will be made and charged: whoever is told otherwise orders it again.
+            log.warning("video %s was ordered and cannot be read: %s", video_id, error)
+            view = _just_ordered(desk, order, fare, video_id, outcome.total_utok, payload)
         return VideoView(view.job, replace(view.receipt, balance_utok=outcome.available_utok))
 
     async def find(self, caller: Caller, video_id: str) -> VideoView:
@@ -256,6 +267,47 @@ class Videos:
         if job is None or job.kind != KIND:
             raise _not_found(video_id, "video_id")
         return job
+
+
+def _just_ordered(desk: Desk, order: Order, fare: Fare, video_id: UUID, held_utok: int, payload: Payload) -> VideoView:
+    """A video as its rows were written a moment ago, by our clock."""
+    now = utc_from_ms(desk.clock.now_ms())
+    job = Job(
+        id=video_id,
+        project_id=order.caller.project_id,
+        kind=KIND,
+        state="queued",
+        payload=msgspec.to_builtins(payload),
+        progress=0,
+        attempt=0,
+        given_back=0,
+        ordered=False,
+        provider_job=None,
+        provider_until=None,
+        unknown_since=None,
+        unknown_reason=None,
+        provider_verdict=None,
+        error_code=None,
+        error_message=None,
+        object_key=None,
+        object_bytes=None,
+        object_gone=False,
+        result=None,
+        created_at=now,
+        completed_at=None,
+        expires_at=None,
+    )
+    receipt = Receipt(
+        id=video_id,
+        model=fare.model.name,
+        modality=fare.model.modality,
+        rate_card=fare.parts.rate_card,
+        tariff=fare.parts.tariff,
+        multiplier=str(fare.parts.multiplier),
+        held_utok=held_utok,
+        created_at=now,
+    )
+    return VideoView(job, receipt)
 
 
 def _not_found(video_id: str, param: str) -> VideoNotFound:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from taximeter.db.pool import open_pool
 from taximeter.engines import Done, EngineFailed, EngineUnavailable, Media, Progress
-from taximeter.jobs import Job
+from taximeter.jobs import Job, JobStore
 from taximeter.ledger import InsufficientBalance, Kind, Operation
-from taximeter.metering import VideoView
+from taximeter.metering import Videos, VideoView
 from taximeter.metering.errors import VideoExpired, VideoFailed, VideoNotFound, VideoNotReady
+from taximeter.metering.store import MeteringStore
 from tests.support.tenants import Town, open_town
 
 pytestmark = pytest.mark.anyio
@@ -48,6 +50,20 @@ async def test_a_video_is_made_stored_and_settled(town: Town) -> None:
     assert b"".join([piece async for piece in file.read(2, 6)]) == b"ypmd"
     assert await town.open_holds() == 0
     await town.assert_books_agree()
+
+
+async def test_a_video_that_was_ordered_is_not_denied_when_it_cannot_be_read_back(town: Town, database_url: str) -> None:
+    caller = await town.caller("1000")
+    lost = await open_pool(database_url, 1)
+    lost.terminate()
+    office = town.office
+    view = await Videos(office.desk, JobStore(lost), MeteringStore(lost), office.objects).submit(town.order(caller, "video"))
+    stored = await town.videos.find(caller, view.id)
+    assert (view.job.id, view.job.state, view.job.payload) == (stored.job.id, "queued", stored.job.payload)
+    assert view.receipt.held_utok == stored.receipt.held_utok > 0
+    assert {**view.to_api(), "created_at": 0, "taximeter": 0} == {**stored.to_api(), "created_at": 0, "taximeter": 0}
+    await run_next(town)
+    assert (await town.videos.find(caller, view.id)).job.state == "completed"
 
 
 async def test_the_object_has_every_key_of_openai(town: Town) -> None:

@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 
 from taximeter.db.embedded import EmbeddedPostgres, FolderLock, make_home, place, server
+from taximeter.db.pool import open_pool
 from taximeter.kernel.errors import SetupError
 
 WAIT_S = 20.0
@@ -275,3 +276,32 @@ e.start()
 """
     environ = {**os.environ, "PYTHONPATH": str(Path(place.__file__).parents[3])}
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environ).stdout
+
+
+def test_a_pool_waits_for_a_server_that_is_being_started(start: Callable[[], EmbeddedPostgres], caplog: pytest.LogCaptureFixture) -> None:
+    embedded = start()
+    url = embedded.dsn
+    ask(url, "create role taximeter_app")
+    embedded.stop()
+
+    async def wait() -> object:
+        opening = asyncio.create_task(open_pool(url, 1, WAIT_S))
+        while "waiting for the database" not in caplog.text:
+            await asyncio.sleep(0.01)
+        embedded.start()
+        pool = await opening
+        try:
+            return await pool.fetchval("select current_user::text")
+        finally:
+            await pool.close()
+
+    with caplog.at_level("WARNING"):
+        assert asyncio.run(wait()) == "taximeter_app"
+
+
+def test_a_server_that_stays_away_is_told_in_one_line(start: Callable[[], EmbeddedPostgres]) -> None:
+    embedded = start()
+    url = embedded.dsn
+    embedded.stop()
+    with pytest.raises(SetupError, match="cannot use the database"):
+        asyncio.run(open_pool(url, 1))

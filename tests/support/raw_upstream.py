@@ -11,6 +11,9 @@ from typing import Any, Literal, Self
 HANG_UP: Literal["hang up"] = "hang up"
 """A reset in the middle of whatever was being sent."""
 
+SILENCE: Literal["silence"] = "silence"
+"""Nothing more comes, and the connection stays open until the other side closes it."""
+
 
 @dataclass(frozen=True)
 class Drip:
@@ -20,7 +23,7 @@ class Drip:
     pause_s: float
 
 
-Step = bytes | asyncio.Event | Drip | Literal["hang up"]
+Step = bytes | asyncio.Event | Drip | Literal["hang up", "silence"]
 
 
 class RawUpstream:
@@ -40,7 +43,7 @@ class RawUpstream:
         self.sent = 0
         self.url = ""
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._open: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -50,21 +53,21 @@ class RawUpstream:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._server is not None
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._open.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._open)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._open[task] = writer
         self.running += 1
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await self._answer(reader, writer)
         finally:
             self.running -= 1
+            del self._open[task]
             writer.transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,6 +104,8 @@ class RawUpstream:
                     await asyncio.wait({gone}, timeout=step.pause_s)
                     if gone.done():
                         return None
+            case "silence":
+                await gone
             case "hang up":
                 return None
         return step

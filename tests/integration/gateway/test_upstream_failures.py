@@ -12,7 +12,24 @@ import pytest
 
 from taximeter.engines.openai_http import OpenAIEngine, UpstreamLimits
 from tests.support.asking import ask_chat
-from tests.support.raw_upstream import DONE, END, EVENTS, GOOD, HANG_UP, LAST, USAGE, Drip, RawUpstream, Step, answer, event, head, text, whole
+from tests.support.raw_upstream import (
+    DONE,
+    END,
+    EVENTS,
+    GOOD,
+    HANG_UP,
+    LAST,
+    SILENCE,
+    USAGE,
+    Drip,
+    RawUpstream,
+    Step,
+    answer,
+    event,
+    head,
+    text,
+    whole,
+)
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +61,6 @@ class Fault:
 
 
 ERROR = {"error": {"message": "CUDA out of memory", "type": "server_error", "code": 500}}
-STALL = asyncio.Event()
 TEXT = head(EVENTS) + text("Half ") + text("way")
 PLAIN = [
     Fault("it answers 500", (whole(b"{}", status="500 Oops"),)),
@@ -55,7 +71,7 @@ PLAIN = [
     Fault("it is cut off inside its answer", (GOOD_PLAIN[0][:-20], HANG_UP)),
     Fault("it is no gzip although it says so", (whole(b"plainly not", Content_Encoding="gzip"),)),
     Fault("its gzip is cut off", (whole(gzip.compress(b'{"choices": []}' * 99)[:-9], Content_Encoding="gzip"),)),
-    Fault("it sends headers and then nothing", (head(Content_Length=100), STALL), "engine_timeout", 504),
+    Fault("it sends headers and then nothing", (head(Content_Length=100), SILENCE), "engine_timeout", 504),
     Fault("it does not speak HTTP", (b"SSH-2.0-OpenSSH_9.6\r\n",)),
     Fault("an answer of 10 MB", (head() + b"x" * 10_000_000,)),
 ]
@@ -73,8 +89,8 @@ STREAMED = [
     Fault("a character is cut in half and never completed", (TEXT + event(b'{"choices": [{"delta": {"content": "\xe2\x82"}}]}'),), texts=2),
     Fault("an event is no JSON", (TEXT + event(b"{not json}") + END + DONE,), texts=2),
     Fault("its gzip is broken", (head(EVENTS, Content_Encoding="gzip") + b"\x1f\x8b\x08\0nonsense", HANG_UP)),
-    Fault("it sends headers and then nothing", (head(EVENTS), STALL), "engine_timeout", 504),
-    Fault("it falls silent after some text", (TEXT, STALL), "engine_timeout", texts=2),
+    Fault("it sends headers and then nothing", (head(EVENTS), SILENCE), "engine_timeout", 504),
+    Fault("it falls silent after some text", (TEXT, SILENCE), "engine_timeout", texts=2),
     Fault("it sends a byte now and then and never ends", (head(EVENTS), Drip(b"data: {" + b" " * 1000, 0.05)), "engine_timeout", 504),
     Fault("it hangs up without a word", (HANG_UP,)),
     Fault("an event of 10 MB", (TEXT + b"data: " + b"x" * 10_000_000 + b"\n\n",), texts=2),

@@ -23,9 +23,7 @@ class NewOrganisation(BaseModel):
 
 
 class NewProject(BaseModel):
-    """Body of ``POST /v1/admin/projects``.  A limit that we do not know must not look as if it were kept."""
-
-    model_config = ConfigDict(extra="forbid")
+    """Body of ``POST /v1/admin/projects``."""
 
     name: Name
     organisation_id: Annotated[str | None, Field(description="Where it belongs (org_...); without it, an organisation of the same name is made.")] = (

@@ -51,18 +51,18 @@ async def test_complaint_08_failures_do_not_use_a_wallet_up(gateway: Any) -> Non
     """litellm #27639, PR #29493, #30460, #36926, #40050 and #27735: reservations of requests that failed or left stayed in the counters, and
     callers with almost no real spend were told that their budget was exceeded.
 
-    Here what is held is rows, not a counter: after fifty bad endings a wallet that affords one request affords it.
+    Here what is held is rows, not a counter: after dozens of bad endings a wallet that affords one request affords it.
     """
     tenant = await gateway.tenant("Unlucky", tokens=None)
     _, _, quote = await gateway.call("POST", "/v1/quotes", tenant.key, json={"model": "teller", "request": {**CHAT, "max_tokens": 9}})
     await gateway.admin("POST", f"/projects/{tenant.id}/top-ups", json={"tokens": quote["tokens_max"]})
     for failure in (EngineFailed("no"), EngineUnavailable("no"), EngineRefused("no"), EngineTimeout("no")):
         gateway.engine.failure = failure
-        for number in range(10):
+        for number in range(8):
             told = await ask_chat(gateway.http, gateway.url, tenant.key, stream=number % 2 == 0)
             assert told.error["code"] == failure.code
     gateway.engine.failure, gateway.engine.gate = None, asyncio.Event()
-    for _ in range(10):
+    for _ in range(5):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(ask_chat(gateway.http, gateway.url, tenant.key), 0.1)
         await gateway.until_no_hold_is_open()
@@ -97,14 +97,13 @@ async def test_complaint_09_without_a_reservation_nothing_runs(gateway: Any, ten
     assert (await ask_chat(gateway.http, gateway.url, tenant.key)).status == 200
 
 
-@pytest.mark.parametrize("stream", [True, False])
-async def test_complaint_10_a_panic_gives_every_hold_back(gateway: Any, tenant: Any, *, stream: bool) -> None:
+async def test_complaint_10_a_panic_gives_every_hold_back(gateway: Any, tenant: Any) -> None:
     """new-api #4429: after panics and upstream errors eight holds had two settlements, and $1.02 of $4 were gone.
 
     Here eight panics are eight holds and eight releases.
     """
     gateway.office.desk.engines = {"script": Reporting(None)}
-    answers = await asyncio.gather(*(ask_chat(gateway.http, gateway.url, tenant.key, stream=stream) for _ in range(8)))
+    answers = await asyncio.gather(*(ask_chat(gateway.http, gateway.url, tenant.key, stream=number % 2 == 0) for number in range(8)))
     assert {told.error["code"] for told in answers} == {"internal_error"}
     await gateway.until_no_hold_is_open()
     kinds = await gateway.office.pool.fetch("select kind, count(*) as times from ledger.transfers where leg = 0 and kind <> 5 group by kind")
@@ -210,49 +209,40 @@ async def test_complaint_14_a_deadlock_is_tried_again_and_counted(gateway: Any, 
     assert (Decimal(balance), held, len(gateway.engine.jobs)) == (10_000 - charged, "0", 20)
 
 
-@pytest.mark.parametrize(("words", "outcome"), [(0, "disconnected"), (1, "disconnected"), (3, "completed")])
-async def test_complaint_15_who_leaves_pays_for_what_was_generated_until_then(gateway: Any, tenant: Any, words: int, outcome: str) -> None:
+async def test_complaint_15_who_leaves_pays_for_what_was_generated_until_then(gateway: Any, tenant: Any) -> None:
     """new-api #4168, #5290, #7062 and #5235: a client that left before the first token was billed for the whole prompt, elsewhere one that
     left was billed nothing although the provider had charged, and the text of errors was counted as output.
 
     Here the policy is written down: nothing before the first token, then the prompt and the tokens until the departure, marked as estimated.
     """
     gateway.engine.gate = asyncio.Event()
-    gateway.engine.tokens = 3
-    if words == 0:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(ask_chat(gateway.http, gateway.url, tenant.key), 0.3)
-    elif words == 1:
-        headers = {"Authorization": f"Bearer {tenant.key}"}
-        async with gateway.http.post(f"{gateway.url}/v1/chat/completions", json={**CHAT, "stream": True}, headers=headers) as stream:
-            assert b"w0" in await stream.content.readline()
-            stream.close()
-    else:
-        gateway.engine.gate.set()
-        assert (await ask_chat(gateway.http, gateway.url, tenant.key, stream=True)).status == 200
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(ask_chat(gateway.http, gateway.url, tenant.key), 0.3)
     await gateway.until_no_hold_is_open()
-    (receipt,) = await gateway.receipts(tenant)
-    assert (receipt["outcome"], receipt["work"].get("output_tokens", 0)) == (outcome, words)
-    assert receipt["measured"] is (words != 1)
-    assert (Decimal(receipt["tokens_charged"]) > 0) is (words > 0)
-    balance, _ = await gateway.wallet(tenant)
-    assert Decimal(balance) == 1000 - Decimal(receipt["tokens_charged"])
+    headers = {"Authorization": f"Bearer {tenant.key}"}
+    async with gateway.http.post(f"{gateway.url}/v1/chat/completions", json={**CHAT, "stream": True}, headers=headers) as stream:
+        assert b"w0" in await stream.content.readline()
+        stream.close()
+    await gateway.until_no_hold_is_open()
+    gateway.engine.gate.set()
+    assert (await ask_chat(gateway.http, gateway.url, tenant.key, stream=True)).status == 200
+    stayed, left, left_early = await gateway.receipts(tenant)
+    assert (left_early["outcome"], left_early["tokens_charged"]) == ("disconnected", "0")
+    assert (left["outcome"], left["work"]["output_tokens"], left["measured"]) == ("disconnected", 1, False)
+    assert (stayed["outcome"], stayed["work"]["output_tokens"], stayed["measured"]) == ("completed", 3, True)
+    paid = Decimal(left["tokens_charged"]) + Decimal(stayed["tokens_charged"])
+    assert 0 < Decimal(left["tokens_charged"]) < Decimal(left["tokens_held"])
+    assert Decimal((await gateway.wallet(tenant))[0]) == 1000 - paid
 
 
-@pytest.fixture
-async def subscriber(gateway: Any) -> Any:
-    """A project that lives on its monthly allowance."""
-    made = await gateway.tenant("Subscriber", tokens=None)
-    await gateway.admin("POST", f"/projects/{made.id}/grants", json={"tokens": "300"})
-    return made
-
-
-async def test_complaint_16_work_above_the_hold_is_settled_within_what_was_quoted(gateway: Any, subscriber: Any) -> None:
+async def test_complaint_16_work_above_the_hold_is_settled_within_what_was_quoted(gateway: Any) -> None:
     """new-api #6911: on a subscription the work was more than the hold, the settlement failed after the answer was out, and the books kept
     the hold alone without a word.
 
     Here the settlement goes through, charges the quoted maximum, and the receipt shows both what was consumed and what was charged.
     """
+    subscriber = await gateway.tenant("Subscriber", tokens=None)
+    await gateway.admin("POST", f"/projects/{subscriber.id}/grants", json={"tokens": "300"})
     work = {"prompt_tokens": 5_000, "cached_tokens": 0, "output_tokens": 400, "reasoning_tokens": 0}
     gateway.office.desk.engines = {"script": Reporting(work)}
     told = await ask_chat(gateway.http, gateway.url, subscriber.key, stream=True)
@@ -263,3 +253,7 @@ async def test_complaint_16_work_above_the_hold_is_settled_within_what_was_quote
     _, _, wallet = await gateway.call("GET", "/v1/wallet", subscriber.key)
     assert (Decimal(wallet["allowance"]), wallet["held"]) == (300 - Decimal(receipt["tokens_charged"]), "0")
     assert (await gateway.office.figures())["taximeter_shortfall_utok"][1] == 0
+    # A report that no receipt can hold is refused, and does not leave the hold to its end.
+    gateway.office.desk.engines = {"script": Reporting({**work, "prompt_tokens": 10**20})}
+    told = await ask_chat(gateway.http, gateway.url, subscriber.key)
+    assert (told.status, told.error["code"], await gateway.holds_open()) == (502, "bad_engine_report", 0)

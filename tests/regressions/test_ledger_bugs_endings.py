@@ -62,23 +62,23 @@ class Buggy:
         return
 
 
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize(("break_after", "code"), [(None, "engine_refused"), (0, "internal_error"), (2, "internal_error")])
-async def test_b03_no_way_out_of_a_request_leaves_its_hold_behind(
-    gateway: Any, tenant: Any, break_after: int | None, code: str, *, stream: bool
-) -> None:
+async def test_b03_no_way_out_of_a_request_leaves_its_hold_behind(gateway: Any, tenant: Any, subtests: pytest.Subtests) -> None:
     """new-api #4429 and #4443, litellm #27639 and #36926, eliza #11218: what was deducted before the call was not returned when the call
     ended in a panic or on a path that nobody had thought of.
 
     Here the hold has an owner on every way out, bugs included, and whatever slips by is released by the sweeper.
     """
-    gateway.office.desk.engines = {"script": Buggy(break_after)}
-    told = await ask_chat(gateway.http, gateway.url, tenant.key, stream=stream)
-    assert told.error["code"] == code
-    await gateway.until_no_hold_is_open()
-    assert await gateway.wallet(tenant) == ("1000", "0")
-    (receipt,) = await gateway.receipts(tenant)
-    assert (receipt["outcome"], receipt["tokens_charged"], receipt["reason"].split(":")[0]) == ("failed", "0", code)
+    for break_after, code in ((None, "engine_refused"), (0, "internal_error"), (2, "internal_error")):
+        for stream in (False, True):
+            with subtests.test(code, break_after=break_after, stream=stream):
+                gateway.office.desk.engines = {"script": Buggy(break_after)}
+                told = await ask_chat(gateway.http, gateway.url, tenant.key, stream=stream)
+                assert told.error["code"] == code
+                await gateway.until_no_hold_is_open()
+                assert await gateway.wallet(tenant) == ("1000", "0")
+                receipt = (await gateway.receipts(tenant))[0]
+                assert (receipt["outcome"], receipt["tokens_charged"], receipt["reason"].split(":")[0]) == ("failed", "0", code)
+    assert len(await gateway.receipts(tenant)) == 6
 
 
 async def test_b04_a_settlement_above_its_hold_is_booked_to_the_last_micro_token(bench: Bench) -> None:
@@ -206,9 +206,10 @@ async def test_b18_a_failed_video_is_free_from_the_moment_it_is_failed(gateway: 
 
     Here the job's end and the release of its hold are one transaction: whoever sees ``failed`` sees the whole balance.
     """
-    gateway.engine.failure = EngineFailed("it broke")
+    gateway.engine.failure, gateway.engine.gate = EngineFailed("it broke"), asyncio.Event()
     _, _, video = await gateway.call("POST", "/v1/videos", tenant.key, json=VIDEO)
     assert await gateway.wallet(tenant) == ("990", "10")
+    gateway.engine.gate.set()
     async with asyncio.timeout(10):
         while video["status"] != "failed":
             _, _, video = await gateway.call("GET", f"/v1/videos/{video['id']}", tenant.key)

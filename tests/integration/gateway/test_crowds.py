@@ -134,7 +134,7 @@ async def test_of_a_thousand_calls_at_once_exactly_as_many_run_as_the_wallet_aff
         granted = [told for told in answers if told.status == 200]
         assert {("".join(told.texts), told.extra["tokens_charged"], told.extra["settlement"]) for told in granted} == {("All well.", "9", "settled")}
         assert len({told.headers["taximeter-receipt"] for told in granted}) == len(upstream.requests) == AFFORDED
-        assert await town.wallet() == (paid - 9 * AFFORDED, 0)
+        assert await town.wallet() == (paid - 9 * AFFORDED, Decimal(0))
         await assert_everything_ended_once(town)
 
 
@@ -228,7 +228,7 @@ async def test_a_full_queue_asks_to_come_back_charges_nothing_and_does_not_grow(
         served = [told for told in answers if told.status == 200]
         assert Counter(told.status for told in answers) == {200: len(served), 503: 300 - len(served)}
         assert len(upstream.requests) == len(served) > 0
-        assert await town.wallet() == (Decimal(100_000) - 9 * len(served), 0)
+        assert await town.wallet() == (Decimal(100_000) - 9 * len(served), Decimal(0))
         assert await town.office.pool.fetchval("select count(*) from metering.requests") == len(served)
         # It is as good as new.
         assert (await ask_chat(http, url, town.key)).status == 200

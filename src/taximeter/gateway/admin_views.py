@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from taximeter.identity import ApiKey, IssuedKey, Organisation, Project
 from taximeter.kernel.ids import encode_id
@@ -33,7 +33,9 @@ class NewProject(BaseModel):
 
 
 class NewKey(BaseModel):
-    """Body of ``POST /v1/admin/projects/{id}/keys``."""
+    """Body of ``POST /v1/admin/projects/{id}/keys``.  A limit that we do not know must not look as if it were kept."""
+
+    model_config = ConfigDict(extra="forbid")
 
     name: Name
     expires_at: Annotated[datetime | None, Field(description="When it stops working, with a time zone; null: never.")] = None

@@ -1,13 +1,14 @@
 """One synchronous request: the engine runs under a hold, and every way out ends the hold once."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from taximeter import admission
-from taximeter.engines import Chunk, Done, Engine, EngineError, EngineFailed, EngineTimeout, Job, Media, Vectors
+from taximeter.engines import Chunk, Done, Engine, EngineError, EngineFailed, EngineTimeout, Event, Job, Media, Vectors
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.faults import reach
@@ -62,9 +63,10 @@ class Ride:
         what was generated until then, anything else costs nothing.
         """
         done: Done | None = None
-        run = self._engine.run(self._job)
+        run: AsyncIterator[Event] | None = None
         patience = Patience(self._job.deadline_s)
         try:
+            run = self._engine.run(self._job)
             while True:
                 # Around each wait alone: a timeout must not reach across a yield into the caller's code.
                 with patience:
@@ -93,8 +95,8 @@ class Ride:
             raise
         finally:
             patience.close()
-            # The hold is open here only when the caller left or this task is being cancelled.
-            leaving = None if self._ended else self._desk.spawn(self._leave())
+            # The hold is open here only when the caller left, this task is being cancelled, or a bug came up.
+            leaving = None if self._ended else self._desk.spawn(self._leave() if _is_departure(sys.exception()) else self._break_off())
             await _close(run)
             if leaving is not None:
                 await asyncio.shield(leaving)
@@ -115,6 +117,10 @@ class Ride:
         charge = bill(self._terms, reported, measured=False)
         reason = f"the caller left after {self._output_tokens} tokens were generated; only these are charged"
         await self._end(Kind.SETTLE, charge, "disconnected", reason)
+
+    async def _break_off(self) -> None:
+        """A bug, here or in the engine: nobody pays for what it interrupted."""
+        await self._end(Kind.VOID, NOTHING, "failed", "internal_error: a bug interrupted the request; nothing was charged")
 
     async def _release(self, error: Refusal) -> None:
         await self._end(Kind.VOID, NOTHING, "failed", f"{error.code}: {error.message}")
@@ -181,6 +187,10 @@ class Ride:
             settled_at=None if posted is None else utc_from_ms(self._desk.clock.now_ms()),
             balance_utok=self.balance_utok if posted is None else posted.available_utok,
         )
+
+
+def _is_departure(error: BaseException | None) -> bool:
+    return isinstance(error, (GeneratorExit, asyncio.CancelledError))
 
 
 async def _close(run: Any) -> None:  # noqa: ANN401 - an engine's iterator; only generators can be closed

@@ -18,6 +18,8 @@ from taximeter.pricing import RateCard
 FINGERPRINT_BYTES = 32
 # Ids made from a reference begin with these bits, which no time of a uuidv7 reaches.
 NAMED_ID_PREFIX = 0xFFFF << 112
+# What a receipt can hold, with room for sums of many: a report above it would be charged by nobody, and its hold would wait for its end.
+CONSUMED_UTOK_MAX = 10**17
 
 
 class Bill(msgspec.Struct, frozen=True):
@@ -56,6 +58,9 @@ def bill(terms: Terms, reported: Mapping[str, int], *, measured: bool) -> Bill:
     """
     work = meters.get(terms.meter).actual(reported, terms.estimate, terms.profile)
     consumption = pricing.rate(terms.card, work)
+    if consumption.total_utok > CONSUMED_UTOK_MAX:
+        message = f"the engine reported work worth {format_tokens(consumption.total_utok)} Tokens, which cannot be; the request was not charged"
+        raise meters.BadReport(message)
     charged_utok = pricing.charge(consumption.total_utok, terms.multiplier, terms.maximum_utok)
     assert 0 <= charged_utok <= terms.maximum_utok
     lines = tuple(

@@ -139,12 +139,16 @@ class DataLines:
 
     def __init__(self, line_bytes_max: int) -> None:
         self._line_bytes_max = line_bytes_max
-        self._rest = b""
+        self._rest = bytearray()
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The payloads that ``piece`` completes.  Raises EngineFailed when a line has no end."""
-        rows = (self._rest + piece).split(b"\n")
-        self._rest = rows.pop()
+        rows = piece.split(b"\n")
+        if self._rest and len(rows) > 1:
+            rows[0] = bytes(self._rest) + rows[0]
+            self._rest.clear()
+        # A long line comes in many pieces: it must not be copied for each of them.
+        self._rest += rows.pop()
         if len(self._rest) > self._line_bytes_max:
             message = f"the engine sent a line of more than {self._line_bytes_max} bytes"
             raise EngineFailed(message)

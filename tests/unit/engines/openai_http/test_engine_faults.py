@@ -1,5 +1,7 @@
 """The OpenAI adapter against a real HTTP upstream that fails: what the caller is told."""
 
+import gzip
+
 import pytest
 
 from taximeter.engines.errors import EngineError, EngineFailed, EngineRefused, EngineTimeout, EngineUnavailable
@@ -7,6 +9,7 @@ from taximeter.engines.model import Job, Started
 from taximeter.engines.openai_http import OpenAIEngine, UpstreamLimits
 from tests.support.mock_openai import MockOpenAI
 from tests.support.openai_jobs import chat, collect, done_of, embed, failure_of
+from tests.support.raw_upstream import EVENTS, RawUpstream, whole
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -124,3 +127,16 @@ async def test_a_full_pool_is_unavailable(upstream: MockOpenAI) -> None:
     assert type(await failure_of(engine, chat())) is EngineUnavailable
     await first.aclose()
     await engine.close()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_that_unpacks_to_more_than_the_limit_is_not_unpacked(*, stream: bool) -> None:
+    small = gzip.compress(b" " * 10_000_000)
+    assert len(small) < 100_000
+    async with RawUpstream() as upstream:
+        upstream.script = (whole(small, EVENTS if stream else "application/json", Content_Encoding="gzip"),)
+        engine = OpenAIEngine("mock", upstream.url, limits=UpstreamLimits(answer_bytes_max=100_000))
+        error = await failure_of(engine, chat(stream=stream))
+        await engine.close()
+    assert type(error) is EngineFailed
+    assert "more than 100000 bytes" in error.message

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -10,6 +11,7 @@ import pytest
 from taximeter.kernel.clock import ManualClock, SystemClock
 from taximeter.kernel.ids import IdFactory
 from taximeter.ledger import Kind, Leg, Limits, Operation, Outcome, Status
+from taximeter.ledger import batcher
 from taximeter.ledger.batcher import Lane
 from taximeter.ledger.errors import LedgerBusy, LedgerUnavailable
 
@@ -47,6 +49,7 @@ class FakeDatabase:
         self.poison: Callable[[Operation], bool] = lambda _operation: False
         self.away = False
         self.kept_out: list[Exception] = []
+        self.unknown = 0
 
     async def connect(self) -> Any:  # noqa: ANN401
         if self.away:
@@ -65,6 +68,9 @@ class FakeDatabase:
         if any(self.poison(operation) for operation in operations):
             message = "bad"
             raise asyncpg.CheckViolationError(message)
+        if self.unknown and operations[0].kind is Kind.VOID:
+            self.unknown -= 1
+            return [Outcome(Status.NO_SUCH_HOLD, 0, 0) for _ in operations]
         return [Outcome(Status.APPLIED, operation.amount_utok, 0) for operation in operations]
 
     def lane(self, limits: Limits | None = None, clock: Any = None) -> Lane:  # noqa: ANN401
@@ -158,7 +164,7 @@ async def test_a_hold_that_the_database_never_answered_is_refused_and_voided_whe
     database.faults = [OSError("down")]
     database.gate = asyncio.Event()
     lane = database.lane(Limits(hold_patience_s=1.0), clock)
-    operation = hold()
+    operation = replace(hold(), undo="what to write then")
     waiting = asyncio.create_task(lane.submit(operation))
     await _until(lambda: len(database.batches) == 1)
     clock.advance(2)
@@ -166,7 +172,27 @@ async def test_a_hold_that_the_database_never_answered_is_refused_and_voided_whe
     with pytest.raises(LedgerUnavailable):
         await waiting
     await _until(lambda: len(database.batches) == 2)
-    assert [(sent.id, sent.kind) for sent in database.batches[1]] == [(operation.id, Kind.VOID)]
+    assert [(sent.id, sent.kind, sent.fact) for sent in database.batches[1]] == [(operation.id, Kind.VOID, "what to write then")]
+    await lane.close()
+
+
+async def test_a_void_that_came_before_its_hold_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may do a statement whose client has given it up, and do it last."""
+    monkeypatch.setattr(batcher, "VOID_AGAIN_S", 0.01)
+    clock = ManualClock()
+    database = FakeDatabase()
+    database.faults = [OSError("down")]
+    database.gate = asyncio.Event()
+    database.unknown = 2
+    lane = database.lane(Limits(hold_patience_s=1.0), clock)
+    waiting = asyncio.create_task(lane.submit(hold()))
+    await _until(lambda: len(database.batches) == 1)
+    clock.advance(2)
+    database.gate.set()
+    with pytest.raises(LedgerUnavailable):
+        await waiting
+    await _until(lambda: len(database.batches) == 4)
+    assert [operation.kind for batch in database.batches for operation in batch] == [Kind.HOLD, Kind.VOID, Kind.VOID, Kind.VOID]
     await lane.close()
 
 

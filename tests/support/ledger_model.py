@@ -208,8 +208,9 @@ class LedgerModel:
         key = (operation.id, leg, phase)
         assert key not in self.log, "the log is append-only"
         asked, sum_ = (operation.amount_utok, total) if leg == 0 else (None, None)
-        what = (held.debit, held.credit, held.amount, released, held.cascade)
-        self.log[key] = Row(*key, kind, int(refused), *what, asked, sum_, operation.code, operation.digest())
+        code, digest = operation.code, operation.digest()
+        ends, amount = (held.debit, held.credit), held.amount
+        self.log[key] = Row(*key, kind, int(refused), *ends, amount, released, held.cascade, asked, sum_, code, digest)
 
     def _forget(self, id_: UUID) -> None:
         self.holds.pop(id_, None)

@@ -8,7 +8,8 @@ from uuid import UUID
 from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.kernel.errors import Refusal
 from taximeter.ledger import Kind
-from tests.support.ledger_model import LATE, OVERRUN, SHORTFALL, Row
+from taximeter.metering import Receipt
+from tests.support.ledger_model import LATE, OVERRUN, SHORTFALL, Account, Row
 
 if TYPE_CHECKING:
     from tests.support.simulator.schedule import Deal, World
@@ -43,32 +44,36 @@ def _errors(world: "World") -> Iterator[str]:
 def _books(world: "World", log: list[Row]) -> Iterator[str]:
     """The balances follow from the log, no wallet was overdrawn at any moment, and no hold ended twice."""
     accounts = world.ground.server.tables.ledger.accounts
-    sums = {number: [0, 0, 0, 0] for number in accounts}
+    sums = {number: Account() for number in accounts}
     held: Counter[tuple[UUID, int]] = Counter()
     for row in log:
-        debit, credit = sums[row.debit], sums[row.credit]
-        if row.kind == Kind.HOLD and row.status == 0:
-            held[row.id, row.leg] += row.amount
-            debit[0] += row.amount
-            credit[2] += row.amount
-        elif row.status == 0:
-            if row.kind in (Kind.SETTLE, Kind.VOID, Kind.EXPIRE):
-                released = held.pop((row.id, row.leg), None)
-                if released != row.hold_amount:
-                    yield f"{row.id} leg {row.leg} released {row.hold_amount} of {released}"
-                debit[0] -= row.hold_amount or 0
-                credit[2] -= row.hold_amount or 0
-            debit[1] += row.amount
-            credit[3] += row.amount
-        if accounts[row.debit].limited and debit[0] + debit[1] > debit[3]:
+        if row.status == 0:
+            yield from _apply(row, sums[row.debit], sums[row.credit], held)
+        if accounts[row.debit].limited and sums[row.debit].free < 0:
             yield f"account {row.debit} was overdrawn by {row.id}"
         if row.kind == OVERRUN or (row.kind == SHORTFALL and row.phase != 2):
             yield f"{row.id} was charged above its hold"
         if row.id not in world.ground.ids.made:
             yield f"{row.id} stands in the log, and nobody asked for it"
     for number, account in accounts.items():
-        if tuple(sums[number]) != account.sums():
-            yield f"account {number} is {account.sums()}, the log gives {tuple(sums[number])}"
+        if sums[number].sums() != account.sums():
+            yield f"account {number} is {account.sums()}, the log gives {sums[number].sums()}"
+
+
+def _apply(row: Row, debit: Account, credit: Account, held: Counter[tuple[UUID, int]]) -> Iterator[str]:
+    if row.kind == Kind.HOLD:
+        held[row.id, row.leg] += row.amount
+        debit.debits_pending += row.amount
+        credit.credits_pending += row.amount
+        return
+    if row.kind in (Kind.SETTLE, Kind.VOID, Kind.EXPIRE):
+        released = held.pop((row.id, row.leg), None)
+        if released is None or released != row.hold_amount:
+            yield f"{row.id} leg {row.leg} released {row.hold_amount} of {released}"
+        debit.debits_pending -= row.hold_amount or 0
+        credit.credits_pending -= row.hold_amount or 0
+    debit.debits_posted += row.amount
+    credit.credits_posted += row.amount
 
 
 def _facts(world: "World", ends: dict[tuple[UUID, int], Row]) -> Iterator[str]:
@@ -105,21 +110,29 @@ def _deal(deal: "Deal", ends: dict[tuple[UUID, int], Row]) -> Iterator[str]:
         yield f"{who}, and charged {len(charges)} times"
     if not mine:
         yield f"{who}, and its hold never ended"
-    if deal.told == "receipt":
-        assert deal.receipt is not None
-        promised = deal.receipt.charged_utok
-        if not charges:
-            yield f"{who} {deal.receipt.settlement}, and was never charged"
-        elif deal.receipt.settlement == "settled" and promised != charges[0].total:
-            yield f"{who} that {promised} were charged, the log says {charges[0].total}"
-        elif deal.receipt.settlement == "pending" and promised != charges[0].requested:
-            yield f"{who} that {promised} will be charged, {charges[0].requested} were asked for"
+    if deal.receipt is not None and deal.told == "receipt":
+        yield from _receipt(who, deal.receipt, charges)
     elif deal.told == "refused" and charges:
         yield f"{who}, and was charged"
-    elif deal.told == "left" and charges and not (deal.stream and deal.modality == "chat" and deal.pieces) and deal.modality != "video":
-        # A plain answer that was complete before the caller was cut off is delivered work.
-        if deal.cut_after_s is None and not (deal.program is not None and deal.program.stopping):
-            yield f"{who} before anything was delivered, and was charged"
+    elif deal.told == "left" and charges and deal.modality != "video" and not _delivered(deal):
+        yield f"{who} before anything was delivered, and was charged"
+
+
+def _receipt(who: str, receipt: Receipt, charges: list[Row]) -> Iterator[str]:
+    """A settled receipt says what was charged; a pending one, what is asked for later."""
+    promised = receipt.charged_utok
+    if not charges:
+        yield f"{who} {receipt.settlement}, and was never charged"
+    elif receipt.settlement == "settled" and promised != charges[0].total:
+        yield f"{who} that {promised} were charged, the log says {charges[0].total}"
+    elif receipt.settlement == "pending" and promised != charges[0].requested:
+        yield f"{who} that {promised} will be charged, {charges[0].requested} were asked for"
+
+
+def _delivered(deal: "Deal") -> bool:
+    """A reader of a stream got something; a plain answer may have been complete at the moment when its caller was cut off."""
+    streamed = deal.stream and deal.modality == "chat" and deal.pieces > 0
+    return streamed or deal.cut_after_s is not None or (deal.program is not None and deal.program.stopping)
 
 
 def _disk(world: "World") -> Iterator[str]:

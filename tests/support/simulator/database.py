@@ -154,7 +154,7 @@ class Server:
         if dice.strikes("slow answer", 0.05):
             await asyncio.sleep(dice.rng.random() * 6)
         if dice.strikes("reported lost, committed later", 0.02):
-            self._later(work, dice.rng.random() * 3)
+            self._later(work, dice.rng.random() * dice.rng.choice([1, STATEMENT_TIMEOUT_S]))
             raise connection.lose(asyncpg.ConnectionDoesNotExistError("reset by peer"))
         self._check(connection)
         result = self._commit(work)

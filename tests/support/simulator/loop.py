@@ -41,7 +41,9 @@ class Process:
 class SimTask(asyncio.Task[Any]):
     """A task whose place in a set does not depend on its address."""
 
-    def __init__(self, work: Coroutine[Any, Any, Any], *, loop: "SimLoop", name: str | None = None, context: contextvars.Context | None = None) -> None:
+    def __init__(
+        self, work: Coroutine[Any, Any, Any], *, loop: "SimLoop", name: str | None = None, context: contextvars.Context | None = None
+    ) -> None:
         loop.made += 1
         self.serial = loop.made
         super().__init__(work, loop=loop, name=name, context=context)
@@ -68,7 +70,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.burying = False
         self._now_s = 0.0
         self._on_death = on_death
-        self.set_task_factory(make_task)
+        self.set_task_factory(make_task)  # type: ignore[arg-type]
         self.set_exception_handler(_note)
 
     def time(self) -> float:
@@ -112,9 +114,9 @@ class SimLoop(asyncio.BaseEventLoop):
             index = next(place for place, handle in enumerate(ready) if not _is_step(handle))
         handle: asyncio.Handle = ready[index]
         del ready[index]
-        return None if handle._cancelled else handle  # type: ignore[attr-defined]
+        return None if handle._cancelled else handle
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+    def run_in_executor(self, executor: object, func: Callable[..., Any], *args: object) -> asyncio.Future[Any]:
         """A thread's work happens at one moment, and its caller hears of it at a later one."""
         del executor
         future = self.create_future()

@@ -11,6 +11,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from taximeter.engines import Modality
+from taximeter.jobs import JobStore
 from taximeter.kernel.ids import IdFactory
 from taximeter.kernel.settings import Settings
 from taximeter.ledger import Books, Limits
@@ -18,10 +19,12 @@ from taximeter.metering import Desk, Metering, Sweeper, VideoRunner, Videos
 from taximeter.metering.adoption import Adoption
 from taximeter.metering.disk import Disk as DiskCheck
 from taximeter.metering.fares import read_catalog
+from taximeter.metering.objects import Objects as RealObjects
 from taximeter.metering.office import _adopt_spools, _finish_background
 from taximeter.metering.presence import keep_alive
 from taximeter.metering.settlements import Settlements
 from taximeter.metering.spool import Spool, spool_folder
+from taximeter.metering.store import MeteringStore
 from taximeter.pricing import Catalog
 from tests.support.simulator.database import Server, post
 from tests.support.simulator.dice import Dice
@@ -108,15 +111,17 @@ class Program:
     rides: set[asyncio.Task[Any]] = field(default_factory=set)
     ready: bool = False
     stopping: bool = False
+    running: asyncio.Task[Any] | None = None
+    replacing: asyncio.Task[Any] | None = None
 
     def __post_init__(self) -> None:
         ground = self.ground
         settings = Settings(home=cast("Path", SimPath(ground.disk, "/home")), **SETTINGS)
         pool = Pool(ground.server)
         self.pool: Any = pool
-        self.store: Any = Store(pool)
-        self.jobs: Any = Jobs(pool)
-        self.objects: Any = ground.objects
+        self.store = cast("MeteringStore", Store(pool))
+        self.jobs = cast("JobStore", Jobs(pool))
+        self.objects = cast("RealObjects", ground.objects)
         folder = spool_folder(settings.home)
         connect: Any = ground.server.connect
         sending: Any = post

@@ -5,8 +5,8 @@ import contextvars
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -20,6 +20,7 @@ from taximeter.ledger import AccountCode, Kind, Leg, Operation, operator_account
 from taximeter.metering import Order, Receipt, spool
 from taximeter.metering.spool_format import decode
 from tests.support.ledger_model import Account
+from tests.support.simulator.checks import violations
 from tests.support.simulator.database import Server
 from tests.support.simulator.dice import Dice
 from tests.support.simulator.disk import Disk
@@ -33,7 +34,7 @@ CALM_S = 90.0
 """As long after the storm everything must have ended."""
 ECHO_S = 4.0
 LANES = 2
-Bug = Callable[["World"], Any]
+Bug = Callable[["World", ExitStack], None]
 
 
 @dataclass(eq=False)
@@ -86,7 +87,12 @@ class World:
         self.processes: list[Process] = []
         self.deals: list[Deal] = []
         self.problems: list[str] = []
-        self.fragile = self.rng.random() < 0.7
+        self.forgetful_server = False
+        self.dark = self.rng.random() < 0.4
+        """The database is away for long, and programs die while it is: what they promised is on the disk alone."""
+        if self.dark:
+            self.dice.storm = min(self.dice.storm, 0.3)
+        self.fragile = self.rng.random() < 0.6
         self.with_videos = self.rng.random() < 0.4
         self.callers: list[Caller] = []
         self.ground: Ground
@@ -102,15 +108,15 @@ class World:
         rng = self.rng
         if self.fragile and not self.dice.calm and self.dice.storm:
             fate = rng.random()
-            if fate < 0.4:
+            if fate < (0.15 if self.dark else 0.4):
                 process.dies_at_step = rng.randint(1, 400)
             elif fate < 0.6:
-                process.dies_at_write = rng.randint(1, 3)
+                process.dies_at_write = rng.randint(1, 4)
         self.processes.append(process)
         self.dice.trace(f"{name} starts, life {len(self.processes)}")
         program = Program(self.ground, process, works=name == "worker", makes_videos=self.with_videos)
         self.programs = [other for other in self.programs if other.process.name != name] + [program]
-        self.loop.spawn(process, program.run())
+        program.running = self.loop.spawn(process, program.run())
 
     def die(self, process: Process) -> None:
         if not process.alive:
@@ -139,13 +145,17 @@ class World:
     # Callers.
 
     def order(self, deal: Deal) -> Order:
-        return Order(caller=deal.caller, model=MODELS[deal.modality][0], modality=deal.modality, request=dict(REQUESTS[deal.modality]), stream=deal.stream)
+        return Order(
+            caller=deal.caller, model=MODELS[deal.modality][0], modality=deal.modality, request=dict(REQUESTS[deal.modality]), stream=deal.stream
+        )
 
     async def call(self, deal: Deal) -> None:
         """A caller: finds a gateway, asks, and remembers what it was told."""
         await asyncio.sleep(deal.starts_s)
         while True:
-            open_ones = [program for program in self.programs if program.ready and program.process.alive and not program.stopping and not program.works]
+            open_ones = [
+                program for program in self.programs if program.ready and program.process.alive and not program.stopping and not program.works
+            ]
             if open_ones:
                 break
             await asyncio.sleep(0.3)
@@ -210,11 +220,15 @@ class World:
     async def main(self) -> None:
         self.ground = self.make_ground()
         self.make_callers()
+        if self.forgetful_server:
+            self.ground.server.forgets_commits()
         for name in ("gateway-1", "gateway-2", "worker")[self.rng.randint(0, 1) :]:
             self.start(name)
         calls = [self.loop.spawn(None, self.call(deal)) for deal in self.deals]
         misfortune = [self.loop.spawn(None, work) for work in self.misfortunes()]
         await asyncio.wait(calls, timeout=STORM_S)
+        if self.dark:
+            await asyncio.sleep(max(0.0, STORM_S - self.loop.time()))
         for task in misfortune:
             task.cancel()
         self.dice.calm, self.disk.full = True, False
@@ -242,7 +256,9 @@ class World:
             allowance, prepaid = 10_000 + 2 * number, 10_001 + 2 * number
             for account in (allowance, prepaid):
                 ledger.accounts[account] = Account(limited=True)
-                leg = Leg(operator_account(AccountCode.TREASURY, lane), account, rng.choice([1_000, 300_000, 20_000_000]), cascade=False)
+                leg = Leg(
+                    operator_account(AccountCode.TREASURY, lane), account, rng.choice([1_000, 1_000_000, 30_000_000, 30_000_000]), cascade=False
+                )
                 ledger.post(lane, [Operation(id=new(), kind=Kind.DIRECT, lane=lane, amount_utok=leg.amount_utok, legs=(leg,))])
             self.callers.append(
                 Caller(
@@ -257,7 +273,8 @@ class World:
             )
         modalities: list[Modality] = ["chat", "chat", "embeddings", *(["video"] * self.with_videos)]  # type: ignore[list-item]
         for number in range(rng.randint(2, 9)):
-            deal = Deal(number, rng.choice(modalities), rng.random() < 0.6, rng.choice(self.callers), rng.random() * 8)
+            starts_s = rng.random() * (4 if self.dark else 8)
+            deal = Deal(number, rng.choice(modalities), rng.random() < 0.6, rng.choice(self.callers), starts_s)
             if rng.random() < 0.15:
                 deal.leaves_after = rng.randint(1, 3)
             elif rng.random() < 0.1:
@@ -269,14 +286,26 @@ class World:
         rng = self.rng
         if not self.dice.storm:
             return
-        if rng.random() < 0.5:
-            yield self.outage(rng.random() * 8, 0.2 + rng.random() * rng.choice([2, 10]), hangs=rng.random() < 0.3)
-        if rng.random() < 0.25:
-            yield self.after(rng.random() * 12, self.cut_power)
-        if rng.random() < 0.25:
-            yield self.full_disk(rng.random() * 8, rng.random() * 6)
+        if self.dark:
+            begins_s, lasts_s = 1 + rng.random() * 3, 3 + rng.random() * 8
+            yield self.outage(begins_s, lasts_s, hangs=rng.random() < 0.2)
+            yield self.outage(begins_s + lasts_s + rng.random() * 3, rng.random() * 4, hangs=False)
+            for _ in range(rng.randint(1, 4)):
+                yield self.after(begins_s + 0.5 + rng.random() * lasts_s, self.kill_one)
+        else:
+            for _ in range(rng.choice([0, 0, 1, 2])):
+                yield self.outage(rng.random() * 9, 0.2 + rng.random() * rng.choice([2, 6, 10]), hangs=rng.random() < 0.3)
+        if rng.random() < (0.5 if self.dark else 0.2):
+            yield self.after(rng.random() * STORM_S, self.cut_power)
+        if rng.random() < 0.3:
+            yield self.full_disk(2 + rng.random() * 6, rng.random() * 8)
         if rng.random() < 0.3:
             yield self.stop_one(rng.random() * 10)
+
+    def kill_one(self) -> None:
+        """Half of the time it is the worker, who looks after what the dead have left."""
+        programs = [program for program in self.programs if program.works] if self.rng.random() < 0.5 else self.programs
+        self.die(self.rng.choice(programs).process)
 
     async def after(self, delay_s: float, happening: Callable[[], None]) -> None:
         await asyncio.sleep(delay_s)
@@ -299,7 +328,7 @@ class World:
         program = self.rng.choice(self.programs)
         if program.process.alive and program.ready:
             self.dice.happens("told to stop")
-            self.loop.spawn(None, self.replace(program))
+            program.replacing = self.loop.spawn(None, self.replace(program))
 
     async def replace(self, program: Program) -> None:
         await asyncio.wait({self.loop.spawn(program.process, program.stop())}, timeout=30)
@@ -319,30 +348,25 @@ class World:
             found += [f"{entry.id} is in the spool {name}" for entry in decode(bytes(inode.data)).entries.values()]
         for program in self.programs:
             if program.process.alive:
-                found += [f"{program.process.name} has {lane.waiting} operations in lane {lane.number}" for lane in program.books.lanes if lane.waiting]
+                found += [
+                    f"{program.process.name} has {lane.waiting} operations in lane {lane.number}" for lane in program.books.lanes if lane.waiting
+                ]
         return found
-
-
-@contextmanager
-def on_simulated_ground(world: World) -> Iterator[None]:
-    with patch.object(spool, "os", world.disk), patch.object(spool, "fcntl", world.disk):
-        yield
 
 
 def run(seed: int, *, bug: Bug | None = None, traces: bool = False) -> Outcome:
     """Play one schedule and check everything that was promised."""
-    from tests.support.simulator.checks import violations  # noqa: PLC0415 - it reads worlds
-
     world = World(seed, traces=traces)
-    with on_simulated_ground(world):
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(spool, "os", world.disk))
+        stack.enter_context(patch.object(spool, "fcntl", world.disk))
+        if bug is not None:
+            bug(world, stack)
         try:
-            if bug is not None:
-                bug(world)
             world.loop.run_until_complete(world.main())
         except Stalled:
             world.problems.append("everybody waits for somebody else")
-        world.problems += violations(world)
-        problems = list(world.problems)
+        problems = world.problems + violations(world)
         handles = world.loop.handles
         world.loop.bury(world.processes)
     return Outcome(seed, problems, world.dice.hits, Counter(deal.told for deal in world.deals), handles, world.lines)

@@ -1,9 +1,8 @@
 """The stores of metering and of the jobs, on the simulated database; and the object store."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -18,14 +17,13 @@ WHEN = datetime(2027, 1, 1, tzinfo=UTC)
 
 
 class Pool:
-    """Every statement comes on a connection of its own."""
+    """Has a connection for every statement."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
 
     async def ask(self, work: Callable[[Tables, float], T]) -> T:
-        connection = await self.server.connect()
-        return await self.server.call(connection, lambda: work(self.server.tables, self.server.now_s))
+        return await self.server.call(Connection(self.server), lambda: work(self.server.tables, self.server.now_s))
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator["Pool"]:

@@ -10,8 +10,7 @@ import pytest
 
 from taximeter.kernel.clock import ManualClock, SystemClock
 from taximeter.kernel.ids import IdFactory
-from taximeter.ledger import Kind, Leg, Limits, Operation, Outcome, Status
-from taximeter.ledger import batcher
+from taximeter.ledger import Kind, Leg, Limits, Operation, Outcome, Status, batcher
 from taximeter.ledger.batcher import Lane
 from taximeter.ledger.errors import LedgerBusy, LedgerUnavailable
 

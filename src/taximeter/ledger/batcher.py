@@ -187,7 +187,7 @@ class Lane:
         self._queue.extendleft(reversed(later))
         return batch
 
-    async def _post_until_answered(self, batch: list[_Item]) -> None:
+    async def _post_until_answered(self, batch: list[_Item], *, alone: bool = False) -> None:
         while batch:
             try:
                 answers = await self._post_once([item.operation for item in batch])
@@ -199,13 +199,14 @@ class Lane:
                 await self._pause()
             except asyncpg.PostgresError as error:
                 self._answered()
-                if len(batch) == 1:
+                if alone:
                     log.exception("lane %s: the database rejected operation %s", self.number, batch[0].operation.id)
                     _answer(batch[0], error)
                     return
-                # One bad operation must not take its neighbours along.
+                # Each by itself, once more: a bad one must not take its neighbours along, and one that ran into its own
+                # double (from a lane that is not its own) finds that in the log now.
                 for item in batch:
-                    await self._post_until_answered([item])
+                    await self._post_until_answered([item], alone=True)
                 return
             else:
                 for item, outcome in zip(batch, answers, strict=True):

@@ -139,6 +139,16 @@ async def test_one_bad_operation_does_not_take_its_neighbours_along() -> None:
     await lane.close()
 
 
+async def test_an_operation_that_met_its_double_on_another_lane_is_tried_again_and_finds_it() -> None:
+    database = FakeDatabase()
+    database.faults = [asyncpg.UniqueViolationError("duplicate key value violates unique constraint")]
+    lane = database.lane()
+    operation = hold()
+    assert (await lane.submit(operation)).status is Status.APPLIED
+    assert database.batches == [[operation]] * 2
+    await lane.close()
+
+
 async def test_a_full_queue_refuses_new_holds_and_still_takes_settlements() -> None:
     database = FakeDatabase()
     database.gate = asyncio.Event()

@@ -41,6 +41,8 @@ InternalClientError is what the driver raises when its session is ended between 
 # A server may do a statement whose client has gone, until the statement's own time is over (``db.pool.STATEMENT_TIMEOUT_MS``).
 VOID_AGAIN_S = 6.0
 VOIDS_MAX = 4
+# How often an operation is posted that the database rejects: among others, alone, and alone after its double is committed.
+TRIES_MAX = 3
 RETRIED_ERRORS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
@@ -187,7 +189,7 @@ class Lane:
         self._queue.extendleft(reversed(later))
         return batch
 
-    async def _post_until_answered(self, batch: list[_Item], *, alone: bool = False) -> None:
+    async def _post_until_answered(self, batch: list[_Item], *, tries: int = TRIES_MAX) -> None:
         while batch:
             try:
                 answers = await self._post_once([item.operation for item in batch])
@@ -199,14 +201,14 @@ class Lane:
                 await self._pause()
             except asyncpg.PostgresError as error:
                 self._answered()
-                if alone:
+                if tries == 1:
                     log.exception("lane %s: the database rejected operation %s", self.number, batch[0].operation.id)
                     _answer(batch[0], error)
                     return
-                # Each by itself, once more: a bad one must not take its neighbours along, and one that ran into its own
-                # double (from a lane that is not its own) finds that in the log now.
+                # Each by itself, again: a bad one must not take its neighbours along, and one that ran into its own double
+                # (from a lane that is not its own) finds that in the log now.
                 for item in batch:
-                    await self._post_until_answered([item], alone=True)
+                    await self._post_until_answered([item], tries=tries - 1)
                 return
             else:
                 for item, outcome in zip(batch, answers, strict=True):

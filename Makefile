@@ -52,6 +52,16 @@ bench: ## Run the benchmarks and print their ratios (ARGS=--quick, ARGS=--keep, 
 	$(SETUP) dev
 	@$(BIN)/taximeter bench $(ARGS)
 
+.PHONY: fuzz
+fuzz: ## Play schedules of misfortune on simulated ground (ARGS='--seconds 600', ARGS='--seed 7' plays one and shows it)
+	$(SETUP) dev
+	@$(BIN)/python -m tests.support.simulator $(ARGS)
+
+.PHONY: mutants
+mutants: ## Remove each constraint and trigger in turn and show that its test breaks
+	$(SETUP) dev
+	@$(BIN)/python -m pytest -q --log-cli-level=INFO --log-cli-format='%(message)s' tests/integration/db/test_constraints.py $(ARGS)
+
 .PHONY: examples
 examples: ## Run the examples against a server of their own
 	$(SETUP) dev

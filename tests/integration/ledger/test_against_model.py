@@ -101,6 +101,6 @@ def ledger_machine(url: str) -> Iterator[type[Ledger]]:
             runner.run(connection.close())
 
 
-def test_any_history_leaves_the_books_that_the_model_has(database_url: str) -> None:
+def test_any_history_leaves_the_balances_that_the_model_has(database_url: str) -> None:
     with ledger_machine(database_url) as machine:
         run_state_machine_as_test(machine, settings=settings(max_examples=50, stateful_step_count=30, deadline=None))

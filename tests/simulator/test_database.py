@@ -16,7 +16,16 @@ from tests.support.tenants import Town, open_town
 pytestmark = pytest.mark.anyio
 
 LANE = 0
-REQUEST = {"process_id": None, "model": "m", "modality": "chat", "rate_card": "c@1", "tariff": "t@1", "multiplier": "1", "fare": {}, "end_user": None}
+REQUEST: dict[str, object] = {
+    "process_id": None,
+    "model": "m",
+    "modality": "chat",
+    "rate_card": "c@1",
+    "tariff": "t@1",
+    "multiplier": "1",
+    "fare": {},
+    "end_user": None,
+}
 
 
 def receipt(outcome: str) -> dict[str, object]:

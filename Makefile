@@ -59,6 +59,16 @@ crash: ## Kill processes under load and compare the books with what clients were
 	$(SETUP) dev
 	@$(BIN)/python -m bench.crash --kills $(KILLS) $(ARGS)
 
+.PHONY: fuzz
+fuzz: ## Play schedules of misfortune on simulated ground (ARGS='--seconds 600', ARGS='--seed 7' plays one and shows it)
+	$(SETUP) dev
+	@$(BIN)/python -m tests.support.simulator $(ARGS)
+
+.PHONY: mutants
+mutants: ## Remove each constraint and trigger in turn and show that its test breaks
+	$(SETUP) dev
+	@$(BIN)/python -m pytest -q --log-cli-level=INFO --log-cli-format='%(message)s' tests/integration/db/test_constraints.py $(ARGS)
+
 .PHONY: examples
 examples: ## Run the examples against a server of their own
 	$(SETUP) dev

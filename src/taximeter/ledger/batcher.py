@@ -39,6 +39,11 @@ CONNECTION_ERRORS = (
 
 InternalClientError is what the driver raises when its session is ended between two messages of one statement.
 """
+# A server may do a statement whose client has gone, until the statement's own time is over (``db.pool.STATEMENT_TIMEOUT_MS``).
+VOID_AGAIN_S = 6.0
+VOIDS_MAX = 4
+# How often an operation is posted that the database rejects: among others, alone, and alone after its double is committed.
+TRIES_MAX = 3
 RETRIED_ERRORS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
@@ -144,8 +149,7 @@ class Lane:
                 raise _unavailable()
             deadline_s = self.clock.monotonic_s() + self.limits.hold_patience_s
         item = _Item(operation, asyncio.get_running_loop().create_future(), deadline_s)
-        self._queue.append(item)
-        self._wake.set()
+        self._enqueue(item)
         return await item.answer
 
     async def close(self) -> None:
@@ -186,7 +190,7 @@ class Lane:
         self._queue.extendleft(reversed(later))
         return batch
 
-    async def _post_until_answered(self, batch: list[_Item]) -> None:
+    async def _post_until_answered(self, batch: list[_Item], *, tries: int = TRIES_MAX) -> None:
         while batch:
             try:
                 answers = await self._post_once([item.operation for item in batch])
@@ -198,13 +202,14 @@ class Lane:
                 await self._pause()
             except asyncpg.PostgresError as error:
                 self._answered()
-                if len(batch) == 1:
+                if tries == 1:
                     log.exception("lane %s: the database rejected operation %s", self.number, batch[0].operation.id)
                     _answer(batch[0], error)
                     return
-                # One bad operation must not take its neighbours along.
+                # Each by itself, again: a bad one must not take its neighbours along, and one that ran into its own double
+                # (from a lane that is not its own) finds that in the log now.
                 for item in batch:
-                    await self._post_until_answered([item])
+                    await self._post_until_answered([item], tries=tries - 1)
                 return
             else:
                 for item, outcome in zip(batch, answers, strict=True):
@@ -265,13 +270,29 @@ class Lane:
             if item.late(now_s):
                 _answer(item, _unavailable())
                 if item.operation.kind is Kind.HOLD:
-                    # It was sent and its fate is unknown: make sure that it is void if it did happen.
-                    void = Operation(id=item.operation.id, kind=Kind.VOID, lane=self.number)
-                    rest.append(_Item(void, asyncio.get_running_loop().create_future(), None))
+                    # It was sent and its fate is unknown: make sure that it is void if it did happen, or does yet.
+                    rest.append(self._void(item.operation, VOIDS_MAX))
         for item in [item for item in self._queue if item.late(now_s)]:
             self._queue.remove(item)
             _answer(item, _unavailable())
         return rest
+
+    def _void(self, hold: Operation, times: int) -> _Item:
+        """A void of a hold that nobody waits for; sent again later, ``times`` in all, while the ledger knows no such hold."""
+        loop = asyncio.get_running_loop()
+        item = _Item(Operation(id=hold.id, kind=Kind.VOID, lane=self.number, fact=hold.undo), loop.create_future(), None)
+
+        def look(answer: asyncio.Future[Outcome]) -> None:
+            known = answer.cancelled() or answer.exception() is not None or answer.result().status is not Status.NO_SUCH_HOLD
+            if not known and times > 1:
+                loop.call_later(VOID_AGAIN_S, self._enqueue, self._void(hold, times - 1))
+
+        item.answer.add_done_callback(look)
+        return item
+
+    def _enqueue(self, item: _Item) -> None:
+        self._queue.append(item)
+        self._wake.set()
 
     async def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None

@@ -103,6 +103,7 @@ class Operation:
         ttl_s: life of a hold, on the database's clock.
         code: the caller's reason, kept in the log.
         fact: JSON that is written in the same transaction (see ``metering.post``).
+        undo: on a hold, the fact of the void that follows when it was given up with its fate unknown.
     """
 
     id: UUID
@@ -113,6 +114,7 @@ class Operation:
     ttl_s: int = 0
     code: int = 0
     fact: str | None = None
+    undo: str | None = None
 
     def __post_init__(self) -> None:
         """Catch operations that no caller may make."""

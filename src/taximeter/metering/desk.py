@@ -19,7 +19,7 @@ from taximeter.metering.disk import Disk
 from taximeter.metering.errors import AboveCallersMaximum, TooExpensive, WrongModality
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import Order
-from taximeter.metering.rules import encode_fact, key_fact, request_fact
+from taximeter.metering.rules import NOTHING, encode_fact, key_fact, receipt_fact, request_fact
 from taximeter.metering.settlements import Settlements
 
 
@@ -117,6 +117,7 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
             legs=wallet.legs(),
             ttl_s=ttl_s,
             fact=encode_fact(fact),
+            undo=encode_fact(_given_up(is_job=job is not None)),
         )
     )
     reach("metering.held")
@@ -133,3 +134,12 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
         raise AccountClosed(message)
     assert outcome.status in (Status.APPLIED, Status.REPLAYED, Status.KEY_USED), outcome
     return outcome
+
+
+def _given_up(*, is_job: bool) -> dict[str, Any]:
+    """What is written when a hold was refused because the database did not answer, and is found to have been made."""
+    reason = "the database did not answer in time, and the request was refused; nothing was run or charged"
+    fact: dict[str, Any] = {"receipt": receipt_fact(NOTHING, "failed", f"ledger_unavailable: {reason}", {}, 0)}
+    if is_job:
+        fact["job"] = {"state": "failed", "error_code": "ledger_unavailable", "error_message": reason}
+    return fact

@@ -1,142 +1,106 @@
 """Random histories on the real ledger and on a small dictionary model, which must always agree."""
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import Any
-from uuid import UUID
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
-from hypothesis import given, settings
+import asyncpg
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from taximeter.db.pool import connect_app
-from taximeter.kernel.clock import SystemClock
-from taximeter.kernel.ids import IdFactory
-from taximeter.ledger import Books, Kind, Status, Wallet, store
-from tests.support.ledger_bench import Bench
+from taximeter.ledger import Status
+from tests.support.ledger_world import ACCOUNTS, LANES, LegStep, Step, World
 
+ACCOUNT = st.integers(0, ACCOUNTS - 1)
+LANE = st.integers(0, LANES - 1)
+"""Any lane for any account: most groups are misrouted somewhere."""
+REQUEST = st.integers(0, 60)
 AMOUNT = st.integers(0, 400)
-Step = tuple[Any, ...]
-STEPS: st.SearchStrategy[list[Step]] = st.lists(
-    st.one_of(
-        st.tuples(st.just("hold"), AMOUNT),
-        st.tuples(st.just("replay"), st.integers(0, 30)),
-        st.tuples(st.just("settle"), st.integers(0, 30), AMOUNT),
-        st.tuples(st.just("void"), st.integers(0, 30)),
-        st.tuples(st.just("expire"), st.integers(0, 30)),
-        st.tuples(st.just("top_up"), st.booleans(), AMOUNT),
-    ),
-    max_size=25,
+CODE = st.integers(0, 2)
+LEG: st.SearchStrategy[LegStep] = st.tuples(ACCOUNT, st.integers(0, 4 * ACCOUNTS), st.one_of(st.none(), st.none(), AMOUNT))
+LEGS = st.lists(LEG, min_size=1, max_size=6)
+STEP: st.SearchStrategy[Step] = st.one_of(
+    st.tuples(st.sampled_from(["hold", "hold", "direct"]), AMOUNT, LEGS),
+    st.tuples(st.just("settle"), REQUEST, st.sampled_from([0, -1, -150, 1, 150, 2000]), CODE),
+    st.tuples(st.sampled_from(["void", "expire", "again"]), REQUEST),
+    st.tuples(st.just("mutated"), REQUEST, st.integers(0, 1), st.integers(0, 1)),
+    st.tuples(st.just("top_up"), ACCOUNT, AMOUNT),
 )
 
 
-@dataclass
-class Model:
-    """One wallet: what it has, what is held, what became of each request."""
+class Ledger(RuleBasedStateMachine):
+    """One world per history; the connection and its event loop serve all of them."""
 
-    allowance: int
-    prepaid: int
-    shortfall: int = 0
-    held: dict[UUID, tuple[int, int]] = field(default_factory=dict)
-    asked: dict[UUID, int] = field(default_factory=dict)
-    refused: set[UUID] = field(default_factory=set)
-    ended: dict[UUID, tuple[str, int]] = field(default_factory=dict)
-    late: dict[UUID, int] = field(default_factory=dict)
+    connection: ClassVar[asyncpg.Connection]
+    runner: ClassVar[asyncio.Runner]
+    world: World
+    sweeps: bool
 
-    def take(self, amount: int) -> tuple[int, int]:
-        first = min(amount, self.allowance)
-        second = min(amount - first, self.prepaid)
-        self.allowance -= first
-        self.prepaid -= second
-        return first, second
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+        return self.runner.run(work)
 
-    def hold(self, request: UUID, amount: int) -> Status:
-        self.asked[request] = amount
-        if amount > self.allowance + self.prepaid:
-            self.refused.add(request)
-            return Status.REFUSED
-        self.held[request] = self.take(amount)
-        return Status.APPLIED
+    @initialize(sweeps=st.booleans(), amounts=st.lists(AMOUNT, min_size=ACCOUNTS, max_size=ACCOUNTS))
+    def open(self, sweeps: bool, amounts: list[int]) -> None:  # noqa: FBT001
+        """In half of the histories nobody sweeps: then overdue holds meet settlements, voids and replays."""
+        self.world = self.do(World.open(self.connection, "ledger.post"))
+        self.sweeps = sweeps
+        self.do(self.world.post(0, [("top_up", account, amount) for account, amount in enumerate(amounts)]))
 
-    def release(self, request: UUID, how: str) -> Status:
-        if request in self.refused:
-            return Status.NO_SUCH_HOLD
-        if request in self.ended:
-            return Status.REPLAYED if self.ended[request][0] == how else Status.ALREADY_RESOLVED
-        first, second = self.held.pop(request)
-        self.allowance += first
-        self.prepaid += second
-        self.ended[request] = (how, 0)
-        return Status.APPLIED
+    @rule(lane=LANE, steps=st.lists(STEP, max_size=12))
+    def post_a_batch(self, lane: int, steps: list[Step]) -> None:
+        self.do(self.world.post(lane, steps))
 
-    def settle(self, request: UUID, amount: int) -> Status:
-        if request in self.refused:
-            return Status.NO_SUCH_HOLD
-        how, before = self.ended.get(request, ("", 0))
-        if how == "void":
-            return Status.ALREADY_RESOLVED
-        if how == "settle":
-            return Status.REPLAYED if before == amount else Status.ALREADY_RESOLVED
-        if request in self.late:
-            return Status.REPLAYED if self.late[request] == amount else Status.ALREADY_RESOLVED
-        if how == "expire":
-            self.late[request] = amount
-            self.shortfall += amount - sum(self.take(amount))
-            return Status.SETTLED_LATE
-        first, second = self.held.pop(request)
-        self.ended[request] = ("settle", amount)
-        from_first = min(amount, first)
-        from_second = min(amount - from_first, second)
-        self.allowance += first - from_first
-        self.prepaid += second - from_second
-        rest = amount - from_first - from_second
-        self.shortfall += rest - sum(self.take(rest))
-        return Status.APPLIED
+    @rule(lane=LANE, first=st.lists(STEP, min_size=1, max_size=4), again=st.randoms(use_true_random=False))
+    def post_twice_in_another_order(self, lane: int, first: list[Step], again: Any) -> None:  # noqa: ANN401
+        before = len(self.world.posted)
+        self.do(self.world.post(lane, first))
+        repeats = [("again", number) for number in range(before, len(self.world.posted))]
+        again.shuffle(repeats)
+        sums = [self.world.model.accounts[account].sums() for account in self.world.accounts]
+        self.do(self.world.post(lane, repeats))
+        assert [self.world.model.accounts[account].sums() for account in self.world.accounts] == sums
+
+    @rule(lane=LANE, account=ACCOUNT, amount=st.integers(401, 800))
+    def refuse_then_top_up_then_repeat(self, lane: int, account: int, amount: int) -> None:
+        (answer,) = self.do(self.world.post(lane, [("hold", amount, [(account, account, None)])]))
+        number = len(self.world.posted) - 1
+        self.do(self.world.post(lane, [("top_up", account, amount)]))
+        (again,) = self.do(self.world.post(lane, [("again", number)]))
+        sticks = {Status.APPLIED: Status.REPLAYED, Status.REFUSED: Status.REPLAYED_REFUSED}
+        assert again.status is sticks.get(answer.status, again.status)
+
+    @rule(account=ACCOUNT, shut=st.booleans())
+    def close_an_account(self, account: int, shut: bool) -> None:  # noqa: FBT001
+        self.do(self.world.close(account, shut=shut))
+
+    @rule(seconds=st.sampled_from([30, 101]))
+    def let_time_pass(self, seconds: int) -> None:
+        self.do(self.world.step_clock(seconds))
+
+    @precondition(lambda self: self.sweeps)
+    @rule(lane=LANE)
+    def sweep(self, lane: int) -> None:
+        self.do(self.world.sweep(lane))
+
+    @invariant()
+    def agrees(self) -> None:
+        if hasattr(self, "world"):
+            self.do(self.world.check())
 
 
-async def _run(url: str, steps: list[Step]) -> None:
-    clock = SystemClock()
-    connection = await connect_app(url)
-    bench = Bench(connection, Books(lambda: connect_app(url), store.post, clock), IdFactory(clock))
-    shortfall_before = await bench.shortfall()
-    wallet = await bench.wallet(prepaid=500, allowance=200)
-    model = Model(allowance=200, prepaid=500)
-    requests: list[UUID] = []
-    for step in steps:
-        await _step(bench, wallet, model, requests, step)
-    assert await bench.available(wallet) == model.allowance + model.prepaid
-    assert await bench.shortfall() - shortfall_before == model.shortfall
-    await bench.assert_replay_agrees()
-    await bench.books.close()
-    await connection.close()
-
-
-async def _step(bench: Bench, wallet: Wallet, model: Model, requests: list[UUID], step: Step) -> None:
-    match step:
-        case ("hold", amount):
-            request, outcome = await bench.hold(wallet, amount)
-            requests.append(request)
-            assert outcome.status is model.hold(request, amount)
-        case ("top_up", to_allowance, amount):
-            if amount:
-                await bench.top_up(wallet, wallet.allowance if to_allowance else wallet.prepaid, amount)
-                model.allowance += amount if to_allowance else 0
-                model.prepaid += 0 if to_allowance else amount
-        case (verb, index, *rest) if requests:
-            request = requests[index % len(requests)]
-            if verb == "replay":
-                _, outcome = await bench.hold(wallet, model.asked[request], request)
-                assert outcome.status is (Status.REPLAYED_REFUSED if request in model.refused else Status.REPLAYED)
-            elif verb == "settle":
-                assert (await bench.settle(request, rest[0])).status is model.settle(request, rest[0])
-            else:
-                kind = Kind.VOID if verb == "void" else Kind.EXPIRE
-                assert (await bench.end(request, kind)).status is model.release(request, verb)
+@contextmanager
+def ledger_machine(url: str) -> Iterator[type[Ledger]]:
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(url))
+        Ledger.runner, Ledger.connection = runner, connection
+        try:
+            yield Ledger
+        finally:
+            runner.run(connection.close())
 
 
 def test_any_history_leaves_the_balances_that_the_model_has(database_url: str) -> None:
-    @settings(max_examples=40)
-    @given(STEPS)
-    def check(steps: list[Step]) -> None:
-        asyncio.run(_run(database_url, steps))
-
-    check()
+    with ledger_machine(database_url) as machine:
+        run_state_machine_as_test(machine, settings=settings(max_examples=50, stateful_step_count=30, deadline=None))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -9,7 +10,7 @@ import pytest
 
 from taximeter.kernel.clock import ManualClock, SystemClock
 from taximeter.kernel.ids import IdFactory
-from taximeter.ledger import Kind, Leg, Limits, Operation, Outcome, Status
+from taximeter.ledger import Kind, Leg, Limits, Operation, Outcome, Status, batcher
 from taximeter.ledger.batcher import Lane
 from taximeter.ledger.errors import LedgerBusy, LedgerUnavailable
 
@@ -47,6 +48,7 @@ class FakeDatabase:
         self.poison: Callable[[Operation], bool] = lambda _operation: False
         self.away = False
         self.kept_out: list[Exception] = []
+        self.unknown = 0
 
     async def connect(self) -> Any:  # noqa: ANN401
         if self.away:
@@ -65,6 +67,9 @@ class FakeDatabase:
         if any(self.poison(operation) for operation in operations):
             message = "bad"
             raise asyncpg.CheckViolationError(message)
+        if self.unknown and operations[0].kind is Kind.VOID:
+            self.unknown -= 1
+            return [Outcome(Status.NO_SUCH_HOLD, 0, 0) for _ in operations]
         return [Outcome(Status.APPLIED, operation.amount_utok, 0) for operation in operations]
 
     def lane(self, limits: Limits | None = None, clock: Any = None) -> Lane:  # noqa: ANN401
@@ -134,6 +139,16 @@ async def test_one_bad_operation_does_not_take_its_neighbours_along() -> None:
     await lane.close()
 
 
+async def test_an_operation_that_met_its_double_on_another_lane_is_tried_again_and_finds_it() -> None:
+    database = FakeDatabase()
+    database.faults = [asyncpg.UniqueViolationError("duplicate key value violates unique constraint")]
+    lane = database.lane()
+    operation = hold()
+    assert (await lane.submit(operation)).status is Status.APPLIED
+    assert database.batches == [[operation]] * 2
+    await lane.close()
+
+
 async def test_a_full_queue_refuses_new_holds_and_still_takes_settlements() -> None:
     database = FakeDatabase()
     database.gate = asyncio.Event()
@@ -158,7 +173,7 @@ async def test_a_hold_that_the_database_never_answered_is_refused_and_voided_whe
     database.faults = [OSError("down")]
     database.gate = asyncio.Event()
     lane = database.lane(Limits(hold_patience_s=1.0), clock)
-    operation = hold()
+    operation = replace(hold(), undo="what to write then")
     waiting = asyncio.create_task(lane.submit(operation))
     await _until(lambda: len(database.batches) == 1)
     clock.advance(2)
@@ -166,7 +181,27 @@ async def test_a_hold_that_the_database_never_answered_is_refused_and_voided_whe
     with pytest.raises(LedgerUnavailable):
         await waiting
     await _until(lambda: len(database.batches) == 2)
-    assert [(sent.id, sent.kind) for sent in database.batches[1]] == [(operation.id, Kind.VOID)]
+    assert [(sent.id, sent.kind, sent.fact) for sent in database.batches[1]] == [(operation.id, Kind.VOID, "what to write then")]
+    await lane.close()
+
+
+async def test_a_void_that_came_before_its_hold_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may do a statement whose client has given it up, and do it last."""
+    monkeypatch.setattr(batcher, "VOID_AGAIN_S", 0.01)
+    clock = ManualClock()
+    database = FakeDatabase()
+    database.faults = [OSError("down")]
+    database.gate = asyncio.Event()
+    database.unknown = 2
+    lane = database.lane(Limits(hold_patience_s=1.0), clock)
+    waiting = asyncio.create_task(lane.submit(hold()))
+    await _until(lambda: len(database.batches) == 1)
+    clock.advance(2)
+    database.gate.set()
+    with pytest.raises(LedgerUnavailable):
+        await waiting
+    await _until(lambda: len(database.batches) == 4)
+    assert [operation.kind for batch in database.batches for operation in batch] == [Kind.HOLD, Kind.VOID, Kind.VOID, Kind.VOID]
     await lane.close()
 
 

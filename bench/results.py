@@ -7,7 +7,7 @@ from typing import Any
 from bench.figures import Table
 from bench.processes import OUT, ROOT
 
-NAMES = ("startup", "ledger", "gateway")
+NAMES = ("startup", "ledger", "replay", "gateway")
 RESULTS = ROOT / "bench" / "results"
 
 

@@ -10,7 +10,7 @@ from taximeter.cli.arguments import Subparsers
 from taximeter.kernel.errors import SetupError
 
 # In the order in which they are run.
-NAMES = ("startup", "ledger", "gateway")
+NAMES = ("startup", "ledger", "replay", "gateway")
 
 
 def add_parser(subparsers: Subparsers) -> None:

@@ -32,6 +32,7 @@ COMMANDS = (
     "receipts",
     "usage",
     "replay",
+    "reconcile",
     "bench",
     "version",
 )

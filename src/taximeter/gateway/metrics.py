@@ -78,7 +78,7 @@ class _Figures:
         self._figures = figures
 
     def collect(self) -> Iterable[Metric]:
-        families: dict[str, Metric] = {}
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for name, (text, value) in self._figures.items():
             plain, _, rest = name.partition("{")
             label, _, quoted = rest.rstrip("}").partition("=")

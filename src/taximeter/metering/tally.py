@@ -77,7 +77,13 @@ class Tally:
             self.charged_utok += found["charged_utok"]
         if self.receipts or self._uncertain:
             await pool.execute(
-                _SQL["report_counters"], self._process_id, self._kind, self.receipts, self.charged_utok, len(self._uncertain | self._to_look_up), ended
+                _SQL["report_counters"],
+                self._process_id,
+                self._kind,
+                self.receipts,
+                self.charged_utok,
+                len(self._uncertain | self._to_look_up),
+                ended,
             )
 
 

@@ -33,18 +33,16 @@ from metering.receipts where project_id = $1 and settled_at >= $2 and settled_at
 
 
 def held(caller: Caller, ids: IdFactory, model: str, *, amount_utok: int = 1000) -> Operation:
-    request = {
+    request: dict[str, Any] = {
         "project_id": str(caller.project_id), "key_id": str(caller.key_id), "process_id": None, "model": model, "modality": "chat",
         "rate_card": "c@1", "tariff": "t@1", "multiplier": "1", "fare": {}, "end_user": None,
     }  # fmt: skip
     fact = json.dumps({"request": request})
-    return Operation(
-        id=ids.new(), kind=Kind.HOLD, lane=caller.lane, amount_utok=amount_utok, legs=wallet_of(caller).legs(), ttl_s=60, fact=fact
-    )
+    return Operation(id=ids.new(), kind=Kind.HOLD, lane=caller.lane, amount_utok=amount_utok, legs=wallet_of(caller).legs(), ttl_s=60, fact=fact)
 
 
 def ended(hold: Operation, kind: Kind, amount_utok: int = 0) -> Operation:
-    receipt = {
+    receipt: dict[str, Any] = {
         "outcome": OUTCOMES[kind], "reason": None, "work": {}, "measured": True, "consumed_utok": amount_utok * 2, "lines": [], "detail": {},
         "engine_ms": 3,
     }  # fmt: skip
@@ -82,7 +80,7 @@ async def folded(town: Town) -> tuple[int, int]:
 async def test_usage_is_the_same_before_between_and_after_the_sums(town: Town, database_url: str) -> None:
     """Random receipts over some days, summed up at random moments; asked for in random spans."""
     caller, other = await town.caller(), await town.caller()
-    draw = random.Random(7)
+    draw = random.Random(7)  # noqa: S311 - the same history every time
     owner = await connect_owner(database_url)
     ids = town.office.desk.ids
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -96,7 +94,8 @@ async def test_usage_is_the_same_before_between_and_after_the_sums(town: Town, d
         # Receipts of earlier days, which no sum has yet: only the owner can move them there.
         await owner.execute("alter table metering.receipts disable trigger append_only")
         await owner.execute(
-            "update metering.receipts r set settled_at = settled_at - make_interval(days => $1, secs => $2) where id in (select id from metering.receipts_not_folded)",
+            "update metering.receipts r set settled_at = settled_at - make_interval(days => $1, secs => $2)"
+            " where id in (select id from metering.receipts_not_folded)",
             draw.randrange(4),
             draw.randrange(80_000),
         )

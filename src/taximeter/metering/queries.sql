@@ -49,13 +49,16 @@ from (
     select r.project_id, (r.settled_at at time zone 'UTC')::date, r.model, r.key_id,
            case r.phase when 1 then 1 else 0 end, case r.outcome when 'failed' then 1 else 0 end, r.consumed_utok, r.charged_utok, r.engine_ms
     from (
-        select * from metering.receipts_not_folded n
+        select n.project_id, n.settled_at, n.model, n.key_id, n.phase, n.outcome, n.consumed_utok, n.charged_utok, n.engine_ms
+        from metering.receipts_not_folded() n
         where n.project_id = $1 and n.settled_at >= $4::date::timestamp at time zone 'UTC' and n.settled_at < $5::date::timestamp at time zone 'UTC'
         union all
-        select * from metering.receipts e
+        select e.project_id, e.settled_at, e.model, e.key_id, e.phase, e.outcome, e.consumed_utok, e.charged_utok, e.engine_ms
+        from metering.receipts e
         where e.project_id = $1 and e.settled_at >= $2 and e.settled_at < least($3, $4::date::timestamp at time zone 'UTC')
         union all
-        select * from metering.receipts e
+        select e.project_id, e.settled_at, e.model, e.key_id, e.phase, e.outcome, e.consumed_utok, e.charged_utok, e.engine_ms
+        from metering.receipts e
         where e.project_id = $1 and e.settled_at >= greatest($2, $5::date::timestamp at time zone 'UTC') and e.settled_at < $3
     ) r
 ) u

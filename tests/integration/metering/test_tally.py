@@ -24,7 +24,13 @@ async def held(town: Town, connection: asyncpg.Connection) -> Operation:
     caller = await town.caller()
     fact = {"request": {**REQUEST, "project_id": str(caller.project_id), "key_id": str(caller.key_id)}}
     hold = Operation(
-        id=town.office.desk.ids.new(), kind=Kind.HOLD, lane=caller.lane, amount_utok=100, legs=wallet_of(caller).legs(), ttl_s=60, fact=json.dumps(fact)
+        id=town.office.desk.ids.new(),
+        kind=Kind.HOLD,
+        lane=caller.lane,
+        amount_utok=100,
+        legs=wallet_of(caller).legs(),
+        ttl_s=60,
+        fact=json.dumps(fact),
     )
     await post(connection, hold.lane, [hold])
     return Operation(id=hold.id, kind=Kind.SETTLE, lane=hold.lane, amount_utok=60, fact=json.dumps({"receipt": RECEIPT}))
@@ -56,7 +62,7 @@ async def test_an_end_is_counted_once_and_a_repeat_not(town: Town, database_url:
 
 @pytest.mark.parametrize(("by_us", "counted"), [(True, (1, 60)), (False, (0, 0))])
 async def test_b28_an_end_whose_answer_was_lost_is_counted_when_the_receipt_is_ours(
-    town: Town, database_url: str, by_us: bool, counted: tuple[int, int]
+    town: Town, database_url: str, *, by_us: bool, counted: tuple[int, int]
 ) -> None:
     process_id, other = town.office.desk.ids.new(), town.office.desk.ids.new()
     tally = Tally(process_id, "gateway")

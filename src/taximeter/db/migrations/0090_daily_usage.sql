@@ -40,7 +40,9 @@ create table metering.process_usage (
 -- Returns how far it came, in batches: 0 when nothing is left; null when another process is at it.
 create function metering.fold_usage(p_rows int) returns bigint
 language plpgsql security definer set search_path = pg_catalog, metering
+-- As in ledger.post: what is new is found by the log's index, whatever the statistics make of it.
 set plan_cache_mode = force_custom_plan
+set enable_seqscan = off
 set jit = off
 as $$
 declare
@@ -103,19 +105,29 @@ begin
 end
 $$;
 
--- Receipts that are not in the sums yet.  In one statement with the sums, both together are all there are.
-create view metering.receipts_not_folded as
-select r.*
-from metering.usage_positions p
-join ledger.accounts a on a.id = 1100 + p.lane and a.version > 0
-cross join lateral (
-    select t.id, t.phase from ledger.transfers t where t.lane = p.lane and t.batch > p.folded and t.leg = 0 and t.phase > 0 offset 0
-) t
-cross join lateral (select * from metering.receipts x where x.id = t.id and x.phase = t.phase offset 0) r;
+-- Receipts that are not in the sums yet.  In one statement with the sums, both together are all there are: a stable function
+-- sees what the statement sees that calls it.
+create function metering.receipts_not_folded() returns table (
+    id uuid, phase smallint, project_id uuid, key_id uuid, model text, modality text, outcome text, consumed_utok bigint, charged_utok bigint,
+    shortfall_utok bigint, engine_ms bigint, settled_at timestamptz, settled_by uuid
+)
+language sql stable
+set enable_seqscan = off
+set jit = off
+as $$
+    select r.id, r.phase, r.project_id, r.key_id, r.model, r.modality, r.outcome, r.consumed_utok, r.charged_utok, r.shortfall_utok, r.engine_ms,
+           r.settled_at, r.settled_by
+    from metering.usage_positions p
+    join ledger.accounts a on a.id = 1100 + p.lane and a.version > 0
+    cross join lateral (
+        select t.id, t.phase from ledger.transfers t where t.lane = p.lane and t.batch > p.folded and t.leg = 0 and t.phase > 0 offset 0
+    ) t
+    cross join lateral (select * from metering.receipts x where x.id = t.id and x.phase = t.phase offset 0) r
+$$;
 
 create trigger no_truncate before truncate on metering.usage_daily for each statement execute function ledger.refuse_rewrite();
 
-revoke all on function metering.fold_usage from public;
-grant select on metering.usage_daily, metering.usage_positions, metering.process_usage, metering.receipts_not_folded to taximeter_app;
+revoke all on function metering.fold_usage, metering.receipts_not_folded from public;
+grant select on metering.usage_daily, metering.usage_positions, metering.process_usage to taximeter_app;
 grant update (reconciled) on metering.usage_positions to taximeter_app;
-grant execute on function metering.fold_usage to taximeter_app;
+grant execute on function metering.fold_usage, metering.receipts_not_folded to taximeter_app;

@@ -4,7 +4,7 @@
 -- Lanes in use, and up to where they were compared.
 select p.lane, p.reconciled
 from metering.usage_positions p
-join ledger.accounts a on a.id = 1100 + p.lane and a.version > 0
+join ledger.accounts a on a.id = 1100 + p.lane and a.id between 1100 and 1163 and a.version > 0
 order by p.lane
 
 -- name: next_batch
@@ -79,7 +79,7 @@ summed as (
         union all
         select n.project_id, (n.settled_at at time zone 'UTC')::date, n.key_id, n.model, n.modality, case n.phase when 1 then 1 else 0 end, 1,
                case n.outcome when 'failed' then 1 else 0 end, n.consumed_utok, n.charged_utok, n.shortfall_utok, n.engine_ms
-        from metering.receipts_not_folded n
+        from metering.receipts_not_folded() n
         where n.settled_at >= $1::date::timestamp at time zone 'UTC' and n.settled_at < $2::date::timestamp at time zone 'UTC'
     ) s
     group by 1, 2, 3, 4, 5
@@ -112,7 +112,7 @@ with summed as (
     from (
         select sum(charged_utok) as charged, sum(shortfall_utok) as shortfall from metering.usage_daily
         union all
-        select sum(charged_utok), sum(shortfall_utok) from metering.receipts_not_folded
+        select sum(charged_utok), sum(shortfall_utok) from metering.receipts_not_folded()
     ) s
 ),
 booked as (
@@ -139,7 +139,7 @@ select w.process_id, sum(w.receipts)::bigint as receipts, sum(w.charged_utok)::b
 from (
     select process_id, receipts, charged_utok from metering.process_usage
     union all
-    select settled_by, 1, charged_utok from metering.receipts_not_folded where settled_by is not null
+    select settled_by, 1, charged_utok from metering.receipts_not_folded() where settled_by is not null
 ) w
 group by 1
 
@@ -158,7 +158,7 @@ with written as (
     from (
         select process_id, receipts, charged_utok from metering.process_usage
         union all
-        select settled_by, 1, charged_utok from metering.receipts_not_folded where settled_by is not null
+        select settled_by, 1, charged_utok from metering.receipts_not_folded() where settled_by is not null
     ) w
     group by 1
 )

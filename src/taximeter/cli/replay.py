@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(report: Report) -> None:
     acknowledged = f" {report.acknowledged} acknowledgements," if report.acknowledged else ""
+    overdue = f" ({report.overdue_holds} overdue)" if report.overdue_holds else ""
     print(
-        f"{report.rows} rows, {report.accounts} accounts, {report.open_holds} open holds,{acknowledged}"
+        f"{report.rows} rows, {report.accounts} accounts, {report.open_holds} open holds{overdue},{acknowledged}"
         f" {format_tokens(report.charged_utok)} Tokens charged:"
         f" {'everything agrees' if report.agrees else f'{sum(report.counts.values())} differences'}"
     )

@@ -84,6 +84,10 @@ async def test_an_untouched_history_agrees_and_is_counted(history: History) -> N
     report = await history.after()
     assert report.differences == []
     assert (report.rows, report.open_holds, report.charged_utok) == (24, 1, 150 + 130 + 40)
+    assert report.overdue_holds == 0
+    await history.owner.execute("update ledger.holds set expires_at = clock_timestamp() - interval '1 minute'")
+    report = await history.after()
+    assert (report.differences, report.overdue_holds) == ([], 1)
     assert report.notes == ["no project and no request: the ledger is used without metering, and I8 and I9 have nothing to compare"]
 
 
@@ -175,11 +179,38 @@ async def test_i5_a_resolution_for_other_amounts_or_accounts_than_the_hold(histo
     report = await history.after(f"update ledger.transfers set debit = {TREASURY} where {settled} and leg = 1")
     assert found(report) == {"accounts of a resolution": "I5", "balance": "I3"}
     report = await history.after(f"update ledger.transfers set amount = 7 where id = '{history.released}' and phase = 1 and leg = 1")
-    assert found(report) == {"release that charges": "I5", "total": "I5", "balance": "I3"}
+    assert found(report) == {"release that charges": "I5", "total": "I5", "done in part": "I5", "balance": "I3"}
     report = await history.after(f"update ledger.transfers set requested = 1000 where {settled} and leg = 0")
-    assert found(report) == {"settled in part": "I5"}
+    assert found(report) == {"done in part": "I5"}
     report = await history.after(f"update ledger.transfers set total = 299 where id = '{history.settled}' and phase = 0 and leg = 0")
-    assert found(report) == {"total": "I5"}
+    assert found(report) == {"done in part": "I5", "total": "I5"}
+
+
+MUTATIONS = (
+    "amount = amount + 1", "hold_amount = coalesce(hold_amount, 0) + 1", "total = total + 1", "requested = requested + 1",
+    "debit = 1210", "credit = 1210", "cascade = not cascade", "leg = leg + 3", "status = 1 - status", "phase = phase + 3",
+)  # fmt: skip
+# What moves no money and is no key of anything: how a direct transfer shared its amount, and the numbers of legs that were added later.
+MEANINGLESS = {(5, "cascade = not cascade"), (6, "leg = leg + 3"), (8, "leg = leg + 3")}
+
+
+async def test_no_field_of_the_log_can_be_changed_unnoticed(history: History) -> None:
+    """Every amount, account, flag and key of every row that moved something, one at a time, and every row deleted."""
+    rows = await history.owner.fetch(
+        "select id, leg, phase, kind, total is not null as has_total from ledger.transfers where status = 0 and (kind <> 8 or amount > 0)"
+    )
+    checks = await history.owner.fetch("select conname from pg_constraint where conrelid = 'ledger.transfers'::regclass and contype in ('c', 'p')")
+    for row in checks:
+        await history.owner.execute(f'alter table ledger.transfers drop constraint "{row["conname"]}"')
+    unnoticed = set()
+    for row in rows:
+        where = f"where id = '{row['id']}' and leg = {row['leg']} and phase = {row['phase']}"
+        changes = [mutation for mutation in MUTATIONS if row["has_total"] or not mutation.startswith(("total", "requested"))]
+        for change in changes:
+            if (await history.after(f"update ledger.transfers set {change} {where}")).agrees:
+                unnoticed.add((row["kind"], change))
+        assert not (await history.after(f"delete from ledger.transfers {where}")).agrees
+    assert unnoticed == MEANINGLESS
 
 
 async def test_i5_a_late_settlement_of_what_was_never_released(history: History) -> None:

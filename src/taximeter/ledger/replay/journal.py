@@ -14,6 +14,17 @@ RELEASES = (SETTLE, VOID, EXPIRE)
 REFUSED = "1"
 FIRST_LEG = "0"
 LATE_PHASE = "2"
+# Kind, phase, status, and what a row says that it released: nothing, an amount, or zero.
+FORMS = frozenset(
+    {
+        (HOLD, "0", "0", "none"), (DIRECT, "0", "0", "none"), (HOLD, "0", REFUSED, "none"), (DIRECT, "0", REFUSED, "none"),
+        (SETTLE, "1", "0", "zero"), (VOID, "1", "0", "zero"), (EXPIRE, "1", "0", "zero"),
+        (SETTLE, "1", "0", "some"), (VOID, "1", "0", "some"), (EXPIRE, "1", "0", "some"),
+        (OVERRUN, "1", "0", "zero"), (SHORTFALL, "1", "0", "zero"), (SHORTFALL, "2", "0", "zero"), (LATE, "2", "0", "zero"),
+    }
+)  # fmt: skip
+RELEASED = {"": "none", "0": "zero"}
+LEGS = [str(leg) for leg in range(6)]
 YES = "t"
 DIGEST_BYTES = "16"
 
@@ -91,6 +102,12 @@ class Journal:
         if first[LEG] != FIRST_LEG or not first[TOTAL] or first[DIGEST] != DIGEST_BYTES:
             # Without them a retry of the same operation cannot be told what became of it.
             self._differ("I7", "unanswerable", first, "a first leg with its total and digest", f"leg {first[LEG]}, total {first[TOTAL] or 'none'}")
+        for row in rows:
+            form = (row[KIND], row[PHASE], row[STATUS], RELEASED.get(row[HELD], "some"))
+            if form not in FORMS or row[STATUS] != first[STATUS]:
+                self._differ(
+                    "I5", "form", row, "a row as the ledger writes it", f"kind {row[KIND]}, status {row[STATUS]}, released {row[HELD] or 'none'}"
+                )
         if first[STATUS] == REFUSED:
             self._refused(rows)
         elif first[KIND] == HOLD:
@@ -103,8 +120,8 @@ class Journal:
 
     def _refused(self, rows: list[Row]) -> None:
         for row in rows:
-            if row[AMOUNT] != "0" or row is not rows[0]:
-                self._differ("I6", "refusal", row, "nothing moved", row[AMOUNT])
+            if row[AMOUNT] != "0" or row is not rows[0] or row[TOTAL] != "0":
+                self._differ("I6", "refusal", row, "nothing moved", f"{row[AMOUNT]} of {row[TOTAL] or 'none'}")
 
     def _hold(self, rows: list[Row]) -> None:
         legs: dict[str, HeldLeg] = {}
@@ -119,7 +136,11 @@ class Journal:
         self._check_total(rows)
 
     def _check_total(self, rows: list[Row]) -> None:
-        """What cascade legs share is the group's amount; without one, each leg has its own."""
+        """A reservation or a direct transfer is done as a whole.  What cascade legs share is its amount; other legs have their own."""
+        if [row[LEG] for row in rows] != LEGS[: len(rows)]:
+            self._differ("I5", "legs", rows[0], f"legs 0 to {len(rows) - 1}", ", ".join(row[LEG] for row in rows))
+        if rows[0][REQUESTED] != rows[0][TOTAL]:
+            self._differ("I5", "done in part", rows[0], rows[0][REQUESTED], rows[0][TOTAL])
         if any(row[CASCADE] == YES for row in rows):
             moved = _cascaded(rows)
             if moved != int(rows[0][TOTAL] or 0):
@@ -142,8 +163,8 @@ class Journal:
         self.report.charged_utok += paid
         if paid != int(first[TOTAL] or 0):
             self._differ("I5", "total", first, paid, first[TOTAL])
-        if first[KIND] in (SETTLE, LATE) and int(first[REQUESTED] or 0) != paid + borne:
-            self._differ("I5", "settled in part", first, first[REQUESTED], paid + borne)
+        if int(first[REQUESTED] or 0) != paid + borne:
+            self._differ("I5", "done in part", first, first[REQUESTED], paid + borne)
 
     def _release(self, rows: list[Row], held: dict[str, HeldLeg]) -> None:
         """The legs of a hold are released together, each on its own accounts and for what was held."""
@@ -159,7 +180,7 @@ class Journal:
             debit, credit = self._account(leg.debit, row), self._account(leg.credit, row)
             debit.debits_pending -= leg.amount
             credit.credits_pending -= leg.amount
-            if (row[DEBIT], row[CREDIT]) != (leg.debit, leg.credit):
+            if (row[DEBIT], row[CREDIT], row[CASCADE] == YES) != (leg.debit, leg.credit, leg.cascade):
                 self._differ("I5", "accounts of a resolution", row, f"{leg.debit} to {leg.credit}", f"{row[DEBIT]} to {row[CREDIT]}")
             if int(row[HELD] or 0) != leg.amount:
                 self._differ("I5", "released amount", row, leg.amount, row[HELD])

@@ -109,6 +109,7 @@ async def _compare_holds(connection: asyncpg.Connection, journal: Journal) -> No
         stands = HeldLeg(str(row["debit"]), str(row["credit"]), row["amount"], row["cascade"])
         expected = open_legs.pop((str(row["id"]), str(row["leg"])), None)
         ids = {"id": str(row["id"]), "leg": row["leg"]}
+        report.overdue_holds += row["overdue"] and row["leg"] == 0
         if expected is None:
             report.differ(Difference("I4", "hold that the log does not have open", ids, "none", _leg(stands)))
         elif expected != stands:

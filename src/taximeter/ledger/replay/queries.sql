@@ -14,7 +14,7 @@ from ledger.accounts
 order by id
 
 -- name: holds
-select id, leg, debit, credit, amount, cascade from ledger.holds order by id, leg
+select id, leg, debit, credit, amount, cascade, expires_at < clock_timestamp() as overdue from ledger.holds order by id, leg
 
 -- name: pending
 -- What the open holds add up to, by account.

@@ -35,6 +35,7 @@ class Report:
 
     Attributes:
         rows: of the log.
+        overdue_holds: of the open ones, those past their time; for some seconds that is no fault, a sweeper releases them.
         charged_utok: what wallets paid for, over the whole log.
         acknowledged: lines of the acknowledgement file that were checked.
         first: the first difference of each kind.
@@ -45,6 +46,7 @@ class Report:
     rows: int = 0
     accounts: int = 0
     open_holds: int = 0
+    overdue_holds: int = 0
     charged_utok: int = 0
     acknowledged: int = 0
     first: dict[str, Difference] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class Report:
             "rows": self.rows,
             "accounts": self.accounts,
             "open_holds": self.open_holds,
+            "overdue_holds": self.overdue_holds,
             "charged_utok": self.charged_utok,
             "acknowledged": self.acknowledged,
             "differences": [

@@ -10,7 +10,7 @@ from taximeter.cli.table import print_table
 from taximeter.db.pool import connect_app
 from taximeter.kernel.errors import Unavailable
 from taximeter.kernel.units import format_tokens
-from taximeter.metering.reconciliation import Check, Span, reconcile
+from taximeter.metering.reconciliation import Check, Span, compare_page, reconcile
 
 HEAD = ("check", "compared", "left", "right", "difference", "unexplained")
 
@@ -27,6 +27,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "--from", dest="start", type=day, default=Span().start, metavar="DAY", help="first day, as 2026-01-31, in UTC (the first of all)"
     )
     parser.add_argument("--to", dest="end", type=day, default=Span().end, metavar="DAY", help="day after the last (tomorrow)")
+    parser.add_argument(
+        "--metrics", action="append", default=[], metavar="URL", help="also compare a gateway's metrics page; may stand several times"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a check")
 
 
@@ -58,9 +61,11 @@ async def _reconcile(args: argparse.Namespace) -> list[Check]:
         connection = await connect_app(office.settings.database_url)
         try:
             await connection.execute("set statement_timeout = 0")
-            return await reconcile(connection, office.objects, office.desk.clock, Span(args.start, args.end), office.settings.process_dead_s)
+            span = Span(args.start, args.end)
+            checks = await reconcile(connection, office.objects, office.desk.clock, span, office.settings.process_dead_s)
+            return checks + [await compare_page(connection, url) for url in args.metrics]
         except OSError as error:
-            message = f"the object store or the database does not answer ({error}); nothing was compared to its end"
+            message = f"the database, the object store or a metrics page does not answer ({error}); try again when it does"
             raise Unavailable(message) from error
         finally:
             await connection.close()

@@ -18,7 +18,8 @@ from taximeter.kernel.ids import IdFactory
 from taximeter.ledger import Kind, Operation
 from taximeter.metering.desk import wallet_of
 from taximeter.metering.rollups import Rollups
-from taximeter.metering.store import post
+from taximeter.metering.rules import whole_days
+from taximeter.metering.store import _SQL, post
 from tests.support.tenants import Town, open_town
 
 pytestmark = pytest.mark.anyio
@@ -193,6 +194,29 @@ async def test_the_application_cannot_write_the_sums(town: Town) -> None:
         await town.office.pool.execute("update metering.usage_daily set charged_utok = 0")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await town.office.pool.execute("update metering.usage_positions set folded = 0")
+
+
+async def test_not_even_the_owner_empties_the_sums(database_url: str) -> None:
+    owner = await connect_owner(database_url)
+    with pytest.raises(asyncpg.RestrictViolationError):
+        await owner.execute("truncate metering.usage_daily")
+    await owner.close()
+
+
+async def test_the_statements_of_usage_have_an_index_for_every_table_that_grows(town: Town) -> None:
+    """Were one missing, the planner would have to scan even when it is told not to."""
+    caller = await town.caller()
+    span = (datetime(2026, 1, 1, 5, tzinfo=UTC), datetime(2026, 2, 1, 5, tzinfo=UTC))
+    async with town.office.pool.acquire() as connection, connection.transaction():
+        await connection.execute("set local enable_seqscan = off")
+        plan = await connection.fetch("explain " + _SQL["usage"], caller.project_id, *span, *whole_days(*span), *[True] * 4)
+        text = "\n".join(row[0] for row in plan)
+        body = await connection.fetchval("select prosrc from pg_proc where proname = 'receipts_not_folded'")
+        text += "\n".join(row[0] for row in await connection.fetch("explain " + body))
+    # One row a lane, and no index would help.
+    assert "Seq Scan" not in text.replace("Seq Scan on usage_positions", "")
+    assert "((id >= 1100) AND (id <= 1163)" in text
+    assert {name for name in ("usage_daily_pkey", "receipts_by_project", "receipts_pkey", "lane_batch_pos_idx") if name not in text} == set()
 
 
 async def test_the_worker_keeps_the_sums_up(database_url: str, tmp_path: Path) -> None:

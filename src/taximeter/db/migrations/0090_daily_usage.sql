@@ -55,7 +55,7 @@ begin
     select array_agg(p.lane), array_agg(p.folded), array_agg(n.batch)
     into v_lanes, v_after, v_upto
     from metering.usage_positions p
-    join ledger.accounts a on a.id = 1100 + p.lane and a.version > 0  -- A lane without a charge or a hold has no receipt.
+    join ledger.accounts a on a.id = 1100 + p.lane and a.id between 1100 and 1163 and a.version > 0  -- A lane without a charge or a hold has no receipt.
     cross join lateral (
         select max(x.batch) as batch
         from (select t.batch from ledger.transfers t where t.lane = p.lane and t.batch > p.folded order by t.batch limit p_rows) x
@@ -118,7 +118,7 @@ as $$
     select r.id, r.phase, r.project_id, r.key_id, r.model, r.modality, r.outcome, r.consumed_utok, r.charged_utok, r.shortfall_utok, r.engine_ms,
            r.settled_at, r.settled_by
     from metering.usage_positions p
-    join ledger.accounts a on a.id = 1100 + p.lane and a.version > 0
+    join ledger.accounts a on a.id = 1100 + p.lane and a.id between 1100 and 1163 and a.version > 0
     cross join lateral (
         select t.id, t.phase from ledger.transfers t where t.lane = p.lane and t.batch > p.folded and t.leg = 0 and t.phase > 0 offset 0
     ) t

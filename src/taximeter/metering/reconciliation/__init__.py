@@ -3,6 +3,7 @@
 model      one comparison and its outcome
 books      ledger = receipts = daily sums = revenue, requests = holds
 counters   what each process counted = the receipts that it wrote
+scrape     a gateway's metrics page = what the processes reported
 files      completed videos = the object store's list
 program    all of them once, for an operator
 watch      every few minutes in a worker, for /metrics
@@ -10,6 +11,7 @@ watch      every few minutes in a worker, for /metrics
 
 from taximeter.metering.reconciliation.model import Check, Span
 from taximeter.metering.reconciliation.program import reconcile
+from taximeter.metering.reconciliation.scrape import compare_page
 from taximeter.metering.reconciliation.watch import Watch
 
-__all__ = ["Check", "Span", "Watch", "reconcile"]
+__all__ = ["Check", "Span", "Watch", "compare_page", "reconcile"]

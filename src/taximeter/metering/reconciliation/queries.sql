@@ -172,6 +172,9 @@ full join written w on w.process_id = c.process_id
 left join metering.processes p on p.id = coalesce(c.process_id, w.process_id)
 order by 1
 
+-- name: reported
+select kind, sum(receipts)::bigint as receipts, sum(charged_utok)::bigint as charged_utok from metering.process_counters group by kind
+
 -- name: files
 -- Results that must be in the object store: a page after the id $2.
 select j.id, j.object_key, j.object_bytes

@@ -1,4 +1,4 @@
-"""How long `taximeter replay` takes: a database of a million log rows with every kind of outcome, then the command itself.
+"""How long `taximeter replay` takes: a database of a million log rows with every kind of outcome, then the command itself.  Then daily sums.
 
 The rows come from the product's own posting function, with requests and receipts, so that all invariants have something
 to compare.  Filling is not measured for its own sake: fsync is off meanwhile.
@@ -9,11 +9,13 @@ import asyncio
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import uvloop
@@ -23,13 +25,16 @@ from bench.processes import OUT, ROOT, python
 from bench.product import folder
 from taximeter.db.embedded import EmbeddedPostgres
 from taximeter.db.migrate import migrate
-from taximeter.db.pool import connect_app, connect_owner
+from taximeter.db.pool import connect_app, connect_owner, open_pool
 from taximeter.identity import IdentityStore, NewProject
 from taximeter.kernel.clock import SystemClock
 from taximeter.kernel.ids import IdFactory
 from taximeter.ledger import AccountCode, Kind, Leg, Operation, Wallet, operator_account
 from taximeter.ledger import store as ledger_store
-from taximeter.metering.store import post
+from taximeter.metering.reconciliation import Span
+from taximeter.metering.reconciliation.books import compare_everything
+from taximeter.metering.rollups import Rollups
+from taximeter.metering.store import MeteringStore, post
 
 NAME = "replay"
 ROWS, ROWS_QUICK = 1_000_000, 50_000
@@ -200,6 +205,64 @@ def replay(url: str) -> Run:
     return Run(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / scale, process.returncode == 0 and report["agrees"], report["rows"])
 
 
+@dataclass(frozen=True)
+class Sums:
+    """The daily sums, and the reconciliation of everything.
+
+    Attributes:
+        before_ms: usage of a month while no receipt is in the sums.
+        fold_s: all receipts into the sums.
+        after_ms: the same usage, median.
+        reconcile_s: ledger, requests, receipts, sums and revenue compared with each other.
+    """
+
+    before_ms: float
+    fold_s: float
+    after_ms: float
+    reconcile_s: float
+    agrees: bool
+
+
+async def sum_up(url: str) -> Sums:
+    """Sum up by day, ask for usage before and after, reconcile."""
+    pool = await open_pool(url, 2)
+    store = MeteringStore(pool)
+    try:
+        project_id = await pool.fetchval("select project_id from metering.receipts limit 1")
+
+        async def usage_ms() -> float:
+            began, tomorrow = time.perf_counter(), datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+            await store.usage(project_id, tomorrow - timedelta(days=30), tomorrow, ["day", "model"])
+            return (time.perf_counter() - began) * 1000
+
+        before_ms = await usage_ms()
+        began = time.perf_counter()
+        await Rollups(store, 1.0).catch_up()
+        fold_s = time.perf_counter() - began
+        after_ms = statistics.median([await usage_ms() for _ in range(20)])
+        async with pool.acquire() as connection:
+            await connection.execute("set statement_timeout = 0")
+            began = time.perf_counter()
+            checks = await compare_everything(connection, Span())
+        return Sums(before_ms, fold_s, after_ms, time.perf_counter() - began, all(check.agrees for check in checks))
+    finally:
+        pool.terminate()
+
+
+def sums_table(sums: Sums, receipts: int) -> Table:
+    """Milliseconds of a question, seconds of the rest."""
+    made = Table(
+        f"Daily sums of {receipts:,} receipts",
+        ("what", "taken"),
+        notes=(f"one run; everything {'agrees' if sums.agrees else 'DOES NOT AGREE'}",),
+    )
+    made.rows.append(("usage of a project in a month, nothing summed up yet, ms", f"{sums.before_ms:,.0f}"))
+    made.rows.append(("the same, summed up, ms", f"{sums.after_ms:,.1f}"))
+    made.rows.append(("summing up all receipts, s", f"{sums.fold_s:,.1f}"))
+    made.rows.append(("comparing all books with each other, s", f"{sums.reconcile_s:,.1f}"))
+    return made
+
+
 def table(runs: Sequence[Run], receipts: int, filled_s: float) -> Table:
     """Seconds, rows a second, memory."""
     rows = runs[0].rows
@@ -235,10 +298,11 @@ def main() -> int:
             url = server.start()
             _, receipts, filled_s = uvloop.run(fill(url, ROWS_QUICK if quick else ROWS))
             runs = [replay(url) for _ in range(1 if quick else ROUNDS)]
+            sums = uvloop.run(sum_up(url))
         finally:
             server.stop()
-    publish(NAME, [table(runs, receipts, filled_s)], {"runs": runs})
-    return 0 if all(run.agrees for run in runs) else 1
+    publish(NAME, [table(runs, receipts, filled_s), sums_table(sums, receipts)], {"runs": runs, "sums": sums})
+    return 0 if sums.agrees and all(run.agrees for run in runs) else 1
 
 
 if __name__ == "__main__":

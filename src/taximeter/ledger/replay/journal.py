@@ -5,7 +5,7 @@ The log comes as lines of text, and numbers of accounts, legs and lanes stay tex
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from taximeter.ledger.replay.report import Difference, Report
 
@@ -14,17 +14,14 @@ RELEASES = (SETTLE, VOID, EXPIRE)
 REFUSED = "1"
 FIRST_LEG = "0"
 LATE_PHASE = "2"
-# Kind, phase, status, and what a row says that it released: nothing, an amount, or zero.
-FORMS = frozenset(
-    {
-        (HOLD, "0", "0", "none"), (DIRECT, "0", "0", "none"), (HOLD, "0", REFUSED, "none"), (DIRECT, "0", REFUSED, "none"),
-        (SETTLE, "1", "0", "zero"), (VOID, "1", "0", "zero"), (EXPIRE, "1", "0", "zero"),
-        (SETTLE, "1", "0", "some"), (VOID, "1", "0", "some"), (EXPIRE, "1", "0", "some"),
-        (OVERRUN, "1", "0", "zero"), (SHORTFALL, "1", "0", "zero"), (SHORTFALL, "2", "0", "zero"), (LATE, "2", "0", "zero"),
-    }
-)  # fmt: skip
-RELEASED = {"": "none", "0": "zero"}
-LEGS = [str(leg) for leg in range(6)]
+# Kind, phase and status of the rows that the ledger writes, and what they say that they released: nothing, zero, or what was held.
+NOTHING, ZERO, HOLDING = "", "0", None
+FORMS = {
+    HOLD + "00": NOTHING, DIRECT + "00": NOTHING, HOLD + "01": NOTHING, DIRECT + "01": NOTHING,
+    SETTLE + "10": HOLDING, VOID + "10": HOLDING, EXPIRE + "10": HOLDING,
+    OVERRUN + "10": ZERO, SHORTFALL + "10": ZERO, SHORTFALL + "20": ZERO, LATE + "20": ZERO,
+}  # fmt: skip
+LEGS = [str(leg) for leg in range(16)]
 YES = "t"
 DIGEST_BYTES = "16"
 
@@ -53,8 +50,7 @@ class Account:
     overdrawn: tuple[Row, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HeldLeg:
+class HeldLeg(NamedTuple):
     """One leg of an open hold."""
 
     debit: str
@@ -79,16 +75,15 @@ class Journal:
         self.holds: dict[str, dict[str, HeldLeg]] = {}
         self.late: list[str] = []
         self._group: list[Row] = []
-        self._key = ("", "")
+        self._id = self._phase = ""
 
     def feed(self, lines: Iterable[str]) -> None:
         """Read rows in the order of the log; the rows of one operation stand together."""
         for line in lines:
             row = line.split("\t")
-            key = (row[ID], row[PHASE])
-            if key != self._key:
+            if row[ID] != self._id or row[PHASE] != self._phase:
                 self.finish()
-                self._key = key
+                self._id, self._phase = row[ID], row[PHASE]
             self._group.append(row)
 
     def finish(self) -> None:
@@ -103,8 +98,8 @@ class Journal:
             # Without them a retry of the same operation cannot be told what became of it.
             self._differ("I7", "unanswerable", first, "a first leg with its total and digest", f"leg {first[LEG]}, total {first[TOTAL] or 'none'}")
         for row in rows:
-            form = (row[KIND], row[PHASE], row[STATUS], RELEASED.get(row[HELD], "some"))
-            if form not in FORMS or row[STATUS] != first[STATUS]:
+            released = FORMS.get(row[KIND] + row[PHASE] + row[STATUS], YES)
+            if (released is not HOLDING and row[HELD] != released) or row[STATUS] != first[STATUS]:
                 self._differ(
                     "I5", "form", row, "a row as the ledger writes it", f"kind {row[KIND]}, status {row[STATUS]}, released {row[HELD] or 'none'}"
                 )
@@ -137,14 +132,18 @@ class Journal:
 
     def _check_total(self, rows: list[Row]) -> None:
         """A reservation or a direct transfer is done as a whole.  What cascade legs share is its amount; other legs have their own."""
-        if [row[LEG] for row in rows] != LEGS[: len(rows)]:
-            self._differ("I5", "legs", rows[0], f"legs 0 to {len(rows) - 1}", ", ".join(row[LEG] for row in rows))
-        if rows[0][REQUESTED] != rows[0][TOTAL]:
-            self._differ("I5", "done in part", rows[0], rows[0][REQUESTED], rows[0][TOTAL])
-        if any(row[CASCADE] == YES for row in rows):
-            moved = _cascaded(rows)
-            if moved != int(rows[0][TOTAL] or 0):
-                self._differ("I5", "total", rows[0], moved, rows[0][TOTAL])
+        first = rows[0]
+        if first[REQUESTED] != first[TOTAL]:
+            self._differ("I5", "done in part", first, first[REQUESTED], first[TOTAL])
+        moved, cascades = 0, False
+        for leg, row in zip(LEGS, rows, strict=False):
+            if row[LEG] != leg:
+                self._differ("I5", "legs", row, f"leg {leg}", f"leg {row[LEG]}")
+            if row[CASCADE] == YES:
+                moved += int(row[AMOUNT])
+                cascades = True
+        if cascades and moved != int(first[TOTAL] or 0):
+            self._differ("I5", "total", first, moved, first[TOTAL])
 
     def _resolve(self, rows: list[Row]) -> None:
         first = rows[0]
@@ -158,8 +157,12 @@ class Journal:
             held = found or {}
             self._release(rows, held)
         self._post(rows)
-        paid = _cascaded(rows)
-        borne = sum(int(row[AMOUNT]) for row in rows if row[KIND] == SHORTFALL)
+        paid = borne = 0
+        for row in rows:
+            if row[CASCADE] == YES:
+                paid += int(row[AMOUNT])
+            elif row[KIND] == SHORTFALL:
+                borne += int(row[AMOUNT])
         self.report.charged_utok += paid
         if paid != int(first[TOTAL] or 0):
             self._differ("I5", "total", first, paid, first[TOTAL])
@@ -227,10 +230,6 @@ class Journal:
 def place(row: Row) -> dict[str, str | int]:
     """Where a row stands in the log."""
     return {"id": row[ID], "leg": int(row[LEG]), "phase": int(row[PHASE])}
-
-
-def _cascaded(rows: list[Row]) -> int:
-    return sum(int(row[AMOUNT]) for row in rows if row[CASCADE] == YES)
 
 
 def _check_overdraft(debit: Account, row: Row) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 
+from taximeter.db.pool import connect_app
 from taximeter.engines import Engine
 from taximeter.engines.demo import DEMO_ENGINES, demo_engine
 from taximeter.engines.fleet import build_fleet
@@ -12,6 +13,8 @@ from taximeter.kernel.clock import Clock, SystemClock
 from taximeter.kernel.errors import SetupError
 from taximeter.kernel.settings import Settings
 from taximeter.metering import Sweeper, VideoRunner, open_office
+from taximeter.metering.reconciliation import Watch
+from taximeter.metering.rollups import Rollups
 
 
 async def run_worker(settings: Settings, environ: Mapping[str, str], stop: asyncio.Event) -> None:
@@ -20,7 +23,14 @@ async def run_worker(settings: Settings, environ: Mapping[str, str], stop: async
     async with open_office(settings, build_fleet(settings, environ), "worker", clock) as office:
         runner = VideoRunner(office.desk, office.jobs, office.objects)
         sweeper = Sweeper(office.desk, office.store, office.jobs, office.objects, office.pool)
-        work = {asyncio.create_task(runner.run(), name="videos"), asyncio.create_task(sweeper.run(), name="sweeper")}
+        rollups = Rollups(office.store, settings.rollup_every_s)
+        watch = Watch(lambda: connect_app(settings.database_url), office.objects, clock, settings)
+        work = {
+            asyncio.create_task(runner.run(), name="videos"),
+            asyncio.create_task(sweeper.run(), name="sweeper"),
+            asyncio.create_task(rollups.run(), name="rollups"),
+            asyncio.create_task(watch.run(), name="reconciliation"),
+        }
         waiting = asyncio.create_task(stop.wait(), name="stop")
         try:
             # Neither ends by itself: one that does has met a bug, and the process ends with it to be started again.

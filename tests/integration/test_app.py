@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from pathlib import Path
+from uuid import uuid4
 
 import aiohttp
 import asyncpg
@@ -11,6 +12,7 @@ import pytest
 from taximeter.app import open_gateway, run_gateway
 from taximeter.kernel.errors import SetupError
 from taximeter.kernel.settings import Settings
+from taximeter.metering.reconciliation import compare_page
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +29,14 @@ async def test_a_gateway_serves_until_it_is_told_to_stop(database_url: str, pool
         assert (answer.status, body["status"], body["parts"]["database"]["ok"]) == (200, "ready", True)
         async with http.get(f"{url}/metrics") as answer:
             assert "taximeter_holds_open 0.0" in await answer.text()
+        await pool.execute(
+            "insert into metering.process_counters (process_id, kind, receipts, charged_utok, uncertain) values ($1, 'worker', 3, 90, 0)", uuid4()
+        )
+        async with pool.acquire() as connection:
+            check = await compare_page(connection, f"{url}/metrics")
+            assert (check.compared, check.left, check.right, check.first) == (2, 90, 90, ())
+            with pytest.raises(OSError, match="404"):
+                await compare_page(connection, f"{url}/nothing")
         assert await pool.fetchval("select count(*) from metering.processes where kind = 'gateway'") == 1
         stop.set()
         await running

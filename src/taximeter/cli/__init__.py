@@ -33,6 +33,7 @@ COMMANDS = (
     "receipts",
     "usage",
     "replay",
+    "reconcile",
     "bench",
     "version",
 )

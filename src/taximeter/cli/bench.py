@@ -10,7 +10,7 @@ from taximeter.cli.arguments import Subparsers, positive
 from taximeter.kernel.errors import SetupError
 
 # In the order in which they are run when none is named.
-NAMES = ("startup", "ledger", "gateway")
+NAMES = ("startup", "ledger", "replay", "gateway")
 # These take long, and one installs other people's software: they run only when they are named.
 LONG_NAMES = ("peers", "memory", "soak")
 # Options that belong to one benchmark.

@@ -2,45 +2,98 @@
 
 import argparse
 import asyncio
+import contextlib
+import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from taximeter.cli.arguments import Subparsers
 from taximeter.cli.database import open_database
 from taximeter.db.pool import connect_owner
+from taximeter.kernel.clock import Clock, SystemClock
+from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.units import format_tokens
-from taximeter.ledger.replay import DIFFERENCES_SHOWN, Report, replay
+from taximeter.ledger.replay import Report, replay
+
+LINE_EVERY_S = 0.5
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    subparsers.add_parser(
+    parser = subparsers.add_parser(
         "replay",
         help="recompute every balance from the log alone and compare",
-        description="Recompute every balance, hold and receipt from the log alone, with code that shares nothing with the ledger.",
+        description="Recompute every balance and open hold from the log alone, with code that shares nothing with the ledger, and check that "
+        "requests, receipts and jobs say the same.  Reads one snapshot: safe on a running system.",
     )
+    parser.add_argument("--acknowledged", type=Path, metavar="FILE", help="what a client was told, one JSON object a line; - for standard input")
+    parser.add_argument("--progress", action="store_true", help="tell how far it is, also when standard error is no terminal")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what was read; exit code 1 and a line for each difference when there is one."""
-    report = asyncio.run(_replay(args.environ))
-    print(
-        f"{report.rows} rows, {report.accounts} accounts, {report.open_holds} open holds, {format_tokens(report.charged_utok)} Tokens charged:"
-        f" {'everything agrees' if report.agrees else f'{len(report.differences)} differences'}"
-    )
-    for sentence in report.differences[:DIFFERENCES_SHOWN]:
-        print(f"  {sentence}")
+    """Print what was read; exit code 1 and a line for each kind of difference when there is one."""
+    report = asyncio.run(_replay(args))
+    if args.json:
+        print(json.dumps(report.to_json()))
+    else:
+        _show(report)
     return 0 if report.agrees else 1
 
 
-async def _replay(environ: dict[str, str]) -> Report:
-    async with open_database(environ) as url:
-        connection = await connect_owner(url)
-        try:
-            return await replay(connection, _progress)
-        finally:
-            await connection.close()
+def _show(report: Report) -> None:
+    acknowledged = f" {report.acknowledged} acknowledgements," if report.acknowledged else ""
+    overdue = f" ({report.overdue_holds} overdue)" if report.overdue_holds else ""
+    print(
+        f"{report.rows} rows, {report.accounts} accounts, {report.open_holds} open holds{overdue},{acknowledged}"
+        f" {format_tokens(report.charged_utok)} Tokens charged:"
+        f" {'everything agrees' if report.agrees else f'{sum(report.counts.values())} differences'}"
+    )
+    for sentence in report.differences:
+        print(f"  {sentence}")
+    for note in report.notes:
+        print(f"  note: {note}")
 
 
-def _progress(rows: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{rows} rows", end="\r", file=sys.stderr, flush=True)
+async def _replay(args: argparse.Namespace) -> Report:
+    progress = _Progress(SystemClock()).tell if args.progress or sys.stderr.isatty() else lambda _rows, _of: None
+    with contextlib.ExitStack() as stack:
+        lines = None
+        if args.acknowledged is not None:
+            try:
+                lines = sys.stdin if str(args.acknowledged) == "-" else stack.enter_context(args.acknowledged.open(encoding="utf-8"))
+            except OSError as error:
+                message = f"cannot read {args.acknowledged}: {error.strerror}"
+                raise InvalidRequest(message) from error
+        async with open_database(args.environ) as url:
+            connection = await connect_owner(url)
+            try:
+                return await replay(connection, progress, lines)
+            finally:
+                await connection.close()
+
+
+@dataclass
+class _Progress:
+    """A line on standard error: rows, per cent, and how long it will take yet.  In a terminal it is written over."""
+
+    clock: Clock
+    say: Callable[[str], None] = lambda line: print(line, end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+    began_s: float = field(init=False)
+    told_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The clock starts."""
+        self.began_s = self.told_s = self.clock.monotonic_s()
+
+    def tell(self, rows: int, of: int) -> None:
+        """At most twice a second, and at the end."""
+        now_s = self.clock.monotonic_s()
+        if rows < of and now_s - self.told_s < LINE_EVERY_S:
+            return
+        self.told_s = now_s
+        took_s = now_s - self.began_s
+        left_s = took_s * (of - rows) / rows if rows else 0.0
+        self.say(f"replay: {rows:,} of {of:,} rows, {100 * rows // max(of, 1)} %, {took_s:.0f} s, {left_s:.0f} s to go ")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from uuid import UUID
 
 import asyncpg
 
@@ -10,6 +11,8 @@ from taximeter.kernel.errors import SetupError
 log = logging.getLogger(__name__)
 
 APP_ROLE = "taximeter_app"
+# The default of metering.receipts.settled_by.
+PROCESS_SETTING = "taximeter.process_id"
 VERSION_MIN = 15
 CONNECT_TIMEOUT_S = 10.0
 RETRY_S = 0.2
@@ -84,12 +87,13 @@ async def _create_pool(dsn: str, size: int) -> asyncpg.Pool:
         raise SetupError(_describe(error)) from error
 
 
-async def connect_app(dsn: str) -> asyncpg.Connection:
-    """One connection as the application role, for a task that keeps it.
+async def connect_app(dsn: str, process_id: UUID | None = None) -> asyncpg.Connection:
+    """One connection as the application role, for a task that keeps it; receipts that it writes name the process.
 
     Raises what asyncpg raises: the caller tries again.
     """
-    return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S, server_settings=_APP_SETTINGS)
+    settings = _APP_SETTINGS if process_id is None else {**_APP_SETTINGS, PROCESS_SETTING: str(process_id)}
+    return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S, server_settings=settings)
 
 
 def _describe(error: BaseException) -> str:

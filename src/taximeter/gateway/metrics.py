@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,7 +57,11 @@ class Metrics:
             self._left.inc()
 
     def render(self, figures: Mapping[str, tuple[str, float]]) -> bytes:
-        """The text of a scrape; ``figures`` are gauges taken now: name -> (help, value)."""
+        """The text of a scrape; ``figures`` are taken now: name -> (help, value).
+
+        A name may carry one label, as on the page: ``taximeter_receipts_total{kind="worker"}``.  Those that end in ``_total``
+        are counters, the others gauges.
+        """
         registry = self._registry
         if self._shared_folder:
             registry = CollectorRegistry()
@@ -68,11 +72,19 @@ class Metrics:
 
 
 class _Figures:
-    """Gauges whose values are known already."""
+    """Gauges and counters whose values are known already."""
 
     def __init__(self, figures: Mapping[str, tuple[str, float]]) -> None:
         self._figures = figures
 
     def collect(self) -> Iterable[Metric]:
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for name, (text, value) in self._figures.items():
-            yield GaugeMetricFamily(name, text, value=value)
+            plain, _, rest = name.partition("{")
+            label, _, quoted = rest.rstrip("}").partition("=")
+            family = families.get(plain)
+            if family is None:
+                kind = CounterMetricFamily if plain.endswith("_total") else GaugeMetricFamily
+                family = families[plain] = kind(plain, text, labels=[label] if label else [])
+            family.add_metric([quoted.strip('"')] if label else [], value)
+        return families.values()

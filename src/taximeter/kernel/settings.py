@@ -74,6 +74,10 @@ class Settings:
     process_dead_s: float = 15.0
     """A process without a heartbeat for this long is dead; its open holds are released."""
     sweep_interval_s: float = 2.0
+    rollup_every_s: float = 5.0
+    """How often a worker adds new receipts to the daily sums of usage."""
+    reconcile_every_s: float = 300.0
+    """How often a worker compares ledger, receipts, sums, counters and files; 0: never."""
     header_timeout_s: float = 30.0
     body_timeout_s: float = 60.0
     chat_timeout_s: float = 300.0

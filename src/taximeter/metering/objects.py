@@ -1,7 +1,8 @@
 """Produced files, in a folder or in S3."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import obstore
@@ -28,6 +29,15 @@ class StoredFile:
             piece = await obstore.get_range_async(self.store, self.key, start=start, end=stop)
             yield bytes(piece)
             start = stop
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file as the store lists it."""
+
+    key: str
+    size: int
+    modified_at: datetime
 
 
 class Objects:
@@ -64,6 +74,14 @@ class Objects:
             return None
         etag = (meta["e_tag"] or f"{meta['size']:x}").strip('"')
         return StoredFile(self._store, key, meta["size"], f'"{etag}"')
+
+    async def list(self, prefix: str, page: int) -> AsyncIterator[Sequence[ListedFile]]:
+        """All files whose key begins so, in pages of about ``page``.  Raises OSError when the store does not answer."""
+        try:
+            async for metas in obstore.list(self._store, prefix, chunk_size=page):
+                yield [ListedFile(meta["path"], meta["size"], meta["last_modified"]) for meta in metas]
+        except obstore.exceptions.BaseError as error:
+            raise OSError(str(error)) from error
 
     async def remove(self, key: str) -> None:
         """Remove a file; one that is not there is fine."""

@@ -26,7 +26,8 @@ from taximeter.metering.objects import Objects
 from taximeter.metering.presence import keep_alive
 from taximeter.metering.settlements import Settlements
 from taximeter.metering.spool import Spool, spool_folder, survey
-from taximeter.metering.store import MeteringStore, post
+from taximeter.metering.store import MeteringStore
+from taximeter.metering.tally import Tally
 from taximeter.metering.tenancy import Tenancy
 from taximeter.pricing import CatalogStore
 
@@ -95,6 +96,7 @@ class Office:
             "taximeter_jobs_unknown_oldest_s": ("For how long the oldest of them has given none.", providers.oldest_s),
             "taximeter_jobs_never_known": ("Jobs released without a verdict of their provider so far.", providers.never_known),
             "taximeter_jobs_unpaid": ("Jobs that a provider completed and nobody was charged for, so far.", providers.unpaid),
+            **await self.store.book_figures(),
         }
 
 
@@ -111,8 +113,9 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     store = MeteringStore(pool)
     catalog_store = CatalogStore(pool)
     limits = Limits(batch_max=settings.post_batch_max, queue_max=settings.post_queue_max)
-    books = Books(lambda: connect_app(settings.database_url), post, clock, limits)
     process_id = ids.new()
+    tally = Tally(process_id, kind)
+    books = Books(lambda: connect_app(settings.database_url, process_id), tally.post, clock, limits)
     folder = spool_folder(settings.home)
     desk = Desk(
         settings=settings,
@@ -129,7 +132,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     identity_store = IdentityStore(pool)
     await store.hello(desk.process_id, kind)
     upkeep = [
-        asyncio.create_task(keep_alive(desk, store, kind), name="heartbeat"),
+        asyncio.create_task(keep_alive(desk, store, kind, tally, pool), name="heartbeat"),
         asyncio.create_task(_keep_catalog(desk, catalog_store), name="catalog"),
         asyncio.create_task(_adopt_spools(Adoption(folder, books, jobs, objects)), name="adoption"),
     ]
@@ -154,10 +157,15 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
         await desk.settlements.close()
         # A database that has gone away must not keep this process from ending.
         with contextlib.suppress(*DATABASE_ERRORS):
-            await asyncio.wait_for(store.goodbye(desk.process_id), 2.0)
+            await asyncio.wait_for(_say_goodbye(desk, store, tally, pool), 2.0)
         pool.terminate()
         for engine in engines.values():
             await engine.close()
+
+
+async def _say_goodbye(desk: Desk, store: MeteringStore, tally: Tally, pool: asyncpg.Pool) -> None:
+    await tally.report(pool, ended=True)
+    await store.goodbye(desk.process_id)
 
 
 async def _finish_background(desk: Desk) -> None:

@@ -32,20 +32,44 @@ left join lateral (select * from metering.receipts x where x.id = q.id order by 
 where q.project_id = $1 and q.id = any ($2::uuid[])
 
 -- name: usage
+-- Whole days ($4 up to, not including, $5) from the daily sums and the receipts that are not in them yet; what lies before and
+-- after them from the receipts.
 select
-    case when $4 then (r.settled_at at time zone 'UTC')::date end as day,
-    case when $5 then r.model end as model,
-    case when $6 then r.project_id end as project,
-    case when $7 then r.key_id end as key,
-    count(distinct r.id) as requests,
-    count(*) filter (where r.outcome = 'failed') as failed,
-    sum(r.consumed_utok)::numeric as consumed_utok,
-    sum(r.charged_utok)::numeric as charged_utok,
-    sum(r.engine_ms)::numeric as engine_ms
-from metering.receipts r
-where r.project_id = $1 and r.settled_at >= $2 and r.settled_at < $3
+    case when $6 then u.day end as day,
+    case when $7 then u.model end as model,
+    case when $8 then u.project_id end as project,
+    case when $9 then u.key_id end as key,
+    sum(u.requests)::bigint as requests,
+    sum(u.failed)::bigint as failed,
+    sum(u.consumed_utok)::numeric as consumed_utok,
+    sum(u.charged_utok)::numeric as charged_utok,
+    sum(u.engine_ms)::numeric as engine_ms
+from (
+    select d.project_id, d.day, d.model, d.key_id, d.requests, d.failed, d.consumed_utok, d.charged_utok, d.engine_ms
+    from metering.usage_daily d
+    where d.project_id = $1 and d.day >= $4 and d.day < $5
+    union all
+    select r.project_id, (r.settled_at at time zone 'UTC')::date, r.model, r.key_id,
+           case r.phase when 1 then 1 else 0 end, case r.outcome when 'failed' then 1 else 0 end, r.consumed_utok, r.charged_utok, r.engine_ms
+    from (
+        select n.project_id, n.settled_at, n.model, n.key_id, n.phase, n.outcome, n.consumed_utok, n.charged_utok, n.engine_ms
+        from metering.receipts_not_folded() n
+        where n.project_id = $1 and n.settled_at >= $4::date::timestamp at time zone 'UTC' and n.settled_at < $5::date::timestamp at time zone 'UTC'
+        union all
+        select e.project_id, e.settled_at, e.model, e.key_id, e.phase, e.outcome, e.consumed_utok, e.charged_utok, e.engine_ms
+        from metering.receipts e
+        where e.project_id = $1 and e.settled_at >= $2 and e.settled_at < least($3, $4::date::timestamp at time zone 'UTC')
+        union all
+        select e.project_id, e.settled_at, e.model, e.key_id, e.phase, e.outcome, e.consumed_utok, e.charged_utok, e.engine_ms
+        from metering.receipts e
+        where e.project_id = $1 and e.settled_at >= greatest($2, $5::date::timestamp at time zone 'UTC') and e.settled_at < $3
+    ) r
+) u
 group by 1, 2, 3, 4
 order by 1, 2, 3, 4
+
+-- name: fold_usage
+select metering.fold_usage($1)
 
 -- name: hello
 insert into metering.processes (id, kind) values ($1, $2)
@@ -122,3 +146,20 @@ join metering.requests q on q.id = f.request_id
 join lateral (select max(x.settled_at) as settled_at from metering.receipts x where x.id = q.id and x.charged_utok > 0) r on true
 where f.project_id = $1 and f.created_at >= $2 and r.settled_at >= $2 and r.settled_at < $3
 group by 1, 2, 3, 4
+-- name: settled_by
+select count(*) as receipts, coalesce(sum(r.charged_utok), 0)::bigint as charged_utok
+from metering.receipts r
+where r.id = any ($1::uuid[]) and r.settled_by = $2
+
+-- name: report_counters
+insert into metering.process_counters (process_id, kind, receipts, charged_utok, uncertain, ended) values ($1, $2, $3, $4, $5, $6)
+on conflict (process_id) do update
+set receipts = excluded.receipts, charged_utok = excluded.charged_utok, uncertain = excluded.uncertain, ended = excluded.ended,
+    reported_at = clock_timestamp()
+
+-- name: counters
+select kind, sum(receipts)::bigint as receipts, sum(charged_utok)::bigint as charged_utok from metering.process_counters group by kind order by kind
+
+-- name: reconciliations
+select name, differences, unexplained_utok, seconds, extract(epoch from ran_at) as ran_at_s, extract(epoch from agreed_at) as agreed_at_s
+from metering.reconciliations order by name

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -125,3 +126,12 @@ def named_id(owner: UUID, kind: str, reference: str) -> UUID:
 def encode_fact(fact: Mapping[str, Any]) -> str:
     """A fact as the JSON text that the posting function reads."""
     return msgspec.json.encode(fact).decode()
+
+
+def whole_days(start: datetime, end: datetime) -> tuple[date, date]:
+    """The days in UTC that lie in a span as a whole: the first, and the day after the last.  The same day twice when there is none."""
+    first, after = start.astimezone(UTC), end.astimezone(UTC).date()
+    day = first.date()
+    if first > datetime(day.year, day.month, day.day, tzinfo=UTC):
+        day += timedelta(days=1)
+    return day, max(day, after)

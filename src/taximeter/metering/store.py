@@ -11,8 +11,11 @@ import asyncpg
 from taximeter.db import sql
 from taximeter.ledger import Operation, Outcome, store
 from taximeter.metering.model import Answer, Earlier, Receipt, Refund, RefundOrder
+from taximeter.metering.rules import whole_days
 
 _SQL = sql.load("taximeter.metering")
+RECONCILED = "all"
+"""The row of ``metering.reconciliations`` about a whole run."""
 
 
 async def post(connection: asyncpg.Connection, lane: int, operations: Sequence[Operation]) -> list[Outcome]:
@@ -41,9 +44,12 @@ class MeteringStore:
         return {row["id"]: _receipt(row) for row in await self._pool.fetch(_SQL["receipts_of"], project_id, list(ids))}
 
     async def usage(self, project_id: UUID, start: datetime, end: datetime, groups: Sequence[str]) -> list[asyncpg.Record]:
-        """Sums over the receipts settled from ``start`` up to, not including, ``end``."""
+        """Sums over the receipts settled from ``start`` up to, not including, ``end``.
+
+        Exact at any time.  Quick for whole days in UTC, which are summed already; the receipts of other parts of a day are read.
+        """
         flags = [name in groups for name in ("day", "model", "project", "key")]
-        rows: list[asyncpg.Record] = await self._pool.fetch(_SQL["usage"], project_id, start, end, *flags)
+        rows: list[asyncpg.Record] = await self._pool.fetch(_SQL["usage"], project_id, start, end, *whole_days(start, end), *flags)
         return rows
 
     async def usage_refunds(self, project_id: UUID, start: datetime, end: datetime, groups: Sequence[str]) -> list[asyncpg.Record]:
@@ -71,6 +77,33 @@ class MeteringStore:
         row = await self._pool.fetchrow(_SQL["refund_totals"])
         assert row is not None
         return row["refunds"], row["refunded_utok"]
+
+    async def fold_usage(self, rows: int) -> int | None:
+        """Add receipts to the daily sums, those of at most so many rows of the log in each lane.
+
+        Returns how many batches it came further; None when another process is at it.
+        """
+        batches: int | None = await self._pool.fetchval(_SQL["fold_usage"], rows)
+        return batches
+
+    async def book_figures(self) -> Mapping[str, tuple[str, float]]:
+        """What the processes have counted and what the last reconciliation found, for the metrics page: name -> (help, value)."""
+        figures: dict[str, tuple[str, float]] = {}
+        for row in await self._pool.fetch(_SQL["counters"]):
+            kind = f'{{kind="{row["kind"]}"}}'
+            figures[f"taximeter_receipts_total{kind}"] = ("Requests ended, as the processes of each kind counted.", row["receipts"])
+            figures[f"taximeter_charged_utok_total{kind}"] = ("Micro-Tokens charged for them.", row["charged_utok"])
+        for row in await self._pool.fetch(_SQL["reconciliations"]):
+            if row["name"] == RECONCILED:
+                figures["taximeter_reconcile_duration_seconds"] = ("How long the last reconciliation took.", row["seconds"])
+                figures["taximeter_reconcile_last_run_timestamp_seconds"] = ("When it was.", float(row["ran_at_s"]))
+                agreed_s = float(row["agreed_at_s"] or 0)
+                figures["taximeter_reconcile_last_success_timestamp_seconds"] = ("When one found no difference, the last time.", agreed_s)
+                continue
+            check = f'{{check="{row["name"]}"}}'
+            figures[f"taximeter_reconcile_difference{check}"] = ("What differed in the last reconciliation; 0 is right.", row["differences"])
+            figures[f"taximeter_reconcile_unexplained_utok{check}"] = ("Micro-Tokens by which it differed.", float(row["unexplained_utok"]))
+        return figures
 
     async def hello(self, process_id: UUID, kind: str) -> None:
         """This process lives."""

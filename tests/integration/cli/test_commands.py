@@ -10,6 +10,7 @@ import pytest
 
 from taximeter.cli import EXIT_CONFIG, main
 from taximeter.cli.projects import open_command_office
+from taximeter.db.pool import connect_owner
 from taximeter.engines import Done, Vectors
 from taximeter.kernel.ids import encode_id
 from taximeter.metering import Receipt
@@ -133,3 +134,38 @@ def test_without_a_server_the_embedded_database_runs_as_long_as_the_command(
     assert main(["keys", "list"]) == 0
     assert capsys.readouterr().out == "none\n"
     assert not (open_folder / "postgres" / "postmaster.pid").exists()
+
+
+def test_the_replay_reads_what_a_client_was_told_and_says_how_far_it_is(
+    taximeter: Taximeter, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taximeter("topup", project, "12.5", "--reference", "a")
+    assert taximeter("replay").endswith("everything agrees\n")
+    told = tmp_path / "told.jsonl"
+    told.write_text('{"id": "00000000-0000-7000-8000-000000000001", "kind": "hold", "status": "applied"}\n', encoding="utf-8")
+    assert main(["replay", "--acknowledged", str(told), "--progress"]) == 1
+    printed = capsys.readouterr()
+    assert "acknowledged and lost: id 00000000-0000-7000-8000-000000000001 operation hold line 1: expected applied" in printed.out
+    assert re.search(r"replay: 1 of 1 rows, 100 %, 0 s, 0 s to go", printed.err)
+    assert "cannot read" in taximeter("replay", "--acknowledged", str(tmp_path / "nothing"), code=1)
+    told.write_text("{}\n", encoding="utf-8")
+    assert "line 1 of the acknowledgements" in taximeter("replay", "--acknowledged", str(told), code=1)
+    monkeypatch.setattr("sys.stdin", [])
+    shown = json.loads(taximeter("replay", "--json", "--acknowledged", "-"))
+    assert (shown["agrees"], shown["rows"], shown["differences"]) == (True, 1, [])
+
+
+def test_reconciling_nothing_shows_every_check_without_a_difference(taximeter: Taximeter, project: str, database_url: str) -> None:
+    taximeter("topup", project, "12.5")
+    table = taximeter("reconcile").splitlines()
+    assert [line.split()[0] for line in table[1:7]] == [
+        "ledger_receipts", "holds_requests", "receipts_rollups", "revenue_rollups", "counters_receipts", "objects_jobs",
+    ]  # fmt: skip
+    asyncio.run(_spoil(database_url))
+    assert main(["reconcile", "--json", "--from", "2026-01-01"]) == 1
+
+
+async def _spoil(database_url: str) -> None:
+    owner = await connect_owner(database_url)
+    await owner.execute("update ledger.accounts set debits_posted = 7 where id = 1300")
+    await owner.close()

@@ -22,6 +22,7 @@ from taximeter.metering import Receipt, Ride
 from taximeter.metering.adoption import Adoption
 from taximeter.metering.disk import Disk
 from taximeter.metering.errors import DiskFull
+from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
 from taximeter.metering.spool import Spool, spool_files, spool_folder, survey
 from tests.support.outage import Outage
 from tests.support.tenants import Town, open_town
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[3]
 TEXT = Chunk(choices=[{"index": 0, "delta": {"content": "Hello"}, "finish_reason": None}], output_tokens=1)
+RECEIPT = encode_fact({"receipt": receipt_fact(NOTHING, "completed", None, {}, 0)})
 REPORT = Done(work={"prompt_tokens": 10, "cached_tokens": 0, "output_tokens": 7, "reasoning_tokens": 0})
 
 
@@ -238,7 +240,7 @@ def _adoption(town: Town, home: Path) -> Adoption:
 async def test_adopting_twice_settles_once(town: Town, tmp_path: Path) -> None:
     caller = await town.caller("1000")
     ride = await town.metering.open(town.order(caller))
-    settlement = Operation(id=ride.id, kind=Kind.SETTLE, lane=caller.lane, amount_utok=1000, fact="{}")
+    settlement = Operation(id=ride.id, kind=Kind.SETTLE, lane=caller.lane, amount_utok=1000, fact=RECEIPT)
     await _orphaned(town, tmp_path, settlement)
     counts = await asyncio.gather(*(_adoption(town, tmp_path).run() for _ in range(4)))
     assert sum(counts) == 1
@@ -254,7 +256,7 @@ async def test_an_adopted_settlement_whose_hold_has_expired_is_charged_late(town
     caller = await town.caller("1000")
     ride = await town.metering.open(town.order(caller))
     await town.office.desk.books.submit(Operation(id=ride.id, kind=Kind.EXPIRE, lane=caller.lane))
-    await _orphaned(town, tmp_path, Operation(id=ride.id, kind=Kind.SETTLE, lane=caller.lane, amount_utok=1000, fact="{}"))
+    await _orphaned(town, tmp_path, Operation(id=ride.id, kind=Kind.SETTLE, lane=caller.lane, amount_utok=1000, fact=RECEIPT))
     await _adoption(town, tmp_path).run()
     assert await _balance_utok(town, caller) == parse_tokens("1000") - 1000
     await town.assert_books_agree()
@@ -264,7 +266,7 @@ async def test_the_sweeper_adopts_before_it_releases(town: Town, tmp_path: Path)
     caller = await town.caller("1000")
     ride = await town.metering.open(town.order(caller))
     await town.office.store.goodbye(town.office.desk.process_id)
-    await _orphaned(town, tmp_path, Operation(id=ride.id, kind=Kind.SETTLE, lane=caller.lane, amount_utok=1000, fact="{}"))
+    await _orphaned(town, tmp_path, Operation(id=ride.id, kind=Kind.SETTLE, lane=caller.lane, amount_utok=1000, fact=RECEIPT))
     sweeping = asyncio.create_task(town.sweeper.run())
     await until(lambda: not spool_files(spool_folder(tmp_path)))
     sweeping.cancel()
@@ -276,7 +278,7 @@ async def test_the_sweeper_adopts_before_it_releases(town: Town, tmp_path: Path)
 async def test_a_damaged_spool_is_kept_aside_and_the_rest_is_settled(town: Town, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caller = await town.caller("1000")
     ride = await town.metering.open(town.order(caller))
-    path = await _orphaned(town, tmp_path, Operation(id=ride.id, kind=Kind.SETTLE, lane=caller.lane, amount_utok=1000, fact="{}"))
+    path = await _orphaned(town, tmp_path, Operation(id=ride.id, kind=Kind.SETTLE, lane=caller.lane, amount_utok=1000, fact=RECEIPT))
     good = path.read_bytes()
     path.write_bytes(good[:30] + b"?" + good[31:] + good)
     await _adoption(town, tmp_path).run()
@@ -286,7 +288,7 @@ async def test_a_damaged_spool_is_kept_aside_and_the_rest_is_settled(town: Town,
 
 
 async def test_an_entry_of_another_database_is_kept_aside(town: Town, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    unknown = Operation(id=town.office.desk.ids.new(), kind=Kind.SETTLE, lane=0, amount_utok=1000, fact="{}")
+    unknown = Operation(id=town.office.desk.ids.new(), kind=Kind.SETTLE, lane=0, amount_utok=1000, fact=RECEIPT)
     path = await _orphaned(town, tmp_path, unknown)
     await _adoption(town, tmp_path).run()
     assert [found.name for found in spool_folder(tmp_path).iterdir()] == [f"{path.stem}.rejected"]

@@ -38,3 +38,17 @@ def test_processes_with_a_shared_folder_answer_for_each_other(tmp_path: Path) ->
     counted = 'taximeter_http_requests_total{method="GET",route="/v1/models",status="200"}'
     assert f"{counted} 1.0" in texts[0]
     assert f"{counted} 2.0" in texts[1]
+
+
+def test_figures_may_be_counters_and_carry_a_label() -> None:
+    figures = {
+        'taximeter_receipts_total{kind="gateway"}': ("Requests ended.", 7),
+        'taximeter_receipts_total{kind="worker"}': ("Requests ended.", 2),
+        'taximeter_reconcile_difference{check="ledger_receipts"}': ("What differed.", 0),
+    }
+    text = Metrics().render(figures).decode()
+    assert text.count("# TYPE taximeter_receipts_total counter") == 1
+    assert 'taximeter_receipts_total{kind="gateway"} 7.0' in text
+    assert 'taximeter_receipts_total{kind="worker"} 2.0' in text
+    assert "# TYPE taximeter_reconcile_difference gauge" in text
+    assert 'taximeter_reconcile_difference{check="ledger_receipts"} 0.0' in text

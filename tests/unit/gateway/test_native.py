@@ -28,7 +28,8 @@ def test_other_groups_are_refused(text: str) -> None:
 
 
 def test_without_dates_it_is_the_last_thirty_days() -> None:
-    assert native._span(request(""), NOW) == (NOW - timedelta(days=30), NOW)
+    midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    assert native._span(request(""), NOW) == (midnight - timedelta(days=30), midnight)
 
 
 def test_a_last_day_is_included() -> None:

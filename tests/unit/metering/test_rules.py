@@ -1,15 +1,16 @@
-"""From an engine's report to a bill."""
+"""From an engine's report to a bill, and days of a span."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
 from taximeter.metering.fares import quote_fare, read_catalog
-from taximeter.metering.rules import CONSUMED_UTOK_MAX, Terms, bill, terms_of
+from taximeter.metering.rules import CONSUMED_UTOK_MAX, Terms, bill, terms_of, whole_days
 from taximeter.meters import BadReport
 from taximeter.pricing import Catalog
 
 BIGINT_MAX = 2**63 - 1
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +34,17 @@ def test_a_report_that_no_receipt_can_hold_is_a_bad_one(catalog: Catalog) -> Non
     assert CONSUMED_UTOK_MAX < BIGINT_MAX
     with pytest.raises(BadReport, match="cannot be"):
         bill(terms, {"prompt_tokens": 2**53 - 1, "inputs": 1}, measured=True)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "whole"),
+    [
+        (DAY, DAY + timedelta(days=2), (date(2026, 3, 1), date(2026, 3, 3))),
+        (DAY + timedelta(seconds=1), DAY + timedelta(days=2, hours=5), (date(2026, 3, 2), date(2026, 3, 3))),
+        (DAY + timedelta(hours=1), DAY + timedelta(hours=5), (date(2026, 3, 2), date(2026, 3, 2))),
+        (DAY - timedelta(hours=1), DAY + timedelta(hours=5), (date(2026, 3, 1), date(2026, 3, 1))),
+        (DAY.astimezone(timezone(timedelta(hours=8))), DAY + timedelta(days=1), (date(2026, 3, 1), date(2026, 3, 2))),
+    ],
+)
+def test_whole_days_of_a_span_are_those_in_utc(start: datetime, end: datetime, whole: tuple[date, date]) -> None:
+    assert whole_days(start, end) == whole

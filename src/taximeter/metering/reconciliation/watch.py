@@ -34,6 +34,8 @@ BUDGET_S = 30.0
 DAY_RECEIPTS_MAX = 200_000
 """A day that has more is compared once, when it is over."""
 FILES_MAX = 100_000
+FIRST_S = 30.0
+"""After its start a worker waits this long, not the whole interval: one that is often restarted shall reconcile too."""
 RESTS = 0.9
 """Of the interval: when a run is younger than that, another worker was first."""
 
@@ -53,8 +55,10 @@ class Watch:
         """Reconcile now and then, until cancelled."""
         if not self._settings.reconcile_every_s:
             await asyncio.Event().wait()
+        pause_s = min(self._settings.reconcile_every_s, FIRST_S)
         while True:
-            await asyncio.sleep(self._settings.reconcile_every_s)
+            await asyncio.sleep(pause_s)
+            pause_s = self._settings.reconcile_every_s
             try:
                 await self.turn(self._settings.reconcile_every_s * RESTS)
             except DATABASE_ERRORS as error:

@@ -65,7 +65,7 @@ def started() -> Iterator[Field]:
         mock_port, mock_pid = _listening(stack, "mock_upstream")
         upstream = f"http://127.0.0.1:{mock_port}"
         pass_port, pass_pid = _listening(stack, "passthrough", "--upstream", upstream)
-        products = {name: stack.enter_context(product.running(mock_port, gateways)) for name, gateways in PRODUCTS.items()}
+        products = {name: stack.enter_context(product.running(mock_port, gateways=gateways)) for name, gateways in PRODUCTS.items()}
         bookless_port, bookless_pid = _bookless(stack, mock_port)
         yield Field(
             (

@@ -54,7 +54,7 @@ class EventStream(Response):
         """Stream to the client."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
-            async with ClientWatch(receive):
+            async with ClientWatch(receive, 0):
                 await self._send_events(send)
         except ClientGone:
             scope["taximeter.client_gone"] = True

@@ -3,7 +3,10 @@
 gateway        requests/s and latency: bare pass-through, gateway without books, gateway with durable books
 startup        seconds from `make run` to the first 200 of /readyz
 ledger         holds and settlements a second, against one transaction per transfer
-results        the figures of one run, kept in bench/results/
+peers          requests/s, latency and memory: our gateway, LiteLLM proxy, Portkey gateway
+memory         the memory of every process over a million requests
+soak           ten minutes of holds and settlements: does anything slow down, grow or stay behind
+results        the figures of the latest runs, kept in bench/results/
 
 contenders     what `gateway` compares, each a process of its own
 passthrough    a bare proxy: Starlette and aiohttp on uvicorn
@@ -12,6 +15,8 @@ mock_upstream  an OpenAI-compatible server that answers as fast as Python can
 load           a closed-loop HTTP client that is faster than what it measures
 product        `taximeter serve` in a folder of its own, with a project, a key and a wallet
 naive          the ledger as one would write it first
-processes      start, await and stop; CPU seconds used
+installs       the peers, each in an environment of its own
+processes      start, await and stop; CPU seconds and memory used
 figures        medians, spreads, tables, the machine
+pictures       line charts as SVG
 """

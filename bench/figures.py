@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from bench.processes import OUT, ROOT
@@ -82,7 +83,7 @@ def machine() -> dict[str, Any]:
 
 def _processor() -> str:
     try:
-        lines = open("/proc/cpuinfo", encoding="utf-8").read().splitlines()  # noqa: PTH123, SIM115 - a file of the kernel's
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.machine()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
@@ -98,13 +99,22 @@ def _commit() -> str:
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def publish(name: str, tables: Sequence[Table], facts: dict[str, Any]) -> None:
-    """Print the tables; keep them and the raw figures in ``bench/out/NAME.json``."""
+def publish(name: str, tables: Sequence[Table], facts: dict[str, Any], picture: str = "") -> None:
+    """Print the tables; keep them and the raw figures in ``bench/out/NAME.json``, and an SVG beside it."""
     for table in tables:
         print(table.text())
     OUT.mkdir(exist_ok=True)
     content = {"name": name, "machine": machine(), "tables": [asdict(table) for table in tables], **facts}
+    if picture:
+        (OUT / f"{name}.svg").write_text(picture, encoding="utf-8")
+        print(f"\npicture: bench/out/{name}.svg")
+        content["picture"] = f"{name}.svg"
     (OUT / f"{name}.json").write_text(json.dumps(content, default=_plain) + "\n", encoding="utf-8")
+
+
+def verdict(goal: str, value: float, *, met: bool, digits: int = 1) -> str:
+    """``>= 25 x LiteLLM: 27.1, met``."""
+    return f"goal {goal}: {value:,.{digits}f}, {'met' if met else 'not met'}"
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - JSON

@@ -5,7 +5,9 @@ Raw protocols and prepared bytes, so that it costs a small part of what any serv
 
 import asyncio
 import gc
+import itertools
 from array import array
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -15,6 +17,7 @@ CONNECT_TIMEOUT_S = 5.0
 ANSWERS_MIN = 10
 # An answer that takes longer than this is a hang, not a slow one.
 STALL_S = 20.0
+WATCH_S = 0.02
 _OK = b"HTTP/1.1 200"
 _LENGTH = b"content-length:"
 _HEAD_END = b"\r\n\r\n"
@@ -38,11 +41,12 @@ class Target:
     request: bytes
 
 
-def post(path: str, body: bytes, key: str = "") -> bytes:
-    """A request's bytes."""
+def post(path: str, body: bytes, key: str = "", headers: Mapping[str, str] | None = None) -> bytes:
+    """A request's bytes; ``headers`` come on top of the usual ones."""
     lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", "content-type: application/json", f"content-length: {len(body)}"]
     if key:
         lines.append(f"authorization: Bearer {key}")
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join(lines).encode() + _HEAD_END + body
 
 
@@ -88,9 +92,9 @@ class _Run:
 class _Caller(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, run: _Run, request: bytes) -> None:
+    def __init__(self, run: _Run, requests: Iterator[bytes]) -> None:
         self._run = run
-        self._request = request
+        self._requests = requests
         self._buffer = b""
         self._whole = 0
         self.idle = asyncio.get_running_loop().create_future()
@@ -112,10 +116,7 @@ class _Caller(asyncio.Protocol):
         run.sample.answers += 1
         if run.measuring:
             run.sample.latencies_s.append(perf_counter() - self._sent)
-        if run.open:
-            self._send()
-        elif not self.idle.done():
-            self.idle.set_result(None)
+        self._send()
 
     def connection_lost(self, _error: Exception | None) -> None:
         """An end before the answer is a failure."""
@@ -124,10 +125,15 @@ class _Caller(asyncio.Protocol):
             self.idle.cancel()
 
     def _send(self) -> None:
+        request = next(self._requests, None) if self._run.open else None
+        if request is None:
+            if not self.idle.done():
+                self.idle.set_result(None)
+            return
         self._buffer = b""
         self._whole = 0
         self._sent = perf_counter()
-        self.transport.write(self._request)
+        self.transport.write(request)
 
     def _complete(self) -> bool:
         if not self._whole:
@@ -150,15 +156,12 @@ async def measure(target: Target, connections: int, seconds: float) -> Sample:
 
     Raises LoadError when any answer is not 200 or does not come.
     """
-    loop = asyncio.get_running_loop()
     run = _Run()
-    callers = []
+    callers: list[_Caller] = []
     gc.collect()
     gc.disable()
     try:
-        for _ in range(connections):
-            connecting = loop.create_connection(lambda: _Caller(run, target.request), "127.0.0.1", target.port)
-            callers.append((await asyncio.wait_for(connecting, CONNECT_TIMEOUT_S))[1])
+        await _connect(callers, run, target.port, itertools.repeat(target.request), connections)
         await _pause(run, WARM_UP_S)
         run.measuring = True
         start = perf_counter()
@@ -169,27 +172,71 @@ async def measure(target: Target, connections: int, seconds: float) -> Sample:
         run.measuring = False
         run.sample.seconds = perf_counter() - start
         run.open = False
-        ends: set[asyncio.Future[Any]] = {run.failure, asyncio.gather(*(caller.idle for caller in callers))}
-        await asyncio.wait(ends, timeout=STALL_S, return_when=asyncio.FIRST_COMPLETED)
-        _check(run, callers)
+        await _finish(run, callers)
     finally:
         gc.enable()
-        for caller in callers:
-            caller.transport.abort()
+        _hang_up(callers)
     return run.sample
+
+
+async def drive(port: int, requests: Iterator[bytes], connections: int, every: int, report: Callable[[int], None]) -> int:
+    """Send all of ``requests``, each once, over so many connections; returns how many were answered.
+
+    ``report`` is called with the number of answers whenever about ``every`` more have come.  Nothing is timed.
+    Raises LoadError when any answer is not 200 or does not come.
+    """
+    run = _Run()
+    callers: list[_Caller] = []
+    try:
+        await _connect(callers, run, port, requests, connections)
+        ending = asyncio.gather(*(caller.idle for caller in callers), return_exceptions=True)
+        ends: set[asyncio.Future[Any]] = {run.failure, ending}
+        mark, seen, seen_at = every, 0, perf_counter()
+        while not run.failure.done() and not ending.done():
+            await asyncio.wait(ends, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
+            answers = run.sample.answers
+            if answers != seen:
+                seen, seen_at = answers, perf_counter()
+            elif perf_counter() - seen_at > STALL_S:
+                break
+            if answers >= mark:
+                report(answers)
+                mark = answers - answers % every + every
+        _check(run, callers)
+    finally:
+        _hang_up(callers)
+    return run.sample.answers
 
 
 async def ask_once(target: Target) -> bytes:
     """One answer, head and body.  Raises LoadError unless it is a 200."""
     run = _Run()
-    run.open = False
-    _, caller = await asyncio.get_running_loop().create_connection(lambda: _Caller(run, target.request), "127.0.0.1", target.port)
+    callers: list[_Caller] = []
     try:
-        await asyncio.wait({run.failure, caller.idle}, timeout=STALL_S, return_when=asyncio.FIRST_COMPLETED)
-        _check(run, [caller])
-        return caller.answer
+        await _connect(callers, run, target.port, iter([target.request]), 1)
+        await _finish(run, callers)
+        return callers[0].answer
     finally:
+        _hang_up(callers)
+
+
+async def _connect(callers: list[_Caller], run: _Run, port: int, requests: Iterator[bytes], connections: int) -> None:
+    """Add connected callers to ``callers``, which keeps those there are when one cannot connect."""
+    for _ in range(connections):
+        connecting = asyncio.get_running_loop().create_connection(lambda: _Caller(run, requests), "127.0.0.1", port)
+        callers.append((await asyncio.wait_for(connecting, CONNECT_TIMEOUT_S))[1])
+
+
+def _hang_up(callers: list[_Caller]) -> None:
+    for caller in callers:
         caller.transport.abort()
+
+
+async def _finish(run: _Run, callers: list[_Caller]) -> None:
+    """Wait for the answers that are still under way."""
+    ends: set[asyncio.Future[Any]] = {run.failure, asyncio.gather(*(caller.idle for caller in callers), return_exceptions=True)}
+    await asyncio.wait(ends, timeout=STALL_S, return_when=asyncio.FIRST_COMPLETED)
+    _check(run, callers)
 
 
 async def _pause(run: _Run, seconds: float) -> None:

@@ -1,34 +1,55 @@
--- A ledger as one would write it first: a row per wallet, one row for the operator's revenue, a log.
+-- The same double entry as one would write it first: a row per account, a log, a table of open holds.
 
 -- name: schema
 create schema naive;
 create table naive.accounts (
     id bigint primary key,
-    balance bigint not null check (balance >= 0),
-    held bigint not null default 0 check (held >= 0)
+    limited boolean not null,
+    debits_pending bigint not null default 0,
+    debits_posted bigint not null default 0,
+    credits_pending bigint not null default 0,
+    credits_posted bigint not null default 0,
+    check (debits_pending >= 0 and debits_posted >= 0 and credits_pending >= 0 and credits_posted >= 0),
+    check (not limited or debits_posted + debits_pending <= credits_posted)
 );
 create table naive.transfers (
     id uuid not null,
     phase smallint not null,
-    account bigint not null,
-    amount bigint not null,
+    debit bigint not null,
+    credit bigint not null,
+    amount bigint not null check (amount >= 0),
     ts timestamptz not null default clock_timestamp(),
     primary key (id, phase)
 );
-insert into naive.accounts (id, balance) select n, 1000000000000 from generate_series(1, 1000) n;
-insert into naive.accounts (id, balance) values (0, 0);
+create table naive.holds (
+    id uuid primary key,
+    amount bigint not null check (amount > 0)
+);
+-- Wallets 1 to 1,000, and a revenue account for each; account 0 is the revenue that all share.
+insert into naive.accounts (id, limited, credits_posted) select n, true, 1000000000000 from generate_series(1, 1000) n;
+insert into naive.accounts (id, limited) select 10000 + n, false from generate_series(1, 1000) n;
+insert into naive.accounts (id, limited) values (0, false);
 
 -- name: lock
-select balance - held from naive.accounts where id = $1 for update
+select id, credits_posted - debits_posted - debits_pending as free from naive.accounts where id = any ($1::bigint[]) order by id for update
 
--- name: hold
-update naive.accounts set held = held + $2 where id = $1
+-- name: hold_debit
+update naive.accounts set debits_pending = debits_pending + $2 where id = $1
 
--- name: settle
-update naive.accounts set balance = balance - $3, held = held - $2 where id = $1
+-- name: hold_credit
+update naive.accounts set credits_pending = credits_pending + $2 where id = $1
 
--- name: earn
-update naive.accounts set balance = balance + $1 where id = 0
+-- name: open
+insert into naive.holds (id, amount) values ($1, $2)
+
+-- name: close
+delete from naive.holds where id = $1 returning amount
+
+-- name: settle_debit
+update naive.accounts set debits_pending = debits_pending - $2, debits_posted = debits_posted + $3 where id = $1
+
+-- name: settle_credit
+update naive.accounts set credits_pending = credits_pending - $2, credits_posted = credits_posted + $3 where id = $1
 
 -- name: log
-insert into naive.transfers (id, phase, account, amount) values ($1, $2, $3, $4)
+insert into naive.transfers (id, phase, debit, credit, amount) values ($1, $2, $3, $4, $5)

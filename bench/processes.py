@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,18 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@contextmanager
+def serving(module: str, *arguments: str) -> Iterator[tuple[int, int]]:
+    """One of our own servers on a listening socket that it is handed, for the duration of the block: its port and its process id."""
+    with ExitStack() as stack:
+        with listen() as listener:
+            port: int = listener.getsockname()[1]
+            command = python(f"bench.{module}", "--fd", str(listener.fileno()), *arguments)
+            process = stack.enter_context(child(module, command, fds=[listener.fileno()]))
+        await_port(module, process, port)
+        yield port, process.pid
 
 
 def await_port(name: str, process: subprocess.Popen[bytes], port: int) -> None:
@@ -161,3 +173,17 @@ def children_of(pid: int) -> list[int]:
         if int(fields[1]) == pid:
             found.append(int(path.parent.name))
     return found
+
+
+def resident_bytes(pid: int) -> int | None:
+    """The memory of a process that is in RAM, what it shares with others included; None when there is no such process."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
+    except FileNotFoundError:
+        return None if Path("/proc/self/statm").exists() else _resident_by_ps(pid)
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _resident_by_ps(pid: int) -> int | None:
+    printed = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603, S607 - a number
+    return int(printed) * 1024 if printed else None

@@ -1,4 +1,4 @@
-"""The product as it is: `taximeter serve` in a folder of its own, with a project, a key and a large wallet."""
+"""The product as it is: `taximeter serve` in a folder of its own, with projects, their keys and large wallets."""
 
 import asyncio
 import json
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench import processes
 from taximeter.cli.supervisor.state import State, read_state
@@ -26,24 +27,40 @@ _RECEIPTS = "select count(*) as receipts, coalesce(sum(charged_utok), 0)::bigint
 
 
 @dataclass(frozen=True)
+class Project:
+    """One that pays.
+
+    Attributes:
+        id: whose wallet pays.
+        keys: open the project.
+    """
+
+    id: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Product:
     """A running server.
 
     Attributes:
         port: the gateway's.
-        key: opens the project.
+        projects: those who may ask; the first one's first key is ``key``.
         admin_key: opens the admin API.
-        project_id: whose wallet pays.
         state: process ids and the database's address.
         database_pid: the database's first process.
     """
 
     port: int
-    key: str
+    projects: tuple[Project, ...]
     admin_key: str
-    project_id: str
     state: State
     database_pid: int
+
+    @property
+    def key(self) -> str:
+        """Opens the first project."""
+        return self.projects[0].keys[0]
 
     def gateway_pids(self) -> list[int]:
         """The processes that answer."""
@@ -54,10 +71,10 @@ class Product:
         return processes.children_of(self.database_pid)
 
     def balance_utok(self) -> int:
-        """What the wallet has left; nothing may be held any more."""
-        wallet = processes.call_json(self.port, "GET", f"/v1/admin/projects/{self.project_id}/wallet", key=self.admin_key)
-        assert wallet["held"] == "0", wallet
-        return parse_tokens(wallet["balance"])
+        """What the wallets have left together; nothing may be held any more."""
+        wallets = [processes.call_json(self.port, "GET", f"/v1/admin/projects/{project.id}/wallet", key=self.admin_key) for project in self.projects]
+        assert all(wallet["held"] == "0" for wallet in wallets), wallets
+        return sum(parse_tokens(wallet["balance"]) for wallet in wallets)
 
 
 @contextmanager
@@ -77,8 +94,8 @@ def write_upstreams(home: Path, port: int) -> Path:
 
 
 @contextmanager
-def running(upstream_port: int) -> Iterator[Product]:
-    """The product with one upstream, for the duration of the block."""
+def running(upstream_port: int, projects: int = 1, keys: int = 1) -> Iterator[Product]:
+    """The product with one upstream and so many projects with so many keys each, for the duration of the block."""
     with folder() as home:
         upstreams = write_upstreams(home, upstream_port)
         port = processes.free_port()
@@ -95,21 +112,30 @@ def running(upstream_port: int) -> Iterator[Product]:
             processes.await_ready(NAME, process, port)
             with processes.child("apply", processes.python("taximeter.cli", "apply", "-f", str(CATALOG)), environ=environ) as apply:
                 assert apply.wait(processes.START_PATIENCE_S) == 0, "the catalog of the benchmark was refused; see bench/out/apply.log"
-            yield _furnish(home, port)
+            yield _furnish(home, port, projects, keys)
 
 
-def _furnish(home: Path, port: int) -> Product:
+def _furnish(home: Path, port: int, projects: int, keys: int) -> Product:
     admin_key = (home / "admin.key").read_text(encoding="ascii").strip()
-    project = processes.call_json(port, "POST", "/v1/admin/projects", key=admin_key, body={"name": "bench"})
-    key = processes.call_json(port, "POST", f"/v1/admin/projects/{project['id']}/keys", key=admin_key, body={"name": "bench"})
-    processes.call_json(port, "POST", f"/v1/admin/projects/{project['id']}/top-ups", key=admin_key, body={"tokens": str(WALLET_TOKENS)})
-    _await_model(port, key["key"])
+    made = tuple(_project(port, admin_key, f"bench-{number}", keys) for number in range(projects))
+    _await_model(port, made[0].keys[0])
     state = None
     while state is None:
         state = read_state(home)
         time.sleep(0.02)
     database_pid = int((home / "postgres" / "postmaster.pid").read_text(encoding="ascii").split()[0])
-    return Product(port, key["key"], admin_key, project["id"], state, database_pid)
+    return Product(port, made, admin_key, state, database_pid)
+
+
+def _project(port: int, admin_key: str, name: str, keys: int) -> Project:
+    """A project with a large wallet."""
+
+    def post(path: str, body: object) -> Any:  # noqa: ANN401 - JSON
+        return processes.call_json(port, "POST", f"/v1/admin/projects{path}", key=admin_key, body=body)
+
+    project_id = post("", {"name": name})["id"]
+    post(f"/{project_id}/top-ups", {"tokens": str(WALLET_TOKENS)})
+    return Project(project_id, tuple(post(f"/{project_id}/keys", {"name": f"{name}-{number}"})["key"] for number in range(keys)))
 
 
 def _await_model(port: int, key: str) -> None:
@@ -128,7 +154,7 @@ class Audit:
         answers: 200s that clients got.
         receipts: rows of the receipts table.
         charged_utok: their sum.
-        moved_utok: what left the wallet.
+        moved_utok: what left the wallets.
         differences: what `taximeter replay` found.
         server: settings of the database that durability depends on.
     """
@@ -152,7 +178,7 @@ class Audit:
         verdict = "everything agrees" if self.agrees else f"DIFFERENCES: {self.differences[:3]}"
         return (
             f"{self.answers:,} answers, {self.receipts:,} receipts over {format_tokens(self.charged_utok)} Tokens;"
-            f" the wallet moved by {format_tokens(self.moved_utok)}; replay of {self.replayed_rows:,} log rows"
+            f" the wallets moved by {format_tokens(self.moved_utok)}; replay of {self.replayed_rows:,} log rows"
             f" gives {format_tokens(self.replayed_utok)}: {verdict}"
         )
 
@@ -172,7 +198,7 @@ async def _audit(product: Product, answers: int) -> Audit:
         await connection.close()
     assert sums is not None
     balance = await asyncio.to_thread(product.balance_utok)
-    moved = WALLET_TOKENS * UTOK_PER_TOKEN - balance
+    moved = len(product.projects) * WALLET_TOKENS * UTOK_PER_TOKEN - balance
     return Audit(
         answers=answers,
         receipts=sums["receipts"],

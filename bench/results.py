@@ -1,19 +1,21 @@
-"""Keep a run: gathers ``bench/out/*.json`` into ``bench/results/latest.json`` and a page to read."""
+"""Keep a run: gathers ``bench/out/*.json`` into ``bench/results/latest.json``, a page to read, and its pictures."""
 
 import json
+import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 from bench.figures import Table
 from bench.processes import OUT, ROOT
 
-NAMES = ("startup", "ledger", "gateway")
+NAMES = ("startup", "ledger", "gateway", "peers", "memory", "soak")
 RESULTS = ROOT / "bench" / "results"
 
 
 def main() -> int:
-    """Write both files from the latest run of each benchmark."""
-    found = [json.loads((OUT / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES if (OUT / f"{name}.json").exists()]
+    """Write the files from the latest run of each benchmark."""
+    found = gathered(OUT, RESULTS)
     if not found:
         print("nothing to keep; run `make bench` first", file=sys.stderr)
         return 1
@@ -22,17 +24,30 @@ def main() -> int:
     lines = ",\n".join(json.dumps(one) for one in found)
     (RESULTS / "latest.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     (RESULTS / "latest.md").write_text(page(found), encoding="utf-8")
+    for one in found:
+        if "picture" in one and (OUT / one["picture"]).exists():
+            shutil.copyfile(OUT / one["picture"], RESULTS / one["picture"])
     print("kept in bench/results/latest.md and latest.json")
     return 0
 
 
+def gathered(out: Path, results: Path) -> list[dict[str, Any]]:
+    """The latest run of each benchmark: from ``out``, or, when it did not run in this checkout, what was kept before."""
+    kept = results / "latest.json"
+    runs = {one["name"]: one for one in json.loads(kept.read_text(encoding="utf-8"))} if kept.exists() else {}
+    runs |= {name: json.loads((out / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES if (out / f"{name}.json").exists()}
+    return [runs[name] for name in NAMES if name in runs]
+
+
 def page(found: list[dict[str, Any]]) -> str:
     """The tables of all benchmarks, each with the machine it ran on."""
-    parts = ["# Benchmark results\n\nOne run of `make bench`.  Medians over rounds; least and most in brackets where they are given.\n"]
+    parts = ["# Benchmark results\n\nThe latest run of each that was kept.  Medians over rounds; least and most in brackets where they are given.\n"]
     for one in found:
         machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in one["machine"].items())
         parts.append(f"## {one['name']}\n\n{machine}\n")
         parts += [Table(**table).markdown() for table in one["tables"]]
+        if "picture" in one:
+            parts.append(f"![{one['name']}]({one['picture']})\n")
     return "\n".join(parts)
 
 

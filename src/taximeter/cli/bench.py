@@ -6,11 +6,15 @@ import sys
 from pathlib import Path
 
 import taximeter
-from taximeter.cli.arguments import Subparsers
+from taximeter.cli.arguments import Subparsers, positive
 from taximeter.kernel.errors import SetupError
 
-# In the order in which they are run.
+# In the order in which they are run when none is named.
 NAMES = ("startup", "ledger", "gateway")
+# These take long, and one installs other people's software: they run only when they are named.
+LONG_NAMES = ("peers", "memory", "soak")
+# Options that belong to one benchmark.
+OWN_OPTIONS = {"requests": "memory", "seconds": "soak", "rate": "soak"}
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -20,8 +24,13 @@ def add_parser(subparsers: Subparsers) -> None:
         help="run the benchmarks of the checkout",
         description="Run benchmarks and print their ratios.  They are in the source checkout, not in the installed package.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones: {', '.join(NAMES)}; without any, all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which ones: {', '.join((*NAMES, *LONG_NAMES))}; without any, the first {len(NAMES)}"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--requests", type=positive, help="memory: how many requests (1,000,000)")
+    parser.add_argument("--seconds", type=positive, help="soak: how long (600)")
+    parser.add_argument("--rate", type=positive, help="soak: operations a second (as many as it can)")
     parser.add_argument("--keep", action="store_true", help="write the figures into bench/results/")
 
 
@@ -31,12 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if not (checkout / "bench" / "__init__.py").is_file():
         message = "the benchmarks are in the folder bench/ of the source checkout; clone it and run `make bench` there"
         raise SetupError(message)
-    unknown = [name for name in args.names if name not in NAMES]
-    if unknown:
-        message = f"there is no benchmark {unknown[0]!r}; choose from {', '.join(NAMES)}"
-        raise SetupError(message)
-    options = ["--quick"] if args.quick else []
-    commands = [[f"bench.{name}", *options] for name in args.names or NAMES]
+    commands = [[f"bench.{name}", *options_of(name, args)] for name in chosen(args)]
     if args.keep:
         commands.append(["bench.results"])
     for command in commands:
@@ -44,3 +48,23 @@ def run(args: argparse.Namespace) -> int:
         if done.returncode != 0:
             return done.returncode
     return 0
+
+
+def chosen(args: argparse.Namespace) -> list[str]:
+    """The benchmarks to run.  Raises SetupError for one that does not exist, and for an option of one that does not run."""
+    names = list(args.names or NAMES)
+    unknown = [name for name in names if name not in (*NAMES, *LONG_NAMES)]
+    if unknown:
+        message = f"there is no benchmark {unknown[0]!r}; choose from {', '.join((*NAMES, *LONG_NAMES))}"
+        raise SetupError(message)
+    for option, owner in OWN_OPTIONS.items():
+        if getattr(args, option) is not None and owner not in names:
+            message = f"--{option} is an option of the benchmark {owner}; name it too: taximeter bench {owner} --{option} ..."
+            raise SetupError(message)
+    return names
+
+
+def options_of(name: str, args: argparse.Namespace) -> list[str]:
+    """What a benchmark is started with."""
+    own = [option for option, owner in OWN_OPTIONS.items() if owner == name and getattr(args, option) is not None]
+    return [*(["--quick"] if args.quick else []), *(part for option in own for part in (f"--{option}", str(getattr(args, option))))]

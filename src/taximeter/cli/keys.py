@@ -3,10 +3,10 @@
 import argparse
 import asyncio
 
-from taximeter.cli.arguments import Subparsers
+from taximeter.cli.arguments import Subparsers, positive, tokens
 from taximeter.cli.projects import PAGE, all_projects, find_project, make_identity, open_command_office
 from taximeter.cli.table import print_table
-from taximeter.identity import ApiKey, Identity, IssuedKey
+from taximeter.identity import ApiKey, Identity, IssuedKey, KeyLimits
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.ids import decode_id, encode_id
 
@@ -20,6 +20,8 @@ def add_parser(subparsers: Subparsers) -> None:
     creating = verbs.add_parser("create", help="make a key; its text is printed once and kept nowhere")
     creating.add_argument("--project", required=True, help="id or name")
     creating.add_argument("--name", required=True, help="a name for people")
+    creating.add_argument("--requests-per-minute", type=positive, metavar="N", help="at most so many requests a minute; without it, no limit")
+    creating.add_argument("--tokens-per-minute", type=tokens, metavar="TOKENS", help="at most so many Tokens a minute; without it, no limit")
     revoking = verbs.add_parser("revoke", help="withdraw a key; it is refused everywhere within a second")
     revoking.add_argument("--project", required=True, help="id or name")
     revoking.add_argument("key", metavar="KEY", help="the key's id (key_...)")
@@ -37,7 +39,8 @@ async def _run(args: argparse.Namespace) -> None:
         if args.verb == "list":
             await _list(identity, args.project)
         elif args.verb == "create":
-            _show(await _create(identity, args.project, args.name))
+            limits = KeyLimits(requests_per_minute=args.requests_per_minute, tokens_per_minute_utok=args.tokens_per_minute)
+            _show(await _create(identity, args.project, args.name, limits))
         else:
             key = await _revoke(identity, args.project, args.key)
             print(f"revoked {encode_id('key', key.id)} ({key.name})")
@@ -53,9 +56,9 @@ async def _list(identity: Identity, project_text: str | None) -> None:
     print_table(["project", "project id", "key", "key id", "prefix", "state"], rows)
 
 
-async def _create(identity: Identity, project_text: str, name: str) -> IssuedKey:
+async def _create(identity: Identity, project_text: str, name: str, limits: KeyLimits) -> IssuedKey:
     project = await find_project(identity, project_text)
-    return await identity.issue_key(project.id, name)
+    return await identity.issue_key(project.id, name, limits=limits)
 
 
 async def _revoke(identity: Identity, project_text: str, key_text: str) -> ApiKey:

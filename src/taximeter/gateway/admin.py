@@ -11,6 +11,7 @@ from taximeter.gateway import catalog_views
 from taximeter.gateway.admin_route import admin_route
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
+from taximeter.identity import KeyLimits
 from taximeter.kernel.errors import InvalidRequest, NotFound
 from taximeter.kernel.ids import decode_id
 from taximeter.kernel.units import parse_tokens
@@ -80,7 +81,9 @@ def _add_keys(admin: APIRouter, services: Services) -> None:
     async def create_key(project_id: str, body: views.NewKey) -> Any:  # noqa: ANN401
         """Issue a key.  Its text, `key`, is in this answer and never shown again."""
         project = object_id("prj", project_id, "project")
-        return views.issued_key_view(await services.identity.issue_key(project, body.name, body.expires_at))
+        tokens_utok = None if body.tokens_per_minute is None else amount_utok(body.tokens_per_minute, "tokens_per_minute")
+        limits = KeyLimits(requests_per_minute=body.requests_per_minute, tokens_per_minute_utok=tokens_utok)
+        return views.issued_key_view(await services.identity.issue_key(project, body.name, body.expires_at, limits))
 
     @admin.get("/projects/{project_id}/keys", response_model=views.Page, tags=["Keys"], summary="List keys")
     async def list_keys(project_id: str, limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
@@ -141,14 +144,14 @@ def _add_catalog(admin: APIRouter, services: Services) -> None:
         return {"data": catalog_views.plans(services.catalog()), "next_cursor": None}
 
 
-def amount_utok(tokens: str | int) -> int:
+def amount_utok(tokens: str | int, param: str = "tokens") -> int:
     """A positive amount of Tokens in micro-Tokens.  Raises InvalidRequest."""
     try:
         amount = parse_tokens(str(tokens))
     except ValueError as error:
-        message = f"'tokens' must be a positive decimal number of Tokens: {error}."
-        raise InvalidRequest(message, param="tokens") from error
+        message = f"'{param}' must be a positive decimal number of Tokens: {error}."
+        raise InvalidRequest(message, param=param) from error
     if amount == 0:
-        message = "'tokens' must be more than 0."
-        raise InvalidRequest(message, param="tokens")
+        message = f"'{param}' must be more than 0."
+        raise InvalidRequest(message, param=param)
     return amount

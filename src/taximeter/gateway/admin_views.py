@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from taximeter.identity import ApiKey, IssuedKey, Organisation, Project
 from taximeter.kernel.ids import encode_id
+from taximeter.kernel.units import format_tokens
 
 Name = Annotated[str, Field(description="A name for people, 1 to 200 characters.", examples=["Research"])]
 Tokens = Annotated[
@@ -38,6 +39,10 @@ class NewKey(BaseModel):
 
     name: Name
     expires_at: Annotated[datetime | None, Field(description="When it stops working, with a time zone; null: never.")] = None
+    requests_per_minute: Annotated[StrictInt | None, Field(description="At most so many requests a minute; null: no limit.", examples=[60])] = None
+    tokens_per_minute: Annotated[
+        Tokens | None, Field(description="At most so many Tokens a minute, charged or held by running requests; null: no limit.", examples=["1000"])
+    ] = None
 
 
 class NewTopUp(BaseModel):
@@ -71,6 +76,8 @@ class KeyView(BaseModel):
     project_id: str
     name: str
     prefix: str
+    requests_per_minute: int | None
+    tokens_per_minute: str | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -112,6 +119,8 @@ def key_view(key: ApiKey) -> dict[str, Any]:
         "project_id": encode_id("prj", key.project_id),
         "name": key.name,
         "prefix": f"tx-{key.prefix}",
+        "requests_per_minute": key.requests_per_minute,
+        "tokens_per_minute": None if key.tokens_per_minute_utok is None else format_tokens(key.tokens_per_minute_utok),
         "created_at": key.created_at,
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,

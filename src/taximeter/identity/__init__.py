@@ -1,7 +1,7 @@
 """Who may call: organisations, projects, API keys, and the Caller that a key proves."""
 
 from taximeter.identity.errors import ExpiredApiKey, InvalidAdminKey, InvalidApiKey, RevokedApiKey, Unauthenticated
-from taximeter.identity.model import ApiKey, Caller, IssuedKey, NewProject, Organisation, Project
+from taximeter.identity.model import ApiKey, Caller, IssuedKey, KeyLimits, NewProject, Organisation, Project
 from taximeter.identity.rules import check_name
 from taximeter.identity.service import Identity
 from taximeter.identity.store import IdentityStore
@@ -15,6 +15,7 @@ __all__ = [
     "InvalidAdminKey",
     "InvalidApiKey",
     "IssuedKey",
+    "KeyLimits",
     "NewProject",
     "Organisation",
     "Project",

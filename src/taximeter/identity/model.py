@@ -13,6 +13,8 @@ class Caller:
         lane: the ledger lane of the project's accounts.
         allowance_account: the wallet's account of expiring Tokens, as the ledger numbers it.
         prepaid_account: the wallet's account of bought Tokens.
+        requests_per_minute: the key's limit; None: none.
+        tokens_per_minute_utok: the key's limit; None: none.
     """
 
     organisation_id: UUID
@@ -22,6 +24,8 @@ class Caller:
     lane: int
     allowance_account: int
     prepaid_account: int
+    requests_per_minute: int | None = None
+    tokens_per_minute_utok: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +70,28 @@ class ApiKey:
     project_id: UUID
     name: str
     prefix: str
+    requests_per_minute: int | None
+    tokens_per_minute_utok: int | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLimits:
+    """How much a key may use; None: no limit of its own.
+
+    Attributes:
+        requests_per_minute: whole requests.
+        tokens_per_minute_utok: what is charged, and what running requests hold.
+    """
+
+    requests_per_minute: int | None = None
+    tokens_per_minute_utok: int | None = None
+
+
+NO_LIMITS = KeyLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +108,17 @@ class KeyText:
 
     prefix: str
     secret_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """What is needed to record a key."""
+
+    id: UUID
+    name: str
+    text: KeyText
+    expires_at: datetime | None
+    limits: KeyLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,13 +30,13 @@ limit $3;
 
 -- name: insert_key
 -- No row: another key has this prefix; the caller draws again.
-insert into identity.api_keys (id, project_id, name, prefix, secret_sha256, expires_at)
-values ($1, $2, $3, $4, $5, $6)
+insert into identity.api_keys (id, project_id, name, prefix, secret_sha256, expires_at, requests_per_minute, tokens_per_minute_utok)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
 on conflict (prefix) do nothing
-returning id, project_id, name, prefix, created_at, expires_at, revoked_at, last_used_at;
+returning id, project_id, name, prefix, requests_per_minute, tokens_per_minute_utok, created_at, expires_at, revoked_at, last_used_at;
 
 -- name: list_keys
-select id, project_id, name, prefix, created_at, expires_at, revoked_at, last_used_at
+select id, project_id, name, prefix, requests_per_minute, tokens_per_minute_utok, created_at, expires_at, revoked_at, last_used_at
 from identity.api_keys
 where project_id = $1 and ($2::uuid is null or id < $2)
 order by id desc
@@ -47,13 +47,13 @@ limit $3;
 update identity.api_keys
 set revoked_at = coalesce(revoked_at, clock_timestamp())
 where project_id = $1 and id = $2
-returning id, project_id, name, prefix, created_at, expires_at, revoked_at, last_used_at;
+returning id, project_id, name, prefix, requests_per_minute, tokens_per_minute_utok, created_at, expires_at, revoked_at, last_used_at;
 
 -- name: find_key
 -- The credential behind a prefix, and a note of its use, at most once a minute.
 with found as (
     select
-        k.id, k.name, k.secret_sha256, k.revoked_at, k.expires_at, k.last_used_at,
+        k.id, k.name, k.requests_per_minute, k.tokens_per_minute_utok, k.secret_sha256, k.revoked_at, k.expires_at, k.last_used_at,
         p.id as project_id, p.organisation_id, p.lane,
         p.allowance_account, p.prepaid_account
     from identity.api_keys k
@@ -76,6 +76,8 @@ select
     lane,
     allowance_account,
     prepaid_account,
+    requests_per_minute,
+    tokens_per_minute_utok,
     secret_sha256,
     revoked_at is not null as revoked,
     extract(epoch from expires_at - clock_timestamp())::double precision as remaining_s

@@ -11,13 +11,15 @@ import re
 from datetime import UTC, datetime
 
 from taximeter.identity.errors import ExpiredApiKey, InvalidApiKey, RevokedApiKey
-from taximeter.identity.model import Caller, Credential, KeyText
+from taximeter.identity.model import Caller, Credential, KeyLimits, KeyText
 from taximeter.kernel.errors import InvalidRequest
+from taximeter.kernel.units import AMOUNT_UTOK_MAX, format_tokens
 
 KEY_START = "tx-"
 PREFIX_LENGTH = 8
 SECRET_LENGTH = 40
 NAME_LENGTH_MAX = 200
+REQUESTS_PER_MINUTE_MAX = 1_000_000
 _KEY = re.compile(r"tx-([0-9a-hjkmnp-tv-z]{8})-([0-9a-hjkmnp-tv-z]{40})", re.ASCII)
 
 
@@ -96,3 +98,14 @@ def check_expiry(expires_at: datetime, now: datetime) -> None:
     if not future:
         message = "'expires_at' must be a time in the future, with its zone, and before the year 10000."
         raise InvalidRequest(message, param="expires_at")
+
+
+def check_limits(limits: KeyLimits) -> None:
+    """Raises InvalidRequest for a limit that nothing could meet, or that is none."""
+    requests, tokens_utok = limits.requests_per_minute, limits.tokens_per_minute_utok
+    if requests is not None and not 1 <= requests <= REQUESTS_PER_MINUTE_MAX:
+        message = f"'requests_per_minute' must be a whole number from 1 to {REQUESTS_PER_MINUTE_MAX:,}, or absent for no limit."
+        raise InvalidRequest(message, param="requests_per_minute")
+    if tokens_utok is not None and not 1 <= tokens_utok <= AMOUNT_UTOK_MAX:
+        message = f"'tokens_per_minute' must be more than 0 and at most {format_tokens(AMOUNT_UTOK_MAX)} Tokens, or absent for no limit."
+        raise InvalidRequest(message, param="tokens_per_minute")

@@ -8,7 +8,7 @@ from uuid import UUID
 from taximeter.identity import rules
 from taximeter.identity.cache import VerdictCache
 from taximeter.identity.errors import InvalidAdminKey
-from taximeter.identity.model import ApiKey, Caller, IssuedKey, KeyText, Organisation, Project
+from taximeter.identity.model import NO_LIMITS, ApiKey, Caller, IssuedKey, KeyLimits, KeyText, NewKey, Organisation, Project
 from taximeter.identity.store import IdentityStore
 from taximeter.kernel.clock import Clock, utc_from_ms
 from taximeter.kernel.errors import NotFound
@@ -46,19 +46,22 @@ class Identity:
         if not rules.same_token(rules.bearer_token(header), self._admin_sha256):
             raise InvalidAdminKey
 
-    async def issue_key(self, project_id: UUID, name: str, expires_at: datetime | None = None) -> IssuedKey:
+    async def issue_key(self, project_id: UUID, name: str, expires_at: datetime | None = None, limits: KeyLimits = NO_LIMITS) -> IssuedKey:
         """Make a key for a project.  Its text is in the answer and nowhere else.
 
-        Raises NotFound for an unknown project, InvalidRequest for a bad name, or an expiry that is past, without a zone or beyond all calendars.
+        Raises NotFound for an unknown project, InvalidRequest for a bad name or limit, or an expiry that is past, without a zone or beyond all
+        calendars.
         """
         name = rules.check_name(name)
+        rules.check_limits(limits)
         if expires_at is not None:
             rules.check_expiry(expires_at, utc_from_ms(self._clock.now_ms()))
         await self.project(project_id)
         for _ in range(PREFIX_DRAWS_MAX):
             prefix, secret = _draw(rules.PREFIX_LENGTH), _draw(rules.SECRET_LENGTH)
             text = KeyText(prefix, rules.hash_secret(secret))
-            key = await self._store.insert_key(self._ids.new(), project_id, name, text, expires_at)
+            new = NewKey(id=self._ids.new(), name=name, text=text, expires_at=expires_at, limits=limits)
+            key = await self._store.insert_key(project_id, new)
             if key is not None:
                 return IssuedKey(key, rules.format_key(prefix, secret))
         message = f"{PREFIX_DRAWS_MAX} key prefixes in a row were taken"

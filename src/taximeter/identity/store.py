@@ -1,12 +1,11 @@
 """Identity in PostgreSQL.  Methods that take a connection join the caller's transaction."""
 
-from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
 from taximeter.db import sql
-from taximeter.identity.model import ApiKey, Caller, Credential, KeyText, NewProject, Organisation, Project
+from taximeter.identity.model import ApiKey, Caller, Credential, KeyText, NewKey, NewProject, Organisation, Project
 
 _SQL = sql.load("taximeter.identity")
 
@@ -53,9 +52,19 @@ class IdentityStore:
         """Newest first, those older than ``after``, of one organisation or all."""
         return [Project(**row) for row in await self._pool.fetch(_SQL["list_projects"], after, organisation_id, limit)]
 
-    async def insert_key(self, key_id: UUID, project_id: UUID, name: str, text: KeyText, expires_at: datetime | None) -> ApiKey | None:
+    async def insert_key(self, project_id: UUID, key: NewKey) -> ApiKey | None:
         """Record a key; None when another key has its prefix."""
-        row = await self._pool.fetchrow(_SQL["insert_key"], key_id, project_id, name, text.prefix, text.secret_sha256, expires_at)
+        row = await self._pool.fetchrow(
+            _SQL["insert_key"],
+            key.id,
+            project_id,
+            key.name,
+            key.text.prefix,
+            key.text.secret_sha256,
+            key.expires_at,
+            key.limits.requests_per_minute,
+            key.limits.tokens_per_minute_utok,
+        )
         return None if row is None else ApiKey(**row)
 
     async def list_keys(self, project_id: UUID, after: UUID | None, limit: int) -> list[ApiKey]:
@@ -80,5 +89,7 @@ class IdentityStore:
             lane=row["lane"],
             allowance_account=row["allowance_account"],
             prepaid_account=row["prepaid_account"],
+            requests_per_minute=row["requests_per_minute"],
+            tokens_per_minute_utok=row["tokens_per_minute_utok"],
         )
         return Credential(caller=caller, secret_sha256=row["secret_sha256"], revoked=row["revoked"], remaining_s=row["remaining_s"])

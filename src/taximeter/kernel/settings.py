@@ -56,8 +56,8 @@ class Settings:
     """How long a gateway may trust a key it has seen: a revoked key stops within this time."""
     catalog_refresh_s: float = 1.0
     pool_size: int = 6
-    lanes: int = 4
-    """Ledger lanes; tenants are spread over them and share no row across them."""
+    lanes: int = 2
+    """Ledger lanes: batches in flight at once.  New projects are spread over them and share no row across them."""
     post_batch_max: int = 500
     post_queue_max: int = 20_000
     quote_ttl_s: int = 900

@@ -39,6 +39,8 @@ class Status(IntEnum):
     SETTLED_LATE = 9
     KEY_USED = 20
     """Not the ledger's own: ``metering.post`` did not pass the hold on, because its idempotency key belongs to another request."""
+    RATE_LIMITED = 21
+    """Nor is this: the limits of the sender's key do not allow the hold now; ``available_utok`` is the wait in nanoseconds."""
 
 
 class SettleCode(IntEnum):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from taximeter import pricing
+from taximeter import admission, pricing
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.identity import Caller
 from taximeter.kernel.clock import Clock
@@ -93,7 +93,7 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
 
     Status KEY_USED: nothing was held, the key belongs to another request.
 
-    Raises DiskFull, InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
+    Raises DiskFull, RateLimited, AboveRateLimit, InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
     """
     desk.disk.check()
     wallet = wallet_of(order.caller)
@@ -104,6 +104,9 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
         fact["job"] = job
     if order.idempotency_key is not None:
         fact["idempotency"] = key_fact(order)
+    limits = admission.taken(order.caller, fare.maximum_utok)
+    if limits is not None:
+        fact["limits"] = limits
     outcome = await desk.books.submit(
         Operation(
             id=request_id,
@@ -121,6 +124,8 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
             f" {format_tokens(outcome.available_utok)} available; top it up, or ask for less"
         )
         raise InsufficientBalance(message, headers={"taximeter-balance": format_tokens(outcome.available_utok)})
+    if outcome.status is Status.RATE_LIMITED:
+        raise admission.refusal(order.caller, fare.maximum_utok, outcome.available_utok)
     if outcome.status is Status.ACCOUNT_CLOSED:
         message = "this project's wallet is closed; ask its administrator"
         raise AccountClosed(message)

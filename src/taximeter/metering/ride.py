@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from taximeter import admission
 from taximeter.engines import Chunk, Done, Engine, EngineError, EngineFailed, EngineTimeout, Event, Job, Media, Vectors
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import Refusal
@@ -130,12 +131,16 @@ class Ride:
         if self._order.idempotency_key is not None and kind is Kind.SETTLE:
             # Should the hold have expired and the key gone to a repeat, then the repeat is charged and this one is not.
             fact["idempotency"] = key_fact(self._order)
+        charged_utok = charge.charged_utok if kind is Kind.SETTLE else 0
+        unused = admission.given_back(self._order.caller, self.fare.maximum_utok, charged_utok)
+        if unused is not None:
+            fact["limits"] = unused
         posted = await self._desk.settlements.settle(
             Operation(
                 id=self.id,
                 kind=kind,
                 lane=wallet_of(self._order.caller).lane,
-                amount_utok=charge.charged_utok if kind is Kind.SETTLE else 0,
+                amount_utok=charged_utok,
                 fact=encode_fact(fact),
             )
         )

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from taximeter.db.pool import connect_owner
-from taximeter.ledger import AccountCode, Kind, Leg, Operation, SettleCode, Status, operator_account
+from taximeter.ledger import AccountCode, Kind, Leg, Operation, SettleCode, Status, operator_account, store
 from tests.support.ledger_bench import Bench
 
 pytestmark = pytest.mark.anyio
@@ -207,3 +207,20 @@ async def test_the_database_itself_refuses_an_overdraft(bench: Bench, database_u
     with pytest.raises(asyncpg.CheckViolationError, match="no_overdraft"):
         await owner.execute("update ledger.accounts set debits_posted = 11 where id = $1", wallet.prepaid)
     await owner.close()
+
+
+async def test_a_batch_may_begin_with_what_the_fast_path_does_not_decide(bench: Bench) -> None:
+    wallet = await bench.wallet(prepaid=1_000)
+    request, _ = await bench.hold(wallet, 100)
+    strange = Operation(id=bench.ids.new(), kind=Kind.SETTLE, lane=0, amount_utok=5)
+    replay = Operation(id=request, kind=Kind.HOLD, lane=0, amount_utok=100, legs=wallet.legs(), ttl_s=60)
+    hold, refused = (
+        Operation(id=bench.ids.new(), kind=Kind.HOLD, lane=0, amount_utok=amount, legs=wallet.legs(), ttl_s=60) for amount in (200, 10_000)
+    )
+    for batch, statuses in (
+        ((strange, hold, refused), [Status.NO_SUCH_HOLD, Status.APPLIED, Status.REFUSED]),
+        ((strange, replay, hold, refused), [Status.NO_SUCH_HOLD, Status.REPLAYED, Status.REPLAYED, Status.REPLAYED_REFUSED]),
+    ):
+        assert [outcome.status for outcome in await store.post(bench.connection, 0, batch)] == statuses
+    assert await bench.available(wallet) == 700
+    await bench.assert_replay_agrees()

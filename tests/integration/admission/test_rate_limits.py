@@ -1,0 +1,176 @@
+"""Rate limits of keys: decided in the transaction of the hold, exact under any concurrency."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+
+import asyncpg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taximeter.admission import AboveRateLimit, RateLimited
+from taximeter.db.pool import connect_owner
+from taximeter.engines import Chunk, Done
+from taximeter.identity import Caller
+from taximeter.kernel.ids import IdFactory
+from taximeter.ledger import InsufficientBalance
+from taximeter.metering import Receipt
+from taximeter.metering.desk import price_order
+from taximeter.metering.errors import IdempotencyInProgress
+from taximeter.metering.ride import Ride
+from tests.support.tenants import Town, open_town
+
+pytestmark = pytest.mark.anyio
+
+MINUTE_NS = 60_000_000_000
+TEXT = Chunk(choices=[{"index": 0, "delta": {"content": "Hello"}, "finish_reason": None}], output_tokens=1)
+REPORT = Done(work={"prompt_tokens": 10, "cached_tokens": 0, "output_tokens": 7, "reasoning_tokens": 0})
+
+
+@pytest.fixture
+async def town(database_url: str, open_folder: Path) -> AsyncIterator[Town]:
+    async with open_town(database_url, open_folder) as opened:
+        opened.engines["chat"].script = (TEXT, REPORT)
+        yield opened
+
+
+def limited(caller: Caller, *, requests: int | None = None, tokens_utok: int | None = None) -> Caller:
+    return replace(caller, requests_per_minute=requests, tokens_per_minute_utok=tokens_utok)
+
+
+def maximum(town: Town, caller: Caller) -> int:
+    return price_order(town.office.desk, town.order(caller)).maximum_utok
+
+
+async def finish(town: Town, caller: Caller) -> Receipt:
+    return await end(await town.metering.open(town.order(caller)))
+
+
+async def end(ride: Ride) -> Receipt:
+    receipt = [event async for event in ride.events()][-1]
+    assert isinstance(receipt, Receipt)
+    return receipt
+
+
+async def test_of_many_at_once_as_many_run_as_the_key_may_have_in_a_minute(town: Town) -> None:
+    caller = limited(await town.caller(), requests=7)
+    outcomes = await asyncio.gather(*(town.metering.open(town.order(caller)) for _ in range(50)), return_exceptions=True)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, RateLimited)]
+    assert (len(outcomes) - len(refused), await town.open_holds()) == (7, 7)
+    assert 1 <= int(refused[0].headers["retry-after"]) <= ceil(60 / 7)
+    await town.assert_books_agree()
+
+
+async def test_two_gateways_share_one_limit(database_url: str, open_folder: Path, town: Town) -> None:
+    caller = limited(await town.caller(), requests=9)
+    async with open_town(database_url, open_folder / "second") as other:
+        orders = [here.metering.open(here.order(caller)) for here in (town, other) for _ in range(20)]
+        outcomes = await asyncio.gather(*orders, return_exceptions=True)
+        assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 9
+
+
+async def test_a_request_reserves_its_maximum_and_gives_back_what_it_did_not_use(town: Town) -> None:
+    free = await town.caller()
+    top = maximum(town, free)
+    caller = limited(free, tokens_utok=2 * top)
+    first = await town.metering.open(town.order(caller))
+    second = await town.metering.open(town.order(caller))
+    with pytest.raises(RateLimited):
+        await town.metering.open(town.order(caller))
+    for ride in (first, second):
+        assert (await end(ride)).charged_utok < top
+    # Both were charged less than they had reserved: there is room for one more.
+    assert (await finish(town, caller)).charged_utok > 0
+    await town.assert_books_agree()
+
+
+async def test_a_request_that_never_fits_is_refused_for_good(town: Town) -> None:
+    free = await town.caller()
+    caller = limited(free, tokens_utok=maximum(town, free) - 1)
+    with pytest.raises(AboveRateLimit):
+        await town.metering.open(town.order(caller))
+    assert await town.open_holds() == 0
+
+
+async def test_a_hold_that_the_wallet_refuses_gives_its_tokens_back(town: Town) -> None:
+    poor = await town.caller("0")
+    top = maximum(town, poor)
+    caller = limited(poor, tokens_utok=top)
+    for _ in range(3):
+        with pytest.raises(InsufficientBalance):
+            await town.metering.open(town.order(caller))
+    await town.office.tenancy.top_up(caller.project_id, 10**9, "")
+    assert (await finish(town, caller)).charged_utok > 0
+
+
+async def test_a_limit_does_not_touch_another_key(town: Town) -> None:
+    caller = limited(await town.caller(), requests=1)
+    other = replace(caller, key_id=town.office.desk.ids.new())
+    for key in (caller, other):
+        await finish(town, key)
+        with pytest.raises(RateLimited):
+            await town.metering.open(town.order(key))
+
+
+async def test_a_key_that_was_repeated_takes_one_request_of_the_limit(town: Town) -> None:
+    caller = limited(await town.caller(), requests=2)
+    named = replace(town.order(caller), idempotency_key="k", fingerprint=b"f" * 32)
+    await end(await town.metering.open(named))
+    with pytest.raises(IdempotencyInProgress):
+        await town.metering.open(named)
+    await finish(town, caller)
+    with pytest.raises(RateLimited):
+        await town.metering.open(town.order(caller))
+    await town.assert_books_agree()
+
+
+class Model:
+    """The generic cell rate algorithm for one bucket, in integers."""
+
+    def __init__(self) -> None:
+        self.requests_at = self.tokens_at = 0
+
+    def take(self, now: int, requests: int | None, tokens: int | None, amount: int) -> int | None:
+        requests_at, tokens_at, wait = self.requests_at, self.tokens_at, 0
+        if requests is not None:
+            requests_at = max(requests_at, now) + MINUTE_NS // requests
+            wait = requests_at - now - MINUTE_NS
+        if tokens is not None:
+            if amount > tokens:
+                return -1
+            tokens_at = max(tokens_at, now) + amount * MINUTE_NS // tokens
+            wait = max(wait, tokens_at - now - MINUTE_NS)
+        if wait > 0:
+            return wait
+        self.requests_at, self.tokens_at = requests_at, tokens_at
+        return None
+
+
+LIMIT = st.none() | st.integers(1, 10**6)
+
+
+async def test_the_function_agrees_with_the_algorithm(database_url: str, town: Town) -> None:
+    owner = await connect_owner(database_url)
+    ids = town.office.desk.ids
+
+    @settings(max_examples=60)
+    @given(st.data())
+    def agree(data: st.DataObject) -> None:
+        amounts = data.draw(st.lists(st.integers(0, 2 * 10**6), min_size=1, max_size=30))
+        cases.append((amounts, data.draw(LIMIT), data.draw(LIMIT)))
+
+    cases: list[tuple[list[int], int | None, int | None]] = []
+    agree()
+    for amounts, requests, tokens in cases:
+        await compare(owner, ids, amounts, requests, tokens)
+    await owner.close()
+
+
+async def compare(owner: asyncpg.Connection, ids: IdFactory, amounts: list[int], requests: int | None, tokens: int | None) -> None:
+    key, model, n = ids.new(), Model(), len(amounts)
+    waits = await owner.fetchval("select admission.take($1, $2, $3, $4)", [key] * n, [requests] * n, [tokens] * n, amounts)
+    # All at one moment, on a new bucket: what is left of a minute does not depend on when it began.
+    assert waits == [model.take(0, requests, tokens, amount) for amount in amounts]

@@ -41,9 +41,9 @@ ANSWER_BYTES_MAX = 1_000_000
 @pytest.fixture
 async def upstream(gateway: Any) -> AsyncIterator[RawUpstream]:
     async with RawUpstream() as raw:
-        engine = OpenAIEngine("script", raw.url, limits=UpstreamLimits(silence_s=0.4, answer_bytes_max=ANSWER_BYTES_MAX))
+        engine = OpenAIEngine("script", raw.url, limits=UpstreamLimits(silence_s=0.5, answer_bytes_max=ANSWER_BYTES_MAX))
         gateway.office.desk.engines = {"script": engine}
-        gateway.office.desk.settings = replace(gateway.office.desk.settings, chat_timeout_s=0.8)
+        gateway.office.desk.settings = replace(gateway.office.desk.settings, chat_timeout_s=1.5)
         yield raw
         await engine.close()
 

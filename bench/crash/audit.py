@@ -98,6 +98,7 @@ async def audit(system: System, log: Path) -> Books:
     left = system.spooled()
     if left:
         books.find(books.stuck, 0, f"{left} settlements stay in the spool")
+    await _compare_files(books, system)
     await _compare_sums(books, system)
     kinds = Counter(operation.kind for operation in operations.values())
     refusals = Counter(f"{entry.status} {entry.detail}" for operation in operations.values() for entry in operation.of("refused", "broken"))
@@ -154,6 +155,14 @@ def _judge_charges(books: Books, operation: Operation, known: Mapping[str, Mappi
             f"{operation.name} ({'keyed' if operation.keyed else 'no key'}, sent {operation.sent} times) was charged as {', '.join(sorted(charged))}"
         )
         books.find(books.doubled, operation.window, sentence)
+
+
+async def _compare_files(books: Books, system: System) -> None:
+    """Each video that was made can be fetched."""
+    rows = await system.query("select id, object_key from jobs.jobs where state = 'completed'")
+    books.facts["videos"] = len(rows)
+    missing = [row["id"] for row in rows if not (system.home / "objects" / row["object_key"]).is_file()]
+    books.differences += [f"video {video} was made and its file is not there" for video in missing[:SENTENCES_MAX]]
 
 
 async def _compare_sums(books: Books, system: System) -> None:

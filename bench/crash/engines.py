@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -111,6 +111,12 @@ class Upstream:
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             return web.json_response({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        # Whoever reads may be dead by now.
+        with suppress(ConnectionError):
+            await self._stream(request, answer, head, count, usage)
+        return answer
+
+    async def _stream(self, request: web.Request, answer: web.StreamResponse, head: dict[str, Any], count: int, usage: dict[str, int]) -> None:
         await answer.prepare(request)
         for word in WORDS[:count]:
             await asyncio.sleep(TOKEN_S)
@@ -118,7 +124,6 @@ class Upstream:
         await self._send(answer, {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         await self._send(answer, {**head, "choices": [], "usage": usage})
         await answer.write(b"data: [DONE]\n\n")
-        return answer
 
     async def _send(self, answer: web.StreamResponse, chunk: dict[str, Any]) -> None:
         chunk["object"] = "chat.completion.chunk"

@@ -57,7 +57,8 @@ class Result:
 async def under_load(options: Options) -> AsyncIterator[Campaign]:
     """A running system with clients."""
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / LOG).unlink(missing_ok=True)
+    for path in (options.out / LOG, *options.out.glob("*.log")):
+        path.unlink(missing_ok=True)
     log = Log(options.out / LOG)
     with folder() as home:
         async with engines.running(options.seed) as outside:

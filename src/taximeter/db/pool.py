@@ -61,13 +61,16 @@ async def open_pool(dsn: str, size: int, patience_s: float = 0.0) -> asyncpg.Poo
     """
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + patience_s
+    told = False
     while True:
         try:
             return await _create_pool(dsn, size)
         except AWAY_ERRORS as error:
             if loop.time() > deadline_s:
                 raise SetupError(_describe(error)) from error
-            log.warning("waiting for the database: %s", error)
+            if not told:
+                log.warning("waiting for the database: %s", error)
+                told = True
             await asyncio.sleep(RETRY_S)
 
 

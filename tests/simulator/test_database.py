@@ -64,11 +64,11 @@ async def test_the_simulated_database_keeps_the_facts_that_postgresql_keeps(data
         tables.ledger.accounts[wallet.prepaid] = Account(limited=True, credits_posted=2000)
         earlier: list[Operation] = []
         async with town.office.pool.acquire() as connection:
-            for _ in range(120):
-                batch = {one.id: one for one in (operation(rng, town, wallet, caller.project_id, earlier) for _ in range(rng.randint(1, 5)))}
-                operations = list(batch.values())
-                assert await post(connection, LANE, operations) == tables.post(0.0, LANE, operations)
-                earlier += [one for one in operations if one.kind is Kind.HOLD]
+            for _ in range(300):
+                # One at a time: within a batch the order is the database's own.
+                one = operation(rng, town, wallet, caller.project_id, earlier)
+                assert await post(connection, LANE, [one]) == tables.post(0.0, LANE, [one])
+                earlier += [one] if one.kind is Kind.HOLD else []
         await compare(town, tables)
 
 

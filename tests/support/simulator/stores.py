@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -97,6 +98,14 @@ class Jobs:
 
         return await self._pool.ask(take)
 
+    async def claim_ordered(self, _kind: str, _lease_s: float) -> None:
+        """No engine of these schedules orders from a provider."""
+        return await self._pool.ask(lambda _tables, _now_s: None)
+
+    async def to_call_off(self, _kind: str, _limit: int) -> list[tuple[Job, bool]]:
+        """The same."""
+        return await self._pool.ask(lambda _tables, _now_s: [])
+
     async def heartbeat(self, job: Job, lease_s: float, progress: int) -> bool:
         def beat(tables: Tables, now_s: float) -> bool:
             row = tables.jobs[job.id]
@@ -153,25 +162,9 @@ class Jobs:
 
 
 def _job(row: JobRow) -> Job:
-    return Job(
-        id=row.id,
-        project_id=row.project_id,
-        kind=row.kind,
-        state=row.state,  # type: ignore[arg-type]
-        payload=row.payload,
-        progress=row.progress,
-        attempt=row.attempt,
-        given_back=row.given_back,
-        error_code=row.error_code,
-        error_message=row.error_message,
-        object_key=row.object_key,
-        object_bytes=row.object_bytes,
-        object_gone=row.object_gone,
-        result=None,
-        created_at=WHEN,
-        completed_at=None,
-        expires_at=None,
-    )
+    """A copy; what schedules have no use for is None."""
+    columns: dict[str, Any] = {field.name: getattr(row, field.name, None) for field in fields(Job)}
+    return Job(**{**columns, "created_at": WHEN})
 
 
 class Objects:

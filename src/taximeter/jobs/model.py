@@ -58,12 +58,6 @@ class Job:
     progress: int
     attempt: int
     given_back: int
-    ordered: bool
-    provider_job: str | None
-    provider_until: datetime | None
-    unknown_since: datetime | None
-    unknown_reason: str | None
-    provider_verdict: Verdict | None
     error_code: str | None
     error_message: str | None
     object_key: str | None
@@ -73,3 +67,9 @@ class Job:
     created_at: datetime
     completed_at: datetime | None
     expires_at: datetime | None
+    ordered: bool = False
+    provider_job: str | None = None
+    provider_until: datetime | None = None
+    unknown_since: datetime | None = None
+    unknown_reason: str | None = None
+    provider_verdict: Verdict | None = None

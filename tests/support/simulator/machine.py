@@ -25,6 +25,7 @@ from taximeter.metering.presence import keep_alive
 from taximeter.metering.settlements import Settlements
 from taximeter.metering.spool import Spool, spool_folder
 from taximeter.metering.store import MeteringStore
+from taximeter.metering.tally import Tally
 from taximeter.pricing import Catalog
 from tests.support.simulator.database import Server, post
 from tests.support.simulator.dice import Dice
@@ -152,7 +153,8 @@ class Program:
                 logging.getLogger(__name__).info("not started: %r", error)
                 await asyncio.sleep(0.5)
         adoption = Adoption(spool_folder(self.desk.settings.home), self.books, self.jobs, self.objects)
-        self.upkeep = [asyncio.create_task(keep_alive(self.desk, self.store, "gateway")), asyncio.create_task(_adopt_spools(adoption))]
+        beat = keep_alive(self.desk, self.store, "gateway", Tally(self.desk.process_id, "gateway"), self.pool)
+        self.upkeep = [asyncio.create_task(beat), asyncio.create_task(_adopt_spools(adoption))]
         if self.works:
             sweeper = Sweeper(self.desk, self.store, self.jobs, self.objects, self.pool)
             self.upkeep.append(asyncio.create_task(sweeper.run()))

@@ -35,7 +35,7 @@ TRANSFER = {
     "total": "5",
 }
 
-SUMS = {name: "0" for name in ("requests", "receipts", "failed", "consumed_utok", "charged_utok", "shortfall_utok", "engine_ms")}
+SUMS = dict.fromkeys(("requests", "receipts", "failed", "consumed_utok", "charged_utok", "shortfall_utok", "engine_ms"), "0")
 REFUND = {"request_id": PAID, "project_id": ID, "reference": "'r'", "amount_utok": "5", "prepaid_utok": "0", "allowance_utok": "5"}
 
 # A valid row of each table, and what a second valid row has otherwise.

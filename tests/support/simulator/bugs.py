@@ -139,6 +139,11 @@ def voids_a_given_up_hold_once(_world: "World", stack: ExitStack) -> None:
     stack.enter_context(patch("taximeter.ledger.batcher.VOIDS_MAX", 1))
 
 
+def does_not_end_what_a_given_up_hold_began(_world: "World", stack: ExitStack) -> None:
+    """As it was: the void of a hold that was given up has no receipt, and does not end its video."""
+    stack.enter_context(patch("taximeter.metering.desk._given_up", lambda **_what: {}))
+
+
 def writes_receipts_in_a_transaction_of_their_own(_world: "World", stack: ExitStack) -> None:
     """The charge is there, and what belongs to it comes a moment later, if nothing happens."""
 
@@ -190,6 +195,7 @@ BUGS = {
         takes_a_deadlock_for_done,
         leaves_refused_holds_open,
         voids_a_given_up_hold_once,
+        does_not_end_what_a_given_up_hold_began,
         writes_receipts_in_a_transaction_of_their_own,
         forgets_callers_that_leave,
         settles_each_attempt_at_a_video,

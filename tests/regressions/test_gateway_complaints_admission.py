@@ -107,19 +107,25 @@ async def test_complaint_04_parallel_streams_are_counted_by_what_they_may_produc
     """litellm #18730, #40291, #16011 and #41610: parallel requests passed a limit of 100 tokens with 663, streams were never counted, and
     each replica counted for itself.
 
-    Here a stream holds the price of its whole bound before its first token, in the database that all processes share.
+    Here a stream takes the price of its whole bound from its key's minute, and from the wallet, before its first token, in the database that
+    all processes share; what it did not use comes back.
     """
-    tenant = await tenant_for(gateway, 4)
+    tenant = await gateway.tenant("Rich", tokens="1000000")
+    most = await most_of_a_chat(gateway, tenant.key)
+    limit = {"name": "limited", "tokens_per_minute": str(most * 4 + most / 10)}
+    key = (await gateway.admin("POST", f"/projects/{tenant.id}/keys", json=limit))["key"]
     gateway.engine.gate = asyncio.Event()
-    ask = [ask_chat(gateway.http, gateway.url, tenant.key, stream=True, max_tokens=20, messages=CHAT["messages"]) for _ in range(40)]
+    ask = [ask_chat(gateway.http, gateway.url, key, stream=True, max_tokens=20, messages=CHAT["messages"]) for _ in range(20)]
     calls = [asyncio.create_task(one) for one in ask]
     await until_decided(gateway, calls, 4)
-    assert len(gateway.engine.jobs) == 4
     assert sum(job.bound["output_tokens"] for job in gateway.engine.jobs) == 4 * 20
+    assert (await gateway.wallet(tenant))[1] == str(most * 4)
     gateway.engine.gate.set()
-    assert Counter(told.status for told in await asyncio.gather(*calls)) == {200: 4, 402: 36}
-    # They produced 3 of 20 tokens each; the rest of what they held is there for the next.
-    told = await ask_chat(gateway.http, gateway.url, tenant.key, stream=True)
+    answers = await asyncio.gather(*calls)
+    assert Counter(told.status for told in answers) == {200: 4, 429: 16}
+    assert all(told.headers["retry-after"] for told in answers if told.status == 429)
+    # They produced 3 of 20 tokens each; the rest of what they took is there for the next.
+    told = await ask_chat(gateway.http, gateway.url, key, stream=True, max_tokens=20, messages=CHAT["messages"])
     assert told.status == 200
 
 

@@ -1,6 +1,7 @@
 """The OpenAI adapter against a real HTTP upstream that fails: what the caller is told."""
 
 import gzip
+import tracemalloc
 
 import pytest
 
@@ -131,12 +132,15 @@ async def test_a_full_pool_is_unavailable(upstream: MockOpenAI) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_answer_that_unpacks_to_more_than_the_limit_is_not_unpacked(*, stream: bool) -> None:
-    small = gzip.compress(b" " * 10_000_000)
-    assert len(small) < 100_000
+    small = gzip.compress(b" " * 40_000_000, 1)
+    assert len(small) < 500_000
     async with RawUpstream() as upstream:
         upstream.script = (whole(small, EVENTS if stream else "application/json", Content_Encoding="gzip"),)
-        engine = OpenAIEngine("mock", upstream.url, limits=UpstreamLimits(answer_bytes_max=100_000))
+        engine = OpenAIEngine("mock", upstream.url, limits=UpstreamLimits(answer_bytes_max=500_000))
+        tracemalloc.start()
         error = await failure_of(engine, chat(stream=stream))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
         await engine.close()
     assert type(error) is EngineFailed
-    assert "more than 100000 bytes" in error.message
+    assert peak < 20_000_000

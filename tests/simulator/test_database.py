@@ -1,13 +1,16 @@
 """What the simulator takes for the database does what PostgreSQL does: the facts that are written with the log."""
 
+import copy
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from taximeter.ledger import AccountCode, Kind, Operation, Wallet, operator_account
+from taximeter.db.pool import connect_owner
+from taximeter.ledger import AccountCode, Kind, Operation, Status, Wallet, operator_account
 from taximeter.metering.store import post
 from tests.support.ledger_model import Account
 from tests.support.simulator.database import Tables
@@ -70,6 +73,62 @@ async def test_the_simulated_database_keeps_the_facts_that_postgresql_keeps(data
                 assert await post(connection, LANE, [one]) == tables.post(0.0, LANE, [one])
                 earlier += [one] if one.kind is Kind.HOLD else []
         await compare(town, tables)
+
+
+def limited(rng: random.Random, town: Town, wallet: Wallet, key_id: UUID, open_ones: list[Operation]) -> Operation:
+    """A hold that takes from a key's limits, one that is sent again, or an end that gives back."""
+    limits: dict[str, object] = {"key_id": str(key_id), "requests_per_minute": rng.choice([None, 40]), "tokens_per_minute_utok": 3000}
+    choice = rng.random()
+    if not open_ones or choice < 0.7:
+        amount = rng.choice([100, 400, 2900, 4000])
+        fact = json.dumps({"limits": {**limits, "amount_utok": amount}})
+        return Operation(id=town.office.desk.ids.new(), kind=Kind.HOLD, lane=LANE, amount_utok=amount, legs=wallet.legs(), ttl_s=60, fact=fact)
+    hold = rng.choice(open_ones)
+    if choice < 0.8:
+        return hold
+    kind = rng.choice([Kind.SETTLE, Kind.VOID])
+    charged = hold.amount_utok // 2 if kind is Kind.SETTLE else 0
+    fact = json.dumps({"limits": {**limits, "amount_utok": hold.amount_utok - charged}})
+    return Operation(id=hold.id, kind=kind, lane=LANE, amount_utok=charged, fact=fact)
+
+
+async def test_the_simulated_database_limits_keys_as_postgresql_does(database_url: str, tmp_path: Path) -> None:
+    """PostgreSQL has its own clock: it decides as the model does just before or just after."""
+    rng = random.Random(8)  # noqa: S311 - the same history every time
+    seen: Counter[Status] = Counter()
+    async with open_town(database_url, tmp_path, lanes=1) as town, town.office.pool.acquire() as connection:
+        caller = await town.caller("0.002")
+        wallet = Wallet(lane=LANE, allowance=caller.allowance_account, prepaid=caller.prepaid_account)
+        tables = Tables()
+        for code in (AccountCode.REVENUE, AccountCode.SHORTFALL):
+            tables.ledger.accounts[operator_account(code, LANE)] = Account()
+        tables.ledger.accounts[wallet.allowance] = Account(limited=True)
+        tables.ledger.accounts[wallet.prepaid] = Account(limited=True, credits_posted=2000)
+        holds: list[Operation] = []
+        owner = await connect_owner(database_url)
+        now = "select extract(epoch from clock_timestamp())::float8"
+        for _ in range(150):
+            one = limited(rng, town, wallet, caller.key_id, holds)
+            before_s = await connection.fetchval(now)
+            (told,) = await post(connection, LANE, [one])
+            after_s = await connection.fetchval(now)
+            either = [
+                (after, after.post(now_s, LANE, [one])[0]) for now_s, after in ((now_s, copy.deepcopy(tables)) for now_s in (before_s, after_s))
+            ]
+            agreeing = [after for after, outcome in either if outcome.status is told.status]
+            assert agreeing, (one, told, either)
+            tables = agreeing[0]
+            if told.status is Status.RATE_LIMITED:
+                earliest_ns, latest_ns = either[1][1].available_utok, either[0][1].available_utok
+                assert earliest_ns - 1000 <= told.available_utok <= latest_ns + 1000
+            kept, bucket = await owner.fetchrow("select requests_at, tokens_at from admission.buckets"), tables.limits.buckets[str(caller.key_id)]
+            slack_ns = (after_s - before_s) * 1e9 + 1000
+            assert (kept["requests_at"], kept["tokens_at"]) == pytest.approx((bucket.requests_at, bucket.tokens_at), abs=slack_ns, rel=0)
+            bucket.requests_at, bucket.tokens_at = kept["requests_at"], kept["tokens_at"]
+            holds += [one] if one.kind is Kind.HOLD and told.status is Status.APPLIED else []
+            seen[told.status] += 1
+        await owner.close()
+    assert min(seen[status] for status in (Status.APPLIED, Status.REPLAYED, Status.RATE_LIMITED, Status.REFUSED)) > 0, seen
 
 
 async def compare(town: Town, tables: Tables) -> None:

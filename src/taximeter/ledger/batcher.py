@@ -219,11 +219,14 @@ class Lane:
                 return
             else:
                 for item, outcome in zip(batch, answers, strict=True):
-                    _answer(item, outcome)
-                    if item.sent_before and item.operation.kind is Kind.HOLD and outcome.status in UNRECORDED:
-                        # Its caller has been refused: should the earlier copy be granted yet, that is taken back.
-                        self._enqueue(self._void(item.operation, VOIDS_MAX))
+                    self._tell(item, outcome)
                 return
+
+    def _tell(self, item: _Item, outcome: Outcome) -> None:
+        """Give the answer; when it is a refusal, take back what an earlier copy of the same hold may be granted yet."""
+        _answer(item, outcome)
+        if item.sent_before and item.operation.kind is Kind.HOLD and outcome.status in UNRECORDED:
+            self._enqueue(self._void(item.operation, VOIDS_MAX))
 
     async def _post_once(self, operations: list[Operation]) -> list[Outcome]:
         if self._asked_at_s is None:

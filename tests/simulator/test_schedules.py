@@ -11,8 +11,7 @@ from tests.support.simulator.dice import FAULTS
 from tests.support.simulator.schedule import run
 
 SCHEDULES = 2000
-PARTS = 4
-FOUND_WITHIN = 1000
+FOUND_WITHIN = 500
 AGAIN = "make fuzz ARGS='--seed {} --trace' shows what happened"
 
 
@@ -24,18 +23,17 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-def test_whatever_goes_wrong_nothing_is_lost_doubled_or_stuck(part: int) -> None:
+def test_whatever_goes_wrong_nothing_is_lost_doubled_or_stuck() -> None:
     hits: Counter[str] = Counter()
     told: Counter[str] = Counter()
-    for seed in range(part, SCHEDULES, PARTS):
+    for seed in range(SCHEDULES):
         outcome = run(seed)
         assert outcome.problems == [], f"seed {seed}: " + AGAIN.format(seed)
         hits += outcome.hits
         told += outcome.told
     # Not blind: everything that can go wrong did, and callers still got answers.
     assert set(hits) == set(FAULTS)
-    assert min(told[answer] for answer in ("receipt", "refused", "lost", "left", "ordered")) > 0
+    assert min(told[answer] for answer in ("receipt", "refused", "lost", "left", "ordered", "error")) > 0
 
 
 @pytest.mark.parametrize("name", BUGS)

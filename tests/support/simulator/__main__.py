@@ -50,7 +50,8 @@ def fuzz(first: int, seconds: float, bug: str | None) -> int:
         told += outcome.told
         if outcome.problems:
             failed += 1
-            say(f"FAILED seed {outcome.seed}: {outcome.problems[0]}   (again: make fuzz ARGS='--seed {outcome.seed} --trace')")
+            with_bug = f" --bug {bug}" if bug else ""
+            say(f"FAILED seed {outcome.seed}: {outcome.problems[0]}   (again: make fuzz ARGS='--seed {outcome.seed} --trace{with_bug}')")
         if time.monotonic() - shown_s > PROGRESS_EVERY_S:
             shown_s = time.monotonic()
             say(f"... seed {first + count}, {count / (shown_s - started_s):.0f} schedules/s, {failed} failed")

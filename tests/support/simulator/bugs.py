@@ -21,6 +21,7 @@ from taximeter.metering.settlements import Settlements
 from taximeter.metering.spool import Orphan
 from taximeter.metering.tasks import VideoRunner
 from tests.support.ledger_model import LedgerModel
+from tests.support.simulator.database import Tables
 
 if TYPE_CHECKING:
     from tests.support.simulator.schedule import World
@@ -134,9 +135,9 @@ def leaves_refused_holds_open(_world: "World", stack: ExitStack) -> None:
     stack.enter_context(patch.object(Lane, "_refuse_late", refuse_late))
 
 
-def voids_a_given_up_hold_once(_world: "World", stack: ExitStack) -> None:
-    """As it was: a void that overtakes its hold finds nothing, and is forgotten."""
-    stack.enter_context(patch("taximeter.ledger.batcher.VOIDS_MAX", 1))
+def does_not_end_what_a_given_up_hold_began(_world: "World", stack: ExitStack) -> None:
+    """As it was: the void of a hold that was given up has no receipt, and does not end its video."""
+    stack.enter_context(patch("taximeter.metering.desk._given_up", lambda **_what: {}))
 
 
 def writes_receipts_in_a_transaction_of_their_own(_world: "World", stack: ExitStack) -> None:
@@ -166,6 +167,17 @@ def forgets_callers_that_leave(_world: "World", stack: ExitStack) -> None:
     stack.enter_context(patch.object(Ride, "_leave", leave))
 
 
+def runs_a_repeat_beside_its_first(_world: "World", stack: ExitStack) -> None:
+    """An ``idempotency-key`` is looked up before the hold, and not again with it."""
+    original = Tables._post_one
+
+    def post_one(self: Tables, now_s: float, lane: int, operation: Operation) -> Outcome:
+        self.keys = {place: key for place, key in self.keys.items() if operation.kind is not Kind.HOLD or key.request_id == operation.id}
+        return original(self, now_s, lane, operation)
+
+    stack.enter_context(patch.object(Tables, "_post_one", post_one))
+
+
 def settles_each_attempt_at_a_video(_world: "World", stack: ExitStack) -> None:
     """The settlement's id is made anew for each attempt."""
     original = VideoRunner._resolve
@@ -189,9 +201,10 @@ BUGS = {
         acknowledges_what_is_not_safe,
         takes_a_deadlock_for_done,
         leaves_refused_holds_open,
-        voids_a_given_up_hold_once,
+        does_not_end_what_a_given_up_hold_began,
         writes_receipts_in_a_transaction_of_their_own,
         forgets_callers_that_leave,
+        runs_a_repeat_beside_its_first,
         settles_each_attempt_at_a_video,
     )
 }

@@ -12,7 +12,8 @@ from taximeter.metering import Receipt
 from tests.support.ledger_model import LATE, OVERRUN, SHORTFALL, Account, Row
 
 if TYPE_CHECKING:
-    from tests.support.simulator.schedule import Deal, World
+    from tests.support.simulator.callers import Deal
+    from tests.support.simulator.schedule import World
 
 EXPECTED_ERRORS = (Refusal, *DATABASE_ERRORS)
 
@@ -108,6 +109,10 @@ def _deal(deal: "Deal", ends: dict[tuple[UUID, int], Row]) -> Iterator[str]:
     who = f"caller {deal.number} ({deal.request_id}) was told {deal.told} {deal.refusal}"
     if len(charges) > 1:
         yield f"{who}, and charged {len(charges)} times"
+    if deal.key is not None:
+        all_charges = [row for (id_, _), row in ends.items() if id_ in deal.ids and row.kind in (Kind.SETTLE, LATE)]
+        if len(all_charges) > 1:
+            yield f"{who}, and its key {deal.key} was charged {len(all_charges)} times"
     if not mine:
         yield f"{who}, and its hold never ended"
     if deal.receipt is not None and deal.told == "receipt":

@@ -9,13 +9,13 @@ import contextvars
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
 
-from taximeter.ledger import Kind, Operation, Outcome, Status
+from taximeter.ledger import Kind, Operation, Outcome, SettleCode, Status
 from tests.support.ledger_model import LedgerModel
 from tests.support.simulator.dice import Dice
 
@@ -49,6 +49,16 @@ class JobRow:
 
 
 @dataclass
+class Key:
+    """A row of ``metering.idempotency``, with the answer that was kept for it."""
+
+    fingerprint: str
+    request_id: UUID
+    keeps_answer: bool
+    answer: tuple[int, str, bytes | None] | None = None
+
+
+@dataclass
 class Tables:
     """Everything that is committed."""
 
@@ -57,14 +67,34 @@ class Tables:
     receipts: dict[tuple[UUID, int], dict[str, Any]] = field(default_factory=dict)
     jobs: dict[UUID, JobRow] = field(default_factory=dict)
     processes: dict[UUID, float] = field(default_factory=dict)
+    keys: dict[tuple[str, str], Key] = field(default_factory=dict)
+    settled_at: dict[UUID, float] = field(default_factory=dict)
 
     def post(self, now_s: float, lane: int, operations: Sequence[Operation]) -> list[Outcome]:
         """One transaction of ``metering.post``."""
         self.ledger.now_s = now_s
-        outcomes = self.ledger.post(lane, operations)
-        for operation, outcome in zip(operations, outcomes, strict=True):
-            self.write_fact(now_s, operation, outcome)
-        return outcomes
+        return [self._post_one(now_s, lane, operation) for operation in operations]
+
+    def _post_one(self, now_s: float, lane: int, operation: Operation) -> Outcome:
+        """A key has one request at a time, and goes to another one when its own was released."""
+        fact = json.loads(operation.fact) if operation.fact is not None else {}
+        name = fact.get("idempotency")
+        place = (name["project_id"], name["key"]) if name else ("", "")
+        key = self.keys.get(place)
+        taken = key is not None and key.request_id != operation.id
+        if taken and operation.kind is Kind.HOLD and key is not None and not self.is_released(key.request_id):
+            return Outcome(Status.KEY_USED, 0, 0)
+        if taken and operation.kind is Kind.SETTLE:
+            operation = replace(operation, code=SettleCode.NEVER_LATE)
+        outcome = self.ledger.post(lane, [operation])[0]
+        self.write_fact(now_s, operation, outcome)
+        if name and operation.kind is Kind.HOLD and outcome.status is Status.APPLIED:
+            self.keys[place] = Key(name["fingerprint"], operation.id, name["keeps_answer"])
+        return outcome
+
+    def is_released(self, request_id: UUID) -> bool:
+        end = self.ledger.log.get((request_id, 0, 1))
+        return end is not None and end.kind in (Kind.VOID, Kind.EXPIRE) and (request_id, 0, 2) not in self.ledger.log
 
     def write_fact(self, now_s: float, operation: Operation, outcome: Outcome) -> None:
         fact = json.loads(operation.fact) if operation.fact is not None else {}
@@ -81,6 +111,7 @@ class Tables:
                 key = (operation.id, 2 if late else 1)
                 assert key not in self.receipts
                 self.receipts[key] = {**fact["receipt"], "charged_utok": outcome.total_utok}
+                self.settled_at[operation.id] = now_s
             job_row = self.jobs.get(operation.id)
             if "job" in fact and not late and job_row is not None and job_row.state in ("queued", "in_progress"):
                 self._end_job(now_s, job_row, fact["job"])
@@ -100,6 +131,8 @@ class Server:
         self.tables = Tables()
         self.up = True
         self.hangs = False
+        self.cut = False
+        """Nobody reaches it; what has reached it goes on."""
         self.session = 0
         """Counts restarts: sessions of an earlier one are gone."""
         self.back = asyncio.Event()
@@ -123,7 +156,7 @@ class Server:
             self._snapshots = []
 
     def come_back(self) -> None:
-        self.up, self.hangs = True, False
+        self.up, self.hangs, self.cut = True, False, False
         self.back.set()
         self.back = asyncio.Event()
 
@@ -132,7 +165,7 @@ class Server:
         if self.hangs:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self.back.wait()
-        if not self.up or self._dice.strikes("connection refused", 0.05):
+        if not self.up or self.cut or self._dice.strikes("connection refused", 0.05):
             raise ConnectionRefusedError
         return Connection(self)
 
@@ -143,6 +176,11 @@ class Server:
         self._check(connection)
         if dice.strikes("lost before it was sent", 0.02):
             raise connection.lose(asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"))
+        if self.cut:
+            # It may have left just in time, and wait for its turn there.
+            if dice.rng.random() < 0.7:
+                self._later(work, (0.4 + 0.6 * dice.rng.random()) * STATEMENT_TIMEOUT_S)
+            raise connection.lose(asyncpg.ConnectionDoesNotExistError("reset by peer"))
         if posts and dice.strikes("deadlock", 0.03):
             message = "deadlock detected"
             raise asyncpg.DeadlockDetectedError(message)

@@ -21,6 +21,7 @@ FAULTS = (
     "told to stop",
     "database down",
     "database hangs",
+    "network cut",
     "disk full",
     "fsync failed",
     "object store failed",
@@ -33,6 +34,7 @@ FAULTS = (
     "client left",
     "client cut off",
     "video deleted",
+    "asked again",
 )
 
 

@@ -9,25 +9,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
-from uuid import UUID
 
-from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.engines import Modality
 from taximeter.identity import Caller
-from taximeter.kernel.errors import Refusal
-from taximeter.kernel.ids import encode_id
 from taximeter.ledger import AccountCode, Kind, Leg, Operation, operator_account
-from taximeter.metering import Order, Receipt, spool
+from taximeter.metering import spool
 from taximeter.metering.spool_format import decode
 from tests.support.ledger_model import Account
+from tests.support.simulator.callers import Callers, Deal
 from tests.support.simulator.checks import violations
 from tests.support.simulator.database import Server
 from tests.support.simulator.dice import Dice
 from tests.support.simulator.disk import Disk
 from tests.support.simulator.loop import PROCESS, Process, SimLoop, Stalled
-from tests.support.simulator.machine import MODELS, Ground, Ids, LoopClock, Program
+from tests.support.simulator.machine import Ground, Ids, LoopClock, Program
 from tests.support.simulator.stores import Objects
-from tests.support.tenants import REQUESTS
 
 STORM_S = 16.0
 CALM_S = 90.0
@@ -35,26 +31,6 @@ CALM_S = 90.0
 ECHO_S = 4.0
 LANES = 2
 Bug = Callable[["World", ExitStack], None]
-
-
-@dataclass(eq=False)
-class Deal:
-    """What one caller asked for and was told: the log that is kept outside."""
-
-    number: int
-    modality: Modality
-    stream: bool
-    caller: Caller
-    starts_s: float
-    leaves_after: int | None = None
-    cut_after_s: float | None = None
-    request_id: UUID | None = None
-    receipt: Receipt | None = None
-    pieces: int = 0
-    refusal: str = ""
-    told: str = ""
-    program: Program | None = None
-    answer: "asyncio.Future[str] | None" = None
 
 
 @dataclass
@@ -142,79 +118,6 @@ class World:
             self.die(process)
         self.disk.lose_power()
 
-    # Callers.
-
-    def order(self, deal: Deal) -> Order:
-        return Order(
-            caller=deal.caller, model=MODELS[deal.modality][0], modality=deal.modality, request=dict(REQUESTS[deal.modality]), stream=deal.stream
-        )
-
-    async def call(self, deal: Deal) -> None:
-        """A caller: finds a gateway, asks, and remembers what it was told."""
-        await asyncio.sleep(deal.starts_s)
-        while True:
-            open_ones = [
-                program for program in self.programs if program.ready and program.process.alive and not program.stopping and not program.works
-            ]
-            if open_ones:
-                break
-            await asyncio.sleep(0.3)
-        deal.program = self.rng.choice(open_ones)
-        deal.answer = self.loop.create_future()
-        task = self.loop.spawn(deal.program.process, self.serve(deal.program, deal))
-        deal.program.rides.add(task)
-        task.add_done_callback(deal.program.rides.discard)
-        if deal.cut_after_s is not None:
-            self.loop.call_later(deal.cut_after_s, self.cut_off, deal, task)
-        deal.told = await deal.answer
-        self.dice.trace(f"caller {deal.number} is told: {deal.told} {deal.refusal} {deal.receipt.settlement if deal.receipt else ''}")
-
-    def cut_off(self, deal: Deal, task: "asyncio.Task[Any]") -> None:
-        """The gateway notices that its caller has gone only once the hold is there."""
-        if not task.done() and deal.request_id is not None and deal.program is not None and deal.program.process.alive:
-            self.dice.happens("client cut off")
-            task.cancel()
-
-    async def serve(self, program: Program, deal: Deal) -> None:
-        """The gateway's side of a call."""
-        told = "left"
-        try:
-            if deal.modality == "video":
-                view = await program.videos.submit(self.order(deal))
-                deal.request_id, told = view.job.id, "ordered"
-                if self.dice.strikes("video deleted", 0.2):
-                    await asyncio.sleep(self.rng.random() * 3)
-                    await program.videos.delete(deal.caller, encode_id("video", view.job.id))
-                    told = "deleted"
-            else:
-                told = await self.ride(program, deal)
-        except Refusal as refusal:
-            told, deal.refusal = "refused", refusal.code
-        except DATABASE_ERRORS as error:
-            told, deal.refusal = "error", type(error).__name__
-        finally:
-            assert deal.answer is not None
-            if not deal.answer.done():
-                deal.answer.set_result(told)
-
-    async def ride(self, program: Program, deal: Deal) -> str:
-        ride = await program.metering.open(self.order(deal))
-        deal.request_id = ride.id
-        events = ride.events()
-        try:
-            async for event in events:
-                if isinstance(event, Receipt):
-                    deal.receipt = event
-                    return "receipt"
-                deal.pieces += 1
-                if deal.pieces == deal.leaves_after:
-                    self.dice.happens("client left")
-                    return "left"
-        finally:
-            await events.aclose()
-        message = "a ride ended without a receipt"
-        raise AssertionError(message)
-
     # The course of things.
 
     async def main(self) -> None:
@@ -224,7 +127,8 @@ class World:
             self.ground.server.forgets_commits()
         for name in ("gateway-1", "gateway-2", "worker")[self.rng.randint(0, 1) :]:
             self.start(name)
-        calls = [self.loop.spawn(None, self.call(deal)) for deal in self.deals]
+        callers = Callers(self)
+        calls = [self.loop.spawn(None, callers.run(deal)) for deal in self.deals]
         misfortune = [self.loop.spawn(None, work) for work in self.misfortunes()]
         await asyncio.wait(calls, timeout=STORM_S)
         if self.dark:
@@ -275,6 +179,8 @@ class World:
         for number in range(rng.randint(2, 9)):
             starts_s = rng.random() * (4 if self.dark else 8)
             deal = Deal(number, rng.choice(modalities), rng.random() < 0.6, rng.choice(self.callers), starts_s)
+            if rng.random() < 0.4:
+                deal.key = f"key-{number}"
             if rng.random() < 0.15:
                 deal.leaves_after = rng.randint(1, 3)
             elif rng.random() < 0.1:
@@ -298,6 +204,8 @@ class World:
         if rng.random() < (0.5 if self.dark else 0.2):
             yield self.after(rng.random() * STORM_S, self.cut_power)
         if rng.random() < 0.3:
+            yield self.network_cut(rng.random() * 8, rng.choice([2, 5]) + rng.random() * 2)
+        if rng.random() < 0.3:
             yield self.full_disk(2 + rng.random() * 6, rng.random() * 8)
         if rng.random() < 0.3:
             yield self.stop_one(rng.random() * 10)
@@ -316,6 +224,13 @@ class World:
         self.ground.server.go_down(hangs=hangs)
         await asyncio.sleep(lasts_s)
         self.ground.server.come_back()
+
+    async def network_cut(self, delay_s: float, lasts_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        self.dice.happens("network cut")
+        self.ground.server.cut = True
+        await asyncio.sleep(lasts_s)
+        self.ground.server.cut = False
 
     async def full_disk(self, delay_s: float, lasts_s: float) -> None:
         await asyncio.sleep(delay_s)

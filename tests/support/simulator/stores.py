@@ -10,6 +10,7 @@ from uuid import UUID
 
 from taximeter.jobs import Job
 from taximeter.metering import Receipt
+from taximeter.metering.model import Answer, Earlier
 from tests.support.simulator.database import Connection, JobRow, Server, Tables
 from tests.support.simulator.dice import Dice
 
@@ -70,13 +71,41 @@ class Store:
     async def forget_keys(self, _ttl_s: int, _limit: int) -> int:
         return await self._pool.ask(lambda _tables, _now_s: 0)
 
+    async def find_key(self, project_id: UUID, key: str, fingerprint: bytes, grace_s: float) -> Earlier | None:
+        def find(tables: Tables, now_s: float) -> Earlier | None:
+            row = tables.keys.get((str(project_id), key))
+            if row is None:
+                return None
+            id_ = row.request_id
+            yet_to_keep = row.keeps_answer and row.answer is None and tables.settled_at.get(id_, -1e9) > now_s - grace_s
+            kept = row.answer is not None and row.answer[2] is not None
+            return Earlier(
+                request_id=id_,
+                same=row.fingerprint == fingerprint.hex(),
+                released=tables.is_released(id_),
+                running=id_ in tables.ledger.holds or yet_to_keep,
+                answer=Answer(200, "application/json", b"{}") if kept else None,
+            )
+
+        return await self._pool.ask(find)
+
+    async def keep_answer(self, request_id: UUID, status: int, content_type: str, body: bytes | None) -> None:
+        def keep(tables: Tables, _now_s: float) -> None:
+            for row in tables.keys.values():
+                if row.request_id == request_id and row.answer is None:
+                    row.answer = (status, content_type, body)
+
+        await self._pool.ask(keep)
+
     async def find_receipt(self, project_id: UUID, receipt_id: UUID) -> Receipt | None:
         def find(tables: Tables, _now_s: float) -> Receipt | None:
             request = tables.requests.get(receipt_id)
             if request is None or request["project_id"] != str(project_id):
                 return None
             names = ("model", "modality", "rate_card", "tariff", "multiplier", "held_utok")
-            return Receipt(id=receipt_id, created_at=WHEN, **{name: request[name] for name in names})
+            charged = [row["charged_utok"] for (id_, _), row in tables.receipts.items() if id_ == receipt_id]
+            settled: dict[str, Any] = {"charged_utok": sum(charged), "settlement": "settled"} if charged else {}
+            return Receipt(id=receipt_id, created_at=WHEN, **{name: request[name] for name in names}, **settled)
 
         return await self._pool.ask(find)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 Columns = dict[str, str]
 
-ID, OTHER, NEITHER = (f"'0000000{number}-0000-7000-8000-000000000000'::uuid" for number in (1, 2, 3))
+ID, OTHER, NEITHER, PAID = (f"'0000000{number}-0000-7000-8000-000000000000'::uuid" for number in (1, 2, 3, 4))
 BODY = """'{"kind": "%s", "name": "%s", "version": %s}'"""
 
 
@@ -34,6 +34,9 @@ TRANSFER = {
     "requested": "5",
     "total": "5",
 }
+
+SUMS = dict.fromkeys(("requests", "receipts", "failed", "consumed_utok", "charged_utok", "shortfall_utok", "engine_ms"), "0")
+REFUND = {"request_id": PAID, "project_id": ID, "reference": "'r'", "amount_utok": "5", "prepaid_utok": "0", "allowance_utok": "5"}
 
 # A valid row of each table, and what a second valid row has otherwise.
 ROWS: dict[str, tuple[Columns, Columns]] = {
@@ -65,6 +68,23 @@ ROWS: dict[str, tuple[Columns, Columns]] = {
         {"key": "'l'", "request_id": OTHER},
     ),
     "metering.idempotent_answers": ({"request_id": ID, "status": "200", "content_type": "'c'", "body": "''"}, {"request_id": OTHER}),
+    "metering.refunds": ({**REFUND, "id": ID, "reason": "'w'", "operator": "'o'"}, {"id": OTHER, "reference": "'s'"}),
+    "metering.usage_daily": (
+        {"project_id": ID, "day": "'2027-01-01'", "key_id": ID, "model": "'m'", "modality": "'chat'", **SUMS},
+        {"day": "'2027-01-02'"},
+    ),
+    # Lanes 0 to 63 have theirs from the beginning.
+    "metering.usage_positions": ({"lane": "64"}, {"lane": "65"}),
+    "metering.process_usage": ({"process_id": ID, "receipts": "1", "charged_utok": "5"}, {"process_id": OTHER}),
+    "metering.process_counters": (
+        {"process_id": ID, "kind": "'worker'", "receipts": "1", "charged_utok": "5", "uncertain": "0"},
+        {"process_id": OTHER},
+    ),
+    "metering.reconciliations": (
+        {"name": "'n'", "compared": "1", "differences": "0", "unexplained_utok": "0", "detail": "'{}'", "seconds": "1"},
+        {"name": "'m'"},
+    ),
+    "admission.buckets": ({"id": ID}, {"id": OTHER}),
 }
 
 
@@ -81,7 +101,7 @@ def insert(table: str, columns: Columns) -> str:
 
 
 def first(table: str) -> str:
-    return insert(table, ROWS[table][0])
+    return (SETTLED if table == "metering.refunds" else "") + insert(table, ROWS[table][0])
 
 
 def second(table: str, **changes: str) -> Attempt:
@@ -100,6 +120,11 @@ def does(sql: str, before: str = "") -> Attempt:
     return Attempt(sql, before)
 
 
+def either(*attempts: Attempt) -> Attempt:
+    """Each of them for itself."""
+    return Attempt("; ".join(attempt.sql for attempt in attempts), attempts[0].before)
+
+
 def _parents(table: str) -> str:
     """Rows that second ones refer to."""
     request = insert("metering.requests", {**ROWS["metering.requests"][0], "id": OTHER})
@@ -107,6 +132,21 @@ def _parents(table: str) -> str:
     return {"metering.idempotency": request, "metering.idempotent_answers": f"{request}; {key}"}.get(table, "")
 
 
+def _settled() -> str:
+    """A request that paid 20 Tokens from the allowance and 20 from what was bought: some of them can be given back."""
+    paid = {**ROWS["ledger.transfers"][0], "id": PAID, "phase": "1", "kind": "2", "cascade": "true", "hold_amount": "20", "amount": "20"}
+    rows = [
+        ("ledger.accounts", {"id": "5", "code": "2", "lane": "0", "owner": PAID}),
+        ("metering.requests", {**ROWS["metering.requests"][0], "id": PAID}),
+        ("ledger.transfers", paid),
+        ("ledger.transfers", {**paid, "leg": "1", "debit": "5", "requested": "null", "total": "null"}),
+        ("metering.receipts", {**ROWS["metering.receipts"][0], "id": PAID, "charged_utok": "40"}),
+    ]
+    return "".join(f"{insert(table, row)}; " for table, row in rows)
+
+
+SETTLED = _settled()
+ORDERED = {"ordered_at": "now()", "provider_until": "now()"}
 LATE = {"phase": "2", "hold_amount": "0"}
 
 ATTEMPTS: dict[str, Attempt] = {
@@ -125,6 +165,10 @@ ATTEMPTS: dict[str, Attempt] = {
     "identity.api_keys.api_keys_prefix_key": again("identity.api_keys", "prefix"),
     "identity.api_keys.api_keys_secret_sha256_check": second("identity.api_keys", secret_sha256="''"),
     "identity.api_keys.api_keys_project_id_fkey": second("identity.api_keys", project_id=NEITHER),
+    "identity.api_keys.api_keys_requests_per_minute_check": second("identity.api_keys", requests_per_minute="0"),
+    "identity.api_keys.api_keys_tokens_per_minute_utok_check": second("identity.api_keys", tokens_per_minute_utok="0"),
+    # admission
+    "admission.buckets.buckets_pkey": again("admission.buckets", "id"),
     # pricing
     "pricing.documents.documents_pkey": does(
         insert("pricing.documents", {**document("plan", "z", 1), "seq": "(select max(seq) from pricing.documents)"})
@@ -171,6 +215,17 @@ ATTEMPTS: dict[str, Attempt] = {
     "jobs.jobs.ended_has_time": second("jobs.jobs", completed_at="now()"),
     "jobs.jobs.failed_says_why": second("jobs.jobs", error_code="'why'"),
     "jobs.jobs.completed_has_object": second("jobs.jobs", state="'completed'", completed_at="now()"),
+    "jobs.jobs.ordered_has_an_end": either(second("jobs.jobs", ordered_at="now()"), second("jobs.jobs", provider_until="now()")),
+    "jobs.jobs.provider_job_was_ordered": second("jobs.jobs", provider_job="'p'"),
+    "jobs.jobs.unknown_was_ordered": second("jobs.jobs", unknown_since="now()", unknown_reason="'why'"),
+    "jobs.jobs.unknown_says_why": either(
+        second("jobs.jobs", **ORDERED, unknown_since="now()"),
+        second("jobs.jobs", unknown_reason="'why'"),
+    ),
+    "jobs.jobs.verdict_is_known": either(
+        second("jobs.jobs", **ORDERED, provider_verdict="'lost'"),
+        second("jobs.jobs", provider_verdict="'completed'"),
+    ),
     # metering
     "metering.processes.processes_pkey": again("metering.processes", "id"),
     "metering.requests.requests_pkey": again("metering.requests", "id"),
@@ -193,4 +248,34 @@ ATTEMPTS: dict[str, Attempt] = {
     "metering.idempotency.idempotency_request_id_fkey": second("metering.idempotency", request_id=NEITHER),
     "metering.idempotent_answers.idempotent_answers_pkey": again("metering.idempotent_answers", "request_id"),
     "metering.idempotent_answers.idempotent_answers_request_id_fkey": second("metering.idempotent_answers", request_id=NEITHER),
+    # refunds
+    "metering.refunds.refunds_pkey": again("metering.refunds", "id"),
+    "metering.refunds.refunds_request_id_reference_key": again("metering.refunds", "reference"),
+    # The trigger looks for the request as well.
+    "metering.refunds.refunds_request_id_fkey": does(
+        second("metering.refunds", request_id=OTHER).sql, "alter table metering.refunds disable trigger never_above_the_charge"
+    ),
+    "metering.refunds.refunds_reference_check": second("metering.refunds", reference="''"),
+    "metering.refunds.refunds_reason_check": second("metering.refunds", reason="''"),
+    "metering.refunds.refunds_operator_check": second("metering.refunds", operator="''"),
+    "metering.refunds.refunds_amount_utok_check": second("metering.refunds", amount_utok="0", allowance_utok="0"),
+    "metering.refunds.refunds_prepaid_utok_check": second("metering.refunds", prepaid_utok="-1", allowance_utok="6"),
+    "metering.refunds.refunds_allowance_utok_check": second("metering.refunds", prepaid_utok="6", allowance_utok="-1"),
+    "metering.refunds.parts_make_the_amount": second("metering.refunds", amount_utok="6"),
+    "metering.refunds.as_requested": second("metering.refunds", requested_utok="6"),
+    "metering.refunds.never_above_the_charge": either(
+        second("metering.refunds", amount_utok="36", prepaid_utok="20", allowance_utok="16"),
+        second("metering.refunds", amount_utok="16", allowance_utok="16"),
+        second("metering.refunds", amount_utok="26", prepaid_utok="21"),
+        second("metering.refunds", project_id=OTHER),
+    ),
+    "metering.refunds.append_only": does("update metering.refunds set reason = 'none'; delete from metering.refunds"),
+    "metering.refunds.append_only_truncate": does("truncate metering.refunds"),
+    # sums and reconciliation
+    "metering.usage_daily.usage_daily_pkey": again("metering.usage_daily", "day"),
+    "metering.usage_daily.no_truncate": does("truncate metering.usage_daily"),
+    "metering.usage_positions.usage_positions_pkey": again("metering.usage_positions", "lane"),
+    "metering.process_usage.process_usage_pkey": again("metering.process_usage", "process_id"),
+    "metering.process_counters.process_counters_pkey": again("metering.process_counters", "process_id"),
+    "metering.reconciliations.reconciliations_pkey": again("metering.reconciliations", "name"),
 }

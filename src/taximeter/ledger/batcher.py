@@ -42,6 +42,8 @@ InternalClientError is what the driver raises when its session is ended between 
 # A server may do a statement whose client has gone, until the statement's own time is over (``db.pool.STATEMENT_TIMEOUT_MS``).
 VOID_AGAIN_S = 6.0
 VOIDS_MAX = 4
+# Answers that leave no trace: another copy of the same hold, still on its way, may get another one.
+UNRECORDED = (Status.NO_SUCH_ACCOUNT, Status.ACCOUNT_CLOSED, Status.KEY_USED, Status.RATE_LIMITED)
 # How often an operation is posted that the database rejects: among others, alone, and alone after its double is committed.
 TRIES_MAX = 3
 RETRIED_ERRORS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -64,6 +66,8 @@ class _Item:
     operation: Operation
     answer: asyncio.Future[Outcome]
     deadline_s: float | None
+    sent_before: bool = False
+    """A copy of it may still be on its way to the database, or wait there."""
 
     def late(self, now_s: float) -> bool:
         """Nobody waits for it any more.  A resolution is never late."""
@@ -199,6 +203,8 @@ class Lane:
             except CONNECTION_ERRORS as error:
                 await self._lost(error)
                 batch = self._refuse_late(batch)
+                for item in batch:
+                    item.sent_before = True
                 await self._pause()
             except asyncpg.PostgresError as error:
                 self._answered()
@@ -214,6 +220,9 @@ class Lane:
             else:
                 for item, outcome in zip(batch, answers, strict=True):
                     _answer(item, outcome)
+                    if item.sent_before and item.operation.kind is Kind.HOLD and outcome.status in UNRECORDED:
+                        # Its caller has been refused: should the earlier copy be granted yet, that is taken back.
+                        self._enqueue(self._void(item.operation, VOIDS_MAX))
                 return
 
     async def _post_once(self, operations: list[Operation]) -> list[Outcome]:

@@ -16,7 +16,7 @@ from tests.support.attempts import ATTEMPTS, ROWS, Attempt, first, second
 pytestmark = pytest.mark.anyio
 log = logging.getLogger(__name__)
 
-SCHEMAS = ["ledger", "metering", "jobs", "identity", "pricing"]
+SCHEMAS = ["ledger", "metering", "jobs", "identity", "pricing", "admission"]
 DAY = re.compile(r"_\d{8}\b")
 ADD = "tests/support/attempts.py: add a line to ATTEMPTS that tries what it forbids (and its table's row to ROWS)"
 

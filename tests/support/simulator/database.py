@@ -18,6 +18,7 @@ import asyncpg
 from taximeter.ledger import Kind, Operation, Outcome, SettleCode, Status
 from tests.support.ledger_model import LedgerModel
 from tests.support.simulator.dice import Dice
+from tests.support.simulator.limits import Buckets
 
 T = TypeVar("T")
 STATEMENT_TIMEOUT_S = 10.0
@@ -68,12 +69,18 @@ class Tables:
     jobs: dict[UUID, JobRow] = field(default_factory=dict)
     processes: dict[UUID, float] = field(default_factory=dict)
     keys: dict[tuple[str, str], Key] = field(default_factory=dict)
+    limits: Buckets = field(default_factory=Buckets)
     settled_at: dict[UUID, float] = field(default_factory=dict)
 
     def post(self, now_s: float, lane: int, operations: Sequence[Operation]) -> list[Outcome]:
         """One transaction of ``metering.post``."""
         self.ledger.now_s = now_s
-        return [self._post_one(now_s, lane, operation) for operation in operations]
+        waits = self.limits.take(now_s, set(self.ledger.holds), operations)
+        refused = {id_: Outcome(Status.RATE_LIMITED, 0, wait) for id_, wait in waits.items() if wait is not None}
+        outcomes = [refused.get(operation.id) or self._post_one(now_s, lane, operation) for operation in operations]
+        done = [(operation, outcome) for operation, outcome in zip(operations, outcomes, strict=True) if operation.id not in refused]
+        self.limits.give_back(waits, done)
+        return outcomes
 
     def _post_one(self, now_s: float, lane: int, operation: Operation) -> Outcome:
         """A key has one request at a time, and goes to another one when its own was released."""

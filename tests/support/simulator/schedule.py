@@ -30,6 +30,8 @@ CALM_S = 90.0
 """As long after the storm everything must have ended."""
 ECHO_S = 4.0
 LANES = 2
+TOKENS_PER_MINUTE_UTOK = (100_000, 300_000, 1_000_000, 15_000_000)
+"""Too little for a chat; enough for two; for some; for two videos."""
 Bug = Callable[["World", ExitStack], None]
 
 
@@ -173,6 +175,7 @@ class World:
                     lane=lane,
                     allowance_account=allowance,
                     prepaid_account=prepaid,
+                    **self.make_limits(),
                 )
             )
         modalities: list[Modality] = ["chat", "chat", "embeddings", *(["video"] * self.with_videos)]  # type: ignore[list-item]
@@ -186,6 +189,15 @@ class World:
             elif rng.random() < 0.1:
                 deal.cut_after_s = rng.random() * 3
             self.deals.append(deal)
+
+    def make_limits(self) -> dict[str, int]:
+        """A key's limits: most have none, some have so little that their holders are refused, and let in again soon."""
+        rng, limits = self.rng, {}
+        if rng.random() < 0.25:
+            limits["requests_per_minute"] = rng.randint(2, 5)
+        if rng.random() < 0.25:
+            limits["tokens_per_minute_utok"] = rng.choice(TOKENS_PER_MINUTE_UTOK)
+        return limits
 
     def misfortunes(self) -> Iterator[Any]:
         """What happens to the whole machine, or to the database, at its own time."""

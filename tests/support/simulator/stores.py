@@ -205,7 +205,7 @@ class Objects:
 
     async def put(self, key: str, data: bytes) -> None:
         await asyncio.sleep(self._dice.delay_s())
-        if self._dice.strikes("object store failed", 0.05):
+        if self._dice.strikes("object store failed", 0.2):
             raise OSError(key)
         self.files[key] = data
         await asyncio.sleep(self._dice.delay_s())

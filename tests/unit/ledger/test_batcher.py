@@ -49,6 +49,7 @@ class FakeDatabase:
         self.away = False
         self.kept_out: list[Exception] = []
         self.unknown = 0
+        self.refusal: Status | None = None
 
     async def connect(self) -> Any:  # noqa: ANN401
         if self.away:
@@ -70,6 +71,8 @@ class FakeDatabase:
         if self.unknown and operations[0].kind is Kind.VOID:
             self.unknown -= 1
             return [Outcome(Status.NO_SUCH_HOLD, 0, 0) for _ in operations]
+        if self.refusal is not None and operations[0].kind is Kind.HOLD:
+            return [Outcome(self.refusal, 0, 0) for _ in operations]
         return [Outcome(Status.APPLIED, operation.amount_utok, 0) for operation in operations]
 
     def lane(self, limits: Limits | None = None, clock: Any = None) -> Lane:  # noqa: ANN401
@@ -203,6 +206,36 @@ async def test_a_void_that_came_before_its_hold_is_sent_again(monkeypatch: pytes
     await _until(lambda: len(database.batches) == 4)
     assert [operation.kind for batch in database.batches for operation in batch] == [Kind.HOLD, Kind.VOID, Kind.VOID, Kind.VOID]
     await lane.close()
+
+
+@pytest.mark.parametrize("refusal", [Status.RATE_LIMITED, Status.KEY_USED, Status.ACCOUNT_CLOSED])
+async def test_a_refusal_that_leaves_no_trace_is_also_true_of_the_copy_that_was_sent_before(refusal: Status, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection broke, the second copy was refused, and the first comes to its turn when a minute is over or the key is free."""
+    monkeypatch.setattr(batcher, "VOID_AGAIN_S", 0.01)
+    database = FakeDatabase()
+    database.faults = [OSError("reset by peer")]
+    database.refusal = refusal
+    database.unknown = 1
+    lane = database.lane()
+    operation = replace(hold(), undo="what to write then")
+    assert (await lane.submit(operation)).status is refusal
+    await _until(lambda: len(database.batches) == 4)
+    sent = [(sent.id, sent.kind, sent.fact) for batch in database.batches for sent in batch]
+    void = (operation.id, Kind.VOID, "what to write then")
+    assert sent == [(operation.id, Kind.HOLD, None), (operation.id, Kind.HOLD, None), void, void]
+    await lane.close()
+
+
+@pytest.mark.parametrize(("refusal", "faults"), [(Status.RATE_LIMITED, []), (Status.REFUSED, [OSError("reset by peer")])])
+async def test_a_refusal_that_is_known_to_be_the_only_answer_needs_no_void(refusal: Status, faults: list[Exception]) -> None:
+    """It was sent once, or its refusal stands in the log and every copy finds it there."""
+    database = FakeDatabase()
+    database.faults = list(faults)
+    database.refusal = refusal
+    lane = database.lane()
+    assert (await lane.submit(hold())).status is refusal
+    await lane.close()
+    assert {operation.kind for batch in database.batches for operation in batch} == {Kind.HOLD}
 
 
 async def test_a_settlement_waits_as_long_as_the_database_is_down() -> None:

@@ -7,6 +7,7 @@ headers and metrics.  What is missing: the batcher, PostgreSQL, and with them ev
 """
 
 import argparse
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -40,7 +41,7 @@ class MemoryBooks(Books):
         self._available_utok = WALLET_UTOK
         self._held_utok: dict[UUID, int] = {}
 
-    async def submit(self, operation: Operation) -> Outcome:
+    def begin(self, operation: Operation) -> asyncio.Future[Outcome]:
         """Hold, settle or void."""
         if operation.kind is Kind.HOLD:
             total = operation.amount_utok
@@ -49,7 +50,9 @@ class MemoryBooks(Books):
         else:
             total = operation.amount_utok
             self._available_utok += self._held_utok.pop(operation.id) - total
-        return Outcome(Status.APPLIED, total, self._available_utok)
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        answer.set_result(Outcome(Status.APPLIED, total, self._available_utok))
+        return answer
 
     @property
     def lanes(self) -> tuple[()]:

@@ -12,7 +12,7 @@ from bench.passthrough import PATH
 ANY_KEY = "tx-bench000-" + "0" * 40
 MODES = ("plain", "stream")
 # How many gateway processes each has.
-PRODUCTS = {"taximeter": 1, "taximeter x2": 2}
+PRODUCTS = {"taximeter": 1, "two gateways": 2}
 _QUESTION = {
     "model": mock_upstream.MODEL,
     "messages": [

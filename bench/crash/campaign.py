@@ -240,11 +240,11 @@ class Campaign:
             await self._until(lambda: self.video.waiting > 0, "a video is about to end")
             self.crowd.videos_wanted.clear()
             await self._until(lambda: self.crowd.ordering == 0, "orders of videos are answered")
-            ended = set(self.video.ended)
+            ended = len(self.video.ended)
             async with moments.barrier(self.system, "metering.receipts") as barrier:
                 self.video.gate.set()
                 # In the spool means: sent, and not answered in time.
-                await self._until(lambda: bool(self._spooled_ids() & (self.video.ended - ended)), "a video's settlement waits")
+                await self._until(lambda: bool(self._spooled_ids() & set(self.video.ended[ended:])), "a video's settlement waits")
                 pids = await barrier.until_waiting()
                 struck_s = time.monotonic()
                 members = await self._end_posting(cell, pids)

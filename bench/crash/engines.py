@@ -27,7 +27,7 @@ class VideoEngine:
 
     Attributes:
         waiting: videos that stand at the gate.
-        ended: videos that were made to the end, by the id of their job.
+        ended: the jobs of videos that were made to the end, once for each time.
     """
 
     name = "crash-video"
@@ -37,7 +37,7 @@ class VideoEngine:
         self.gate = asyncio.Event()
         self.gate.set()
         self.waiting = 0
-        self.ended: set[UUID] = set()
+        self.ended: list[UUID] = []
 
     async def run(self, job: Job) -> AsyncGenerator[Event]:
         """Make one."""
@@ -54,7 +54,7 @@ class VideoEngine:
         asked = {name: job.request[name] for name in ("steps", "frames", "width", "height")}
         job_id = decode_id("req", job.id)
         assert job_id is not None
-        self.ended.add(job_id)
+        self.ended.append(job_id)
         yield Done(work={**asked, "passes": steps, "latent_tokens": 1})
 
     async def check(self) -> Mapping[str, Any]:

@@ -1,11 +1,12 @@
-"""The composition root: when hosted engines make the gateway ready."""
+"""The composition root: when hosted engines make the gateway ready, and what it does to its process."""
 
+import gc
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 
-from taximeter.app import HostedEngines
+from taximeter.app import GARBAGE_OBJECTS, HostedEngines, calm_collector
 from taximeter.engines import EngineUnavailable, Event, Job, Modality
 
 pytestmark = pytest.mark.anyio
@@ -53,3 +54,12 @@ async def test_an_engine_that_goes_down_later_is_told_and_no_more() -> None:
 
 async def test_without_hosted_engines_it_is_ready_at_once() -> None:
     assert await HostedEngines([]).check() == {}
+
+
+async def test_the_collector_does_less_while_a_gateway_serves_and_is_given_back_as_it_was() -> None:
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    with calm_collector():
+        assert gc.isenabled()
+        assert gc.get_threshold()[0] == GARBAGE_OBJECTS
+        assert gc.get_freeze_count() > frozen
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)

@@ -5,6 +5,7 @@ else that happens to it.  llhttp reads the answers.
 """
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 
 import httptools
@@ -12,7 +13,11 @@ import httptools
 HEAD_BYTES_MAX = 65_536
 # Beyond this many bytes that nobody has read, the upstream has to wait.
 UNREAD_BYTES_MAX = 262_144
+UNPACKED_BYTES_MAX = 262_144
 _INFORMATION_MAX = 199
+# We do not ask for it; some proxies pack all the same.
+_PACKED = frozenset({"gzip", "x-gzip", "deflate"})
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
 class WentAwayError(Exception):
@@ -35,6 +40,7 @@ class Answer:
         self._connection = connection
         self._unread: list[bytes] = []
         self._unread_bytes = 0
+        self._packing: zlib._Decompress | None = None
         self._error: Exception | None = None
         self._begun = False
         self._waiter: asyncio.Future[None] | None = None
@@ -56,6 +62,24 @@ class Answer:
 
     async def some(self) -> bytes:
         """What has come of the body since; waits for something; empty at its end.  Raises WentAwayError or TimeoutError."""
+        return await self._received() if self._packing is None else await self._unpacked(self._packing)
+
+    async def _unpacked(self, packing: "zlib._Decompress") -> bytes:
+        """A bounded piece at a time: a small answer may hold a very large one."""
+        while packed := packing.unconsumed_tail or await self._received():
+            try:
+                data = packing.decompress(packed, UNPACKED_BYTES_MAX)
+            except zlib.error as error:
+                message = "the answer cannot be unpacked"
+                raise WentAwayError(message) from error
+            if data:
+                return data
+        if not packing.eof:
+            message = "the answer ends before what is packed in it"
+            raise WentAwayError(message)
+        return b""
+
+    async def _received(self) -> bytes:
         while not self._unread:
             if self.complete:
                 return b""
@@ -76,6 +100,8 @@ class Answer:
         """Status and headers are there."""
         self.status = status
         self.headers = headers
+        if headers.get("content-encoding", "").strip().lower() in _PACKED:
+            self._packing = zlib.decompressobj(_GZIP_OR_ZLIB)
         self._begun = True
         self._wake()
 

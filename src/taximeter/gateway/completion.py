@@ -18,7 +18,9 @@ class Completion:
         """Take in the ``choices`` of one ``chat.completion.chunk``, or of a whole ``chat.completion``."""
         for choice in choices:
             index = choice.get("index", 0)
-            kept = self._choices.setdefault(index, {"message": {}, "logprobs": None, "finish_reason": None})
+            kept = self._choices.get(index)
+            if kept is None:
+                kept = self._choices[index] = {"message": {}, "logprobs": None, "finish_reason": None}
             # An upstream that was asked for a plain answer gives one chunk with whole messages.
             merge(kept["message"], choice.get("delta") or choice.get("message") or {})
             if choice.get("logprobs"):

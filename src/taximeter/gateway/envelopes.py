@@ -17,6 +17,8 @@ PROBLEM = "application/problem+json"
 # Everything else under /v1 is a route OpenAI has, or might have.
 NATIVE_PATHS = ("/v1/quotes", "/v1/receipts", "/v1/wallet", "/v1/usage", "/v1/admin")
 
+_JSON_TYPE = (b"content-type", JSON.encode("ascii"))
+
 encode_json = msgspec.json.Encoder().encode
 
 
@@ -73,7 +75,18 @@ def refusal_response(request: Request, refusal: Refusal) -> Response:
 
 def json_response(body: Any, headers: Mapping[str, str] | None = None, status: int = 200) -> Response:  # noqa: ANN401 - whatever encodes
     """A JSON answer, encoded by msgspec."""
-    return Response(encode_json(body), status, headers, JSON)
+    return _JsonResponse(encode_json(body), status, headers or {})
+
+
+class _JsonResponse(Response):
+    """Starlette's response, with its headers written down at once instead of looked through for those that stand there already."""
+
+    def __init__(self, body: bytes, status: int, headers: Mapping[str, str]) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = body
+        self.raw_headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        self.raw_headers += [(b"content-length", b"%d" % len(body)), _JSON_TYPE]
 
 
 def request_id(request: Request) -> str | None:

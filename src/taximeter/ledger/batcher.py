@@ -138,10 +138,10 @@ class Lane:
             return now_s - self._asked_at_s
         return 0.0
 
-    async def submit(self, operation: Operation) -> Outcome:
-        """Post one operation and wait for its outcome.
+    def begin(self, operation: Operation) -> asyncio.Future[Outcome]:
+        """Queue one operation; the future is its outcome.
 
-        Raises LedgerBusy when the queue is full and LedgerUnavailable when the database does not answer;
+        Raises LedgerBusy when the queue is full, and raises or answers LedgerUnavailable when the database does not answer;
         both only for operations that reserve something new.  Resolutions wait as long as it takes.
         """
         deadline_s = None
@@ -154,7 +154,11 @@ class Lane:
             deadline_s = self.clock.monotonic_s() + self.limits.hold_patience_s
         item = _Item(operation, asyncio.get_running_loop().create_future(), deadline_s)
         self._enqueue(item)
-        return await item.answer
+        return item.answer
+
+    async def submit(self, operation: Operation) -> Outcome:
+        """Post one operation and wait for its outcome.  Raises what ``begin`` raises and answers."""
+        return await self.begin(operation)
 
     async def close(self) -> None:
         """Post what is queued, then stop.  Waits at most ``hold_patience_s``."""
@@ -201,11 +205,7 @@ class Lane:
             except RETRIED_ERRORS:
                 self.counters.retries += 1
             except CONNECTION_ERRORS as error:
-                await self._lost(error)
-                batch = self._refuse_late(batch)
-                for item in batch:
-                    item.sent_before = True
-                await self._pause()
+                batch = await self._wait_with(batch, error)
             except asyncpg.PostgresError as error:
                 self._answered()
                 if tries == 1:
@@ -219,14 +219,20 @@ class Lane:
                 return
             else:
                 for item, outcome in zip(batch, answers, strict=True):
-                    self._tell(item, outcome)
+                    _answer(item, outcome)
+                    if item.sent_before and item.operation.kind is Kind.HOLD and outcome.status in UNRECORDED:
+                        # Its caller has been refused: should the earlier copy be granted yet, that is taken back.
+                        self._enqueue(self._void(item.operation, VOIDS_MAX))
                 return
 
-    def _tell(self, item: _Item, outcome: Outcome) -> None:
-        """Give the answer; when it is a refusal, take back what an earlier copy of the same hold may be granted yet."""
-        _answer(item, outcome)
-        if item.sent_before and item.operation.kind is Kind.HOLD and outcome.status in UNRECORDED:
-            self._enqueue(self._void(item.operation, VOIDS_MAX))
+    async def _wait_with(self, batch: list[_Item], error: Exception) -> list[_Item]:
+        """A batch whose answer did not come, after a pause; without those that nobody waits for any more."""
+        await self._lost(error)
+        rest = self._refuse_late(batch)
+        for item in rest:
+            item.sent_before = True
+        await self._pause()
+        return rest
 
     async def _post_once(self, operations: list[Operation]) -> list[Outcome]:
         if self._asked_at_s is None:
@@ -328,12 +334,16 @@ class Books:
         self._limits = limits or Limits()
         self._lanes: dict[int, Lane] = {}
 
-    async def submit(self, operation: Operation) -> Outcome:
-        """Post one operation through its lane (see ``Lane.submit``)."""
+    def begin(self, operation: Operation) -> asyncio.Future[Outcome]:
+        """Queue one operation in its lane (see ``Lane.begin``)."""
         lane = self._lanes.get(operation.lane)
         if lane is None:
             lane = self._lanes[operation.lane] = Lane(operation.lane, self._connect, self._post, self._clock, self._limits)
-        outcome = await lane.submit(operation)
+        return lane.begin(operation)
+
+    async def submit(self, operation: Operation) -> Outcome:
+        """Post one operation and wait for its outcome.  Raises what ``Lane.begin`` raises and answers."""
+        outcome = await self.begin(operation)
         assert outcome.status is not Status.NO_SUCH_ACCOUNT, f"operation {operation.id} names an account that does not exist"
         return outcome
 

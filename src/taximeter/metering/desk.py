@@ -117,7 +117,7 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
             legs=wallet.legs(),
             ttl_s=ttl_s,
             fact=encode_fact(fact),
-            undo=encode_fact(_given_up(admission.given_back(order.caller, fare.maximum_utok, 0), is_job=job is not None)),
+            undo=_undo(admission.given_back(order.caller, fare.maximum_utok, 0), is_job=job is not None),
         )
     )
     reach("metering.held")
@@ -136,17 +136,25 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     return outcome
 
 
-def _given_up(unused: dict[str, Any] | None, *, is_job: bool) -> dict[str, Any]:
-    """What is written when a hold was refused because the database did not answer, and is found to have been made.
+def _undo(unused: dict[str, Any] | None, *, is_job: bool) -> str:
+    """The fact that is written when a hold was refused because the database did not answer, and is found to have been made.
 
     Args:
         unused: what goes back to the limits of the key.
         is_job: whether a job began with the hold.
     """
+    if unused is None:
+        return _UNDO[is_job]
+    return encode_fact({**_given_up(is_job=is_job), "limits": unused})
+
+
+def _given_up(*, is_job: bool) -> dict[str, Any]:
     reason = "the database did not answer in time, and the request was refused; nothing was run or charged"
     fact: dict[str, Any] = {"receipt": receipt_fact(NOTHING, "failed", f"ledger_unavailable: {reason}", {}, 0)}
     if is_job:
         fact["job"] = {"state": "failed", "error_code": "ledger_unavailable", "error_message": reason}
-    if unused is not None:
-        fact["limits"] = unused
     return fact
+
+
+# Made once: nearly every hold carries one of the two, and hardly ever is it written.
+_UNDO = {is_job: encode_fact(_given_up(is_job=is_job)) for is_job in (False, True)}

@@ -22,7 +22,7 @@ class Settlements:
         self._books = books
         self._spool = spool
         self._patience_s = patience_s
-        self._posting: set[asyncio.Task[Any]] = set()
+        self._posting: set[asyncio.Future[Outcome]] = set()
         self._keeping: set[asyncio.Task[Any]] = set()
 
     async def settle(self, operation: Operation) -> Outcome | None:
@@ -56,41 +56,48 @@ class Settlements:
 
     async def close(self) -> None:
         """Stop waiting for the books, which are closed.  What they have not posted stays in the spool."""
-        for task in self._posting | self._keeping:
-            task.cancel()
+        for waiting in self._posting | self._keeping:
+            waiting.cancel()
         await asyncio.gather(*self._posting, *self._keeping, return_exceptions=True)
         if self._spool.entries:
             log.warning("%s settlements stay in the spool until a process of this home starts", self._spool.entries)
         await self._spool.close()
 
-    def _begin(self, operation: Operation) -> asyncio.Task[Outcome]:
-        posting = _start(self._books.submit(operation), self._posting)
-        posting.add_done_callback(lambda task: _report(task, operation))
+    def _begin(self, operation: Operation) -> asyncio.Future[Outcome]:
+        posting = self._books.begin(operation)
+        self._posting.add(posting)
+        posting.add_done_callback(lambda done: self._ended(done, operation))
         return posting
+
+    def _ended(self, posting: asyncio.Future[Outcome], operation: Operation) -> None:
+        self._posting.discard(posting)
+        error = None if posting.cancelled() else posting.exception()
+        if error is not None:
+            log.error("settlement %s was rejected: %r", operation.id, error)
 
     def _patience_for(self, operation: Operation) -> float:
         """An outage that is older than our patience has used it up."""
         return max(0.0, self._patience_s - self._books.down_for_s(operation.lane))
 
-    def _watch(self, operation: Operation, posting: asyncio.Task[Outcome]) -> None:
+    def _watch(self, operation: Operation, posting: asyncio.Future[Outcome]) -> None:
         watching = _start(self._keep_if_late(operation, posting), self._keeping)
         watching.set_name(f"settlement {operation.id}")
 
-    async def _keep_if_late(self, operation: Operation, posting: asyncio.Task[Outcome]) -> None:
+    async def _keep_if_late(self, operation: Operation, posting: asyncio.Future[Outcome]) -> None:
         await asyncio.wait({posting}, timeout=self._patience_for(operation))
         if not posting.done():
             await self._keep(operation, posting)
 
-    async def _keep(self, operation: Operation, posting: asyncio.Task[Outcome]) -> None:
+    async def _keep(self, operation: Operation, posting: asyncio.Future[Outcome]) -> None:
         try:
             number = await self._spool.keep(operation)
         except OSError:
             log.exception("settlement %s cannot be spooled; it waits for the database in memory", operation.id)
             await asyncio.wait({posting})
             return
-        posting.add_done_callback(lambda task: self._forget(task, number))
+        posting.add_done_callback(lambda done: self._forget(done, number))
 
-    def _forget(self, posting: asyncio.Task[Outcome], number: int) -> None:
+    def _forget(self, posting: asyncio.Future[Outcome], number: int) -> None:
         if not posting.cancelled() and posting.exception() is None:
             self._spool.posted(number)
 
@@ -100,9 +107,3 @@ def _start(work: Coroutine[Any, Any, Any], among: set[asyncio.Task[Any]]) -> asy
     among.add(task)
     task.add_done_callback(among.discard)
     return task
-
-
-def _report(posting: asyncio.Task[Outcome], operation: Operation) -> None:
-    error = None if posting.cancelled() else posting.exception()
-    if error is not None:
-        log.error("settlement %s was rejected: %r", operation.id, error)

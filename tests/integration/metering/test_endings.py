@@ -191,7 +191,8 @@ async def test_every_way_in_which_a_hold_ends(town: Town, subtests: pytest.Subte
             expected_shortfall += row.shortfall
             assert await shortfall_utok(town) == expected_shortfall
     assert await town.open_holds() == 0
-    await town.assert_books_agree()
+    # No worker charges for a job that has failed; here the ledger is asked to.
+    await town.assert_books_agree(but={"failed job that was not released"})
 
 
 async def shortfall_utok(town: Town) -> int:
@@ -252,7 +253,8 @@ async def test_with_the_sweeper_off_two_resolutions_of_one_hold_are_one(town: To
         assert (await stage.submit(id=stage.job, kind=kind)).status is Status.ALREADY_RESOLVED
     assert await town.sweeper.sweep() == 0
     assert (await stage.left())[:2] == (0, 90)
-    await town.assert_books_agree()
+    # These operations came without the facts that the product writes with them.
+    await town.assert_books_agree(but={"hold without a request", "settlement without a receipt", "unfinished job without a hold"})
 
 
 HALF: dict[Modality, tuple[Event, Done]] = {

@@ -211,7 +211,7 @@ async def _leave_only(town: Town, caller: Caller, amount_utok: int) -> None:
         """
         with gone as (select credits_posted - debits_posted - debits_pending - $3 as utok from ledger.accounts where id = $1)
         select p.* from gone, ledger.post(
-            $4::smallint, array[$5::uuid], array[5]::smallint[], array[gone.utok], array[0], array[0], array['\\x00'::bytea],
+            $4::smallint, array[$5::uuid], array[5]::smallint[], array[gone.utok], array[0], array[0], array[decode(repeat('00', 16), 'hex')],
             array[1], array[$1::bigint], array[$2::bigint], array[gone.utok], array[false]
         ) p
         """,

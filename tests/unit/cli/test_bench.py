@@ -17,7 +17,7 @@ def parsed(*arguments: str) -> argparse.Namespace:
 
 
 def test_the_long_ones_run_only_when_they_are_named() -> None:
-    assert bench.chosen(parsed()) == ["startup", "ledger", "gateway"]
+    assert bench.chosen(parsed()) == ["startup", "ledger", "replay", "gateway"]
     assert bench.chosen(parsed("soak", "peers")) == ["soak", "peers"]
 
 

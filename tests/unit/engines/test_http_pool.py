@@ -1,14 +1,16 @@
 """The engines' HTTP client against a server that speaks in raw bytes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import gzip
+import zlib
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
 from yarl import URL
 
-from taximeter.engines.http_connection import HEAD_BYTES_MAX, UNREAD_BYTES_MAX, Answer, WentAwayError
+from taximeter.engines.http_connection import HEAD_BYTES_MAX, UNPACKED_BYTES_MAX, UNREAD_BYTES_MAX, Answer, WentAwayError
 from taximeter.engines.http_pool import HttpPool, UnreachableError
 from tests.support.waiting import until
 
@@ -191,6 +193,43 @@ async def test_an_answer_that_nobody_asked_for_is_nobodys(pieces: list[bytes | N
         await until(lambda: client.idle == 0)
         assert await ask(client) == b"hello"
         assert server.connections == 2
+        await client.close()
+
+
+def packed(body: bytes, coding: str = "gzip") -> bytes:
+    return OK + f"content-encoding: {coding}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("X-GZIP", gzip.compress), ("deflate", zlib.compress)])
+@pytest.mark.parametrize("size", [3, 100_000])
+async def test_an_answer_that_is_packed_is_unpacked(coding: str, pack: Callable[[bytes], bytes], size: int) -> None:
+    answer = packed(pack(b"hello " * 50), coding)
+    async with upstream([answer[start : start + size] for start in range(0, len(answer), size)], [LENGTH]) as server:
+        client = pool(server.url)
+        assert await ask(client) == b"hello " * 50
+        assert await ask(client) == b"hello"
+        assert server.connections == 1
+        await client.close()
+
+
+async def test_a_small_answer_that_unpacks_to_a_large_one_comes_in_pieces() -> None:
+    body = gzip.compress(b" " * 10_000_000)
+    assert len(body) < 50_000
+    async with upstream([packed(body)]) as server:
+        client = pool(server.url)
+        answer = await client.post("/jobs", b"{}", deadline_s=5.0)
+        sizes = [len(piece) async for piece in answer.pieces()]
+        client.release(answer)
+        assert (sum(sizes), max(sizes)) == (10_000_000, UNPACKED_BYTES_MAX)
+        await client.close()
+
+
+@pytest.mark.parametrize("body", [b"plainly not", gzip.compress(b"hello")[:-9], gzip.compress(b"hello")[:5]])
+async def test_an_answer_that_cannot_be_unpacked_is_told(body: bytes) -> None:
+    async with upstream([packed(body)]) as server:
+        client = pool(server.url)
+        with pytest.raises(WentAwayError, match="pack"):
+            await ask(client)
         await client.close()
 
 

@@ -130,8 +130,9 @@ class OpenAIEngine:
                 choices = self._whole(await self._link.body(answer), tally)
         finally:
             self._link.pool.release(answer)
-        yield Chunk(choices=choices, output_tokens=tally.work()["output_tokens"])
-        yield tally.done("plain", _ms(clock() - begin))
+        done = tally.done("plain", _ms(clock() - begin))
+        yield Chunk(choices=choices, output_tokens=done.work["output_tokens"])
+        yield done
 
     async def _embed(self, job: Job) -> AsyncGenerator[Event]:
         clock = asyncio.get_running_loop().time

@@ -112,9 +112,8 @@ async def test_the_simulated_database_limits_keys_as_postgresql_does(database_ur
             before_s = await connection.fetchval(now)
             (told,) = await post(connection, LANE, [one])
             after_s = await connection.fetchval(now)
-            either = [
-                (after, after.post(now_s, LANE, [one])[0]) for now_s, after in ((now_s, copy.deepcopy(tables)) for now_s in (before_s, after_s))
-            ]
+            copies = [(now_s, copy.deepcopy(tables)) for now_s in (before_s, after_s)]
+            either = [(after, after.post(now_s, LANE, [one])[0]) for now_s, after in copies]
             agreeing = [after for after, outcome in either if outcome.status is told.status]
             assert agreeing, (one, told, either)
             tables = agreeing[0]

@@ -33,7 +33,7 @@ def test_whatever_goes_wrong_nothing_is_lost_doubled_or_stuck() -> None:
         told += outcome.told
     # Not blind: everything that can go wrong did, and callers still got answers.
     assert set(hits) == set(FAULTS)
-    assert min(told[answer] for answer in ("receipt", "refused", "lost", "left", "ordered", "error")) > 0
+    assert min(told[answer] for answer in ("receipt", "refused", "limited", "lost", "left", "ordered", "error")) > 0
 
 
 @pytest.mark.parametrize("name", BUGS)

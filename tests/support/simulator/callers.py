@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from taximeter.admission.errors import AboveRateLimit, RateLimited
 from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.engines import Modality
 from taximeter.identity import Caller
@@ -119,6 +120,8 @@ class Callers:
             told = await (self._video(program, deal) if deal.modality == "video" else self._ride(program, deal))
         except Replayed as replayed:
             deal.receipt, told = replayed.receipt, "replayed"
+        except (RateLimited, AboveRateLimit) as refusal:
+            told, deal.refusal = "limited", refusal.code
         except Refusal as refusal:
             told, deal.refusal = "refused", refusal.code
         except DATABASE_ERRORS as error:

@@ -209,6 +209,8 @@ class Campaign:
         table = "jobs.jobs" if cell.moment == plan.BEFORE_JOB else "metering.receipts"
         await self._load()
         async with moments.barrier(self.system, table) as barrier:
+            if cell.moment == plan.BEFORE_JOB:
+                self.crowd.order_another()
             pids = await barrier.until_waiting()
             struck_s = time.monotonic()
             members = await self._end_posting(cell, pids)

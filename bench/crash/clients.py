@@ -132,15 +132,23 @@ class Crowd:
             await self.videos_wanted.wait()
             if not self._open:
                 return
-            wish = self._wish("video", self.tenants[VIDEO_LANE], rng)
-            self.ordering += 1
-            try:
-                told = await self._insist(wish)
-            finally:
-                self.ordering -= 1
-            if told.what == "ordered":
-                await self._follow(wish, told.video)
+            await self._order_video(rng)
             await asyncio.sleep(rng.uniform(*PAUSE_S))
+
+    def order_another(self) -> None:
+        """One more video, now: those who order them may all be waiting for theirs."""
+        rng = random.Random(self.seed * 1000 + len(self._tasks))  # noqa: S311 - not for secrets
+        self._tasks.append(asyncio.create_task(self._order_video(rng), name="another video"))
+
+    async def _order_video(self, rng: random.Random) -> None:
+        wish = self._wish("video", self.tenants[VIDEO_LANE], rng)
+        self.ordering += 1
+        try:
+            told = await self._insist(wish)
+        finally:
+            self.ordering -= 1
+        if told.what == "ordered":
+            await self._follow(wish, told.video)
 
     def _wish(self, kind: str, tenant: Tenant, rng: random.Random) -> Wish:
         name = f"op-{next(self._numbers):07}"

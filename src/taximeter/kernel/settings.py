@@ -1,7 +1,7 @@
 """Settings: read once from the environment, frozen, passed down."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -112,6 +112,9 @@ class Settings:
             if text:
                 values[field.name] = _parse(name, text, types[field.name])
         settings = cls(**values)
+        if "provider_max_s" not in values:
+            # Whoever shortens the life of holds need not know of this one.
+            settings = replace(settings, provider_max_s=min(settings.provider_max_s, settings.video_hold_ttl_s))
         if not 1 <= settings.port <= 65535:  # noqa: PLR2004 - the range of TCP ports
             message = f"TAXIMETER_PORT is {settings.port}; choose a port from 1 to 65535"
             raise SetupError(message)

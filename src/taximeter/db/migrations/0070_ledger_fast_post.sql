@@ -17,9 +17,10 @@ begin
 end
 $patch$;
 
--- The log is followed by group, not by leg: whoever does finds the group's other rows by its id.
+-- The log is followed by batch; a batch's rows are few.  Not a partial index on first legs: a plan that is made while a partition
+-- is empty would read it from end to end instead of looking an id up.
 drop index ledger.transfers_in_order;
-create index transfers_in_order on ledger.transfers (lane, batch) where leg = 0;
+create index transfers_in_order on ledger.transfers (lane, batch);
 
 -- A hot account's dead versions are pruned within its page; what a reader's old snapshot kept there, vacuum takes soon.
 alter table ledger.accounts set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000);

@@ -287,3 +287,8 @@ def test_an_upstream_for_videos_stands_in_the_file_of_upstreams(tmp_path: Any) -
 def test_a_providers_time_is_within_that_of_the_hold(seconds: str) -> None:
     with pytest.raises(SetupError, match="TAXIMETER_PROVIDER_MAX_S"):
         Settings.from_env({"TAXIMETER_PROVIDER_MAX_S": seconds})
+
+
+def test_a_providers_time_is_no_longer_than_that_of_a_hold() -> None:
+    assert Settings.from_env({"TAXIMETER_VIDEO_HOLD_TTL_S": "600"}).provider_max_s == 600
+    assert Settings.from_env({}).provider_max_s == 86_400

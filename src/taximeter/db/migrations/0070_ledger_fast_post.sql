@@ -6,14 +6,33 @@ alter function ledger.post(
 ) rename to post_exact;
 revoke all on function ledger.post_exact from public, taximeter_app;
 
--- Its update joined the batch with all accounts; bound it by the batch's ids.
+-- Two things are mended in it.  Its update joined the batch with all accounts; it is bound by the batch's ids.  And when somebody on
+-- a wrong lane resolved a hold between its look at the log and its look at the holds, it answered as if it had done that itself;
+-- the batch is posted again instead.
 do $patch$
 declare
-    v_old text := pg_get_functiondef('ledger.post_exact'::regproc);
-    v_new text := replace(v_old, 'where a.id = u.id and u.touched', 'where a.id = any (a_id) and a.id = u.id and u.touched');
+    v_code text := pg_get_functiondef('ledger.post_exact'::regproc);
+    v_pairs constant text[] := array[
+        ['where a.id = u.id and u.touched', 'where a.id = any (a_id) and a.id = u.id and u.touched'],
+        ['then 2 else 6 end;
+            else
+                for j', 'then 2 else 6 end;
+            elsif l = 0 then
+                raise exception ''the hold was resolved meanwhile'' using errcode = ''serialization_failure'';
+            else
+                for j'],
+        ['v_phase := case when k1[i] is null then 1 else 2 end;', 'v_phase := case when k1[i] is null then 1 else 2 end;
+            if v_phase = 1 and l = 0 then
+                raise exception ''the hold was resolved meanwhile'' using errcode = ''serialization_failure'';
+            end if;']
+    ];
+    v_pair text[];
 begin
-    assert v_new <> v_old, 'post_exact has the statement that is mended';
-    execute v_new;
+    foreach v_pair slice 1 in array v_pairs loop
+        assert position(v_pair[1] in v_code) > 0, 'post_exact has what is mended: ' || v_pair[1];
+        v_code := replace(v_code, v_pair[1], v_pair[2]);
+    end loop;
+    execute v_code;
 end
 $patch$;
 

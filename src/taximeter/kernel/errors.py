@@ -7,6 +7,8 @@ Every concrete subclass has a stable ``code``, an HTTP ``status`` and a row in
 from collections.abc import Mapping
 from typing import ClassVar
 
+from taximeter.kernel.texts import storable
+
 
 class Refusal(Exception):
     """A request that is answered with an error, with nothing lost and nothing charged.
@@ -25,6 +27,8 @@ class Refusal(Exception):
     openai_type: ClassVar[str] = "invalid_request_error"
 
     def __init__(self, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+        # Messages quote what engines and clients sent.
+        message = storable(message)
         super().__init__(message)
         self.message = message
         self.param = param

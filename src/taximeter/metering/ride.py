@@ -128,7 +128,6 @@ class Ride:
     async def _end(self, kind: Kind, charge: Bill, outcome: model.Outcome, reason: str | None, done: Done | None = None) -> Receipt:
         """End the hold, once.  When the database is slow or away the answer does not wait: its receipt says pending."""
         assert not self._ended
-        self._ended = True
         reach("metering.ride.ended")
         detail = {} if done is None else done.detail
         engine_ms = 0 if done is None else done.engine_ms
@@ -140,15 +139,10 @@ class Ride:
         unused = admission.given_back(self._order.caller, self.fare.maximum_utok, charged_utok)
         if unused is not None:
             fact["limits"] = unused
-        posted = await self._desk.settlements.settle(
-            Operation(
-                id=self.id,
-                kind=kind,
-                lane=wallet_of(self._order.caller).lane,
-                amount_utok=charged_utok,
-                fact=encode_fact(fact),
-            )
-        )
+        lane = wallet_of(self._order.caller).lane
+        operation = Operation(id=self.id, kind=kind, lane=lane, amount_utok=charged_utok, fact=encode_fact(fact))
+        self._ended = True
+        posted = await self._desk.settlements.settle(operation)
         reach("metering.ride.settled")
         # The sweeper may have been first; what it wrote stands.
         expected = (Status.APPLIED, Status.REPLAYED, Status.SETTLED_LATE, Status.ALREADY_RESOLVED)

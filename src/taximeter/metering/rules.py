@@ -11,6 +11,7 @@ import msgspec
 
 from taximeter import meters, pricing
 from taximeter.identity import Caller
+from taximeter.kernel.texts import storable_throughout
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import Order, Outcome, jsonable_work
@@ -125,7 +126,13 @@ def named_id(owner: UUID, kind: str, reference: str) -> UUID:
 
 def encode_fact(fact: Mapping[str, Any]) -> str:
     """A fact as the JSON text that the posting function reads."""
-    return msgspec.json.encode(fact).decode()
+    try:
+        text = msgspec.json.encode(fact).decode()
+    except UnicodeEncodeError:
+        text = ""
+    if not text or "\\u0000" in text:
+        return msgspec.json.encode(storable_throughout(fact)).decode()
+    return text
 
 
 def whole_days(start: datetime, end: datetime) -> tuple[date, date]:

@@ -95,7 +95,7 @@ class VideoRunner:
 
     async def _watch_one(self, job: Job, left_s: float) -> None:
         try:
-            await self.run_job(job, left_s)
+            await self._try_job(job, left_s)
         except DATABASE_ERRORS as error:
             log.warning("video %s at its provider: %s; its lease will run out", job.id, error)
 
@@ -104,12 +104,23 @@ class VideoRunner:
             try:
                 job = await self._jobs.claim(KIND, self._desk.settings.job_lease_s)
                 if job is not None:
-                    await self.run_job(job)
+                    await self._try_job(job)
                     continue
             except DATABASE_ERRORS as error:
                 log.warning("cannot claim a job: %s", error)
                 await asyncio.sleep(BEAT_S)
             await asyncio.sleep(POLL_S)
+
+    async def _try_job(self, job: Job, left_s: float = 0.0) -> None:
+        """As ``run_job``; a bug that one job meets must not take the other jobs, and then the server, along."""
+        try:
+            await self.run_job(job, left_s)
+        except DATABASE_ERRORS:
+            raise
+        except Exception:
+            # Its lease runs out, and it is tried again as often as if its worker had died.
+            log.exception("video %s met a bug", job.id)
+            await asyncio.sleep(BEAT_S)
 
     async def run_job(self, job: Job, left_s: float = 0.0) -> None:
         """One attempt at a job that this worker has claimed.

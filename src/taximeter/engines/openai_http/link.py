@@ -13,6 +13,7 @@ from yarl import URL
 from taximeter.engines.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from taximeter.engines.http_connection import Answer, WentAwayError
 from taximeter.engines.http_pool import HttpPool, UnreachableError
+from taximeter.kernel.texts import storable_throughout
 
 ERROR_BODY_BYTES = 65_536
 MESSAGE_CHARS_MAX = 500
@@ -173,9 +174,10 @@ async def _head(answer: Answer) -> bytes:
 
 
 def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - whatever the upstream sent
-    """Decode what an upstream calls JSON, NaN included (Python's servers write it); None when it is not."""
+    """Decode what an upstream calls JSON, NaN and halves of surrogate pairs included; None when it is not."""
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return msgspec.json.decode(raw)
     with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(raw)
+        # Python's servers write NaN, and whoever cuts an emoji in two writes its half.
+        return storable_throughout(json.loads(raw))
     return None

@@ -15,6 +15,7 @@ from taximeter.engines.errors import EngineFailed, EngineRefused, EngineTimeout,
 from taximeter.engines.model import Done, Event, Job, Media, Modality, Progress, Started
 from taximeter.engines.openai_http.film import encode_form, percent, report
 from taximeter.engines.openai_http.link import error_message, parse_json
+from taximeter.kernel.texts import REPLACEMENT
 
 CALL_S = 30.0
 SILENCE_S = 60.0
@@ -143,8 +144,8 @@ class OpenAIVideoEngine:
         status, told = await self._call("POST", "/videos", body, {"Content-Type": kind, "Idempotency-Key": job.id})
         if _OK <= status < 300:  # noqa: PLR2004 - HTTP's range of success
             provider_job = told.get("id")
-            if isinstance(provider_job, str) and 0 < len(provider_job) <= NAME_CHARS_MAX:
-                return provider_job
+            if _is_name(provider_job):
+                return str(provider_job)
             message = f"engine {self._name} took the order and named no job"
             raise EngineTimeout(message)
         reason = error_message(told.get("error", told))
@@ -180,7 +181,7 @@ class OpenAIVideoEngine:
             if status != _OK or not isinstance(page, list):
                 message = f"engine {self._name} does not list its jobs (status {status})"
                 raise EngineTimeout(message)
-            entries = [entry for entry in page if isinstance(entry, Mapping) and isinstance(entry.get("id"), str)]
+            entries = [entry for entry in page if isinstance(entry, Mapping) and _is_name(entry.get("id"))]
             for entry in entries:
                 metadata = entry.get("metadata")
                 if isinstance(metadata, Mapping) and metadata.get(METADATA_KEY) == job.id:
@@ -324,6 +325,11 @@ class OpenAIVideoEngine:
         if self._options.lookup:
             fields[f"metadata[{METADATA_KEY}]"] = job.id
         return fields
+
+
+def _is_name(told: object) -> bool:
+    """Whether a provider's name of a job can be kept and asked for again."""
+    return isinstance(told, str) and 0 < len(told) <= NAME_CHARS_MAX and told.isprintable() and REPLACEMENT not in told
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

@@ -61,11 +61,13 @@ class Fault:
 
 
 ERROR = {"error": {"message": "CUDA out of memory", "type": "server_error", "code": 500}}
+STRANGE = rb'{"error": {"message": "cut \ud83d and \u0000"}}'
 TEXT = head(EVENTS) + text("Half ") + text("way")
 PLAIN = [
     Fault("it answers 500", (whole(b"{}", status="500 Oops"),)),
     Fault("it answers 429 and when to come again", (whole(b"{}", status="429 Busy", Retry_After=7),), "engine_unavailable", 503, again="7"),
     Fault("an error stands inside a good answer", (whole(json.dumps(ERROR).encode()),)),
+    Fault("an error with half an emoji and a NUL in it", (whole(STRANGE),)),
     Fault("it answers with a page", (whole(b"<html><body>Bad gateway</body></html>", "text/html"),)),
     Fault("its body is empty", (whole(b""),)),
     Fault("it is cut off inside its answer", (GOOD_PLAIN[0][:-20], HANG_UP)),
@@ -80,6 +82,7 @@ STREAMED = [
     Fault("an error stands inside a good answer", (whole(json.dumps(ERROR).encode()),)),
     Fault("an error is the first event", (head(EVENTS) + event(ERROR) + DONE,)),
     Fault("an error comes after some text", (TEXT + event(ERROR) + DONE,), texts=2),
+    Fault("an error with half an emoji and a NUL in it comes after some text", (TEXT + event(STRANGE) + DONE,), texts=2),
     Fault("it answers with a page", (whole(b"<html><body>Bad gateway</body></html>", "text/html"),)),
     Fault("nothing comes", (head(EVENTS),)),
     Fault("it says done and nothing else", (head(EVENTS) + DONE,)),
@@ -154,3 +157,12 @@ async def test_an_event_that_does_not_end_is_given_up_and_not_collected(gateway:
     await until(lambda: upstream.running == 0)
     assert upstream.sent < 50_000_000
     assert await gateway.wallet(tenant) == ("1000", "0")
+
+
+async def test_half_an_emoji_in_an_answer_is_replaced_and_the_rest_is_delivered(gateway: Any, upstream: RawUpstream) -> None:
+    tenant = await gateway.tenant("Research", "100000")
+    message = rb'{"role": "assistant", "content": "Well \ud83d done"}'
+    upstream.script = (whole(b'{"choices": [{"index": 0, "message": ' + message + b', "finish_reason": "stop"}]}'),)
+    told = await ask_chat(gateway.http, gateway.url, tenant.key, stream=False)
+    assert told.status == 200
+    assert told.texts == ["Well \ufffd done"]

@@ -178,6 +178,8 @@ async def test_a_daily_sum_and_a_balance_that_were_changed_are_named(shop: Shop)
     assert {name: check.first for name, check in differing.items()} == {"revenue_rollups": ("revenue",)}
     differing = await shop.after(f"update ledger.accounts set debits_posted = debits_posted + 4 where id = {1300 + shop.caller.lane}")
     assert {name: check.first for name, check in differing.items()} == {"revenue_rollups": ("shortfall",)}
+    differing = await shop.after(f"update ledger.accounts set debits_posted = debits_posted + 4 where id = {1100 + shop.caller.lane}")
+    assert {name: check.first for name, check in differing.items()} == {"revenue_rollups": ("refunds",)}
 
 
 async def test_a_process_that_counted_otherwise_than_it_wrote_is_named(shop: Shop) -> None:

@@ -15,6 +15,7 @@ from taximeter.identity import Caller
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.units import format_tokens
 from taximeter.ledger import AccountClosed, AccountCode, DifferentBody, operator_account
+from taximeter.ledger.replay import replay
 from taximeter.metering import Receipt
 from taximeter.metering.errors import AboveCharge, NothingCharged, ReceiptNotFound, ReceiptNotSettled
 from tests.support.tenants import Town, open_town
@@ -322,3 +323,23 @@ async def _until_waiting(owner: asyncpg.Connection) -> None:
         query = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
         while not await owner.fetchval(query):
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("harm", "kind"),
+    [
+        ("update metering.refunds set amount_utok = amount_utok - 1, prepaid_utok = prepaid_utok - 1", "amount of a refund"),
+        ("delete from metering.refunds", "transfer of a refund without its row"),
+        ("update metering.refunds set id = gen_random_uuid()", "refund without a transfer"),
+    ],
+)
+async def test_a_refund_that_is_not_its_transfer_is_named_by_replay(town: Town, harm: str, kind: str) -> None:
+    caller = await town.caller("1000")
+    await give_back(town, await ride(town, caller))
+    await town.assert_books_agree()
+    owner = await connect_owner(town.office.settings.database_url)
+    try:
+        await owner.execute(f"set session_replication_role = replica; {harm}")
+        assert kind in (await replay(owner)).first
+    finally:
+        await owner.close()

@@ -21,6 +21,7 @@ _SETTINGS = "set local statement_timeout = 0; set local work_mem = '64MB'; set l
 _COMPARISONS = (
     ("I9", "holds_and_requests"),
     ("I9", "resolutions_and_receipts"),
+    ("I9", "refunds_and_transfers"),
     ("I8", "ends_of_requests"),
     ("I8", "ends_of_jobs"),
 )

@@ -76,6 +76,24 @@ select kind, count(*) as differing, (array_agg(id order by id, phase))[1] as id,
 from compared where kind is not null
 group by kind order by kind
 
+-- name: refunds_and_transfers
+-- One transfer (code 102) for each refund, for the same amount.
+with compared as (
+    select coalesce(t.id, f.id) as id, t.total as expected, f.amount_utok as found,
+           case
+               when f.id is null then 'transfer of a refund without its row'
+               when t.id is null then 'refund without a transfer'
+               when t.total <> f.amount_utok then 'amount of a refund'
+           end as kind
+    from (select id, total from ledger.transfers where leg = 0 and phase = 0 and kind = 5 and status = 0 and code = 102) t
+    full join metering.refunds f on f.id = t.id
+)
+select kind, count(*) as differing, (array_agg(id order by id))[1] as id, 0::smallint as phase,
+       coalesce((array_agg(expected order by id))[1]::text, 'none') as expected,
+       coalesce((array_agg(found order by id))[1]::text, 'none') as found
+from compared where kind is not null
+group by kind order by kind
+
 -- name: ends_of_requests
 -- A request without a receipt is held, or was released; one with a receipt is not held any more.
 with compared as (

@@ -105,8 +105,7 @@ select coalesce(sum(receipts), 0)::bigint from metering.usage_daily where day >=
 
 -- name: revenue
 -- All daily sums together against the operator's accounts: what was charged went to revenue, and what no wallet covered came
--- from the shortfall account.  Refunds leave revenue on the other side, as its debits: whoever books them compares
--- sum(debits_posted) of the revenue accounts with the refunds here, as a third witness.
+-- from the shortfall account.  Nothing leaves revenue but refunds.
 with summed as (
     select coalesce(sum(s.charged), 0) as charged, coalesce(sum(s.shortfall), 0) as shortfall
     from (
@@ -117,13 +116,16 @@ with summed as (
 ),
 booked as (
     select coalesce(sum(credits_posted) filter (where id between 1100 and 1163), 0) as revenue,
-           coalesce(sum(debits_posted) filter (where id between 1300 and 1363), 0) as shortfall
+           coalesce(sum(debits_posted) filter (where id between 1300 and 1363), 0) as shortfall,
+           coalesce(sum(debits_posted) filter (where id between 1100 and 1163), 0) as refunds
     from ledger.accounts where id between 1100 and 1363
 ),
 paired as (
     select 'revenue' as account, b.revenue as ours, s.charged + s.shortfall as theirs from booked b, summed s
     union all
     select 'shortfall', b.shortfall, s.shortfall from booked b, summed s
+    union all
+    select 'refunds', b.refunds, (select coalesce(sum(f.amount_utok), 0) from metering.refunds f) from booked b
 )
 select 'revenue_rollups' as name, count(*) as compared, sum(ours) filter (where account = 'revenue') as left_utok,
        sum(theirs) filter (where account = 'revenue') as right_utok, count(*) filter (where ours <> theirs) as differences,

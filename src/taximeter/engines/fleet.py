@@ -67,7 +67,7 @@ def _fault(upstream: Upstream, own: frozenset[str], taken: frozenset[str]) -> st
     if not upstream.name:
         return "its name is empty; give it the name that models in the catalog call their engine"
     if upstream.name in own:
-        return "an engine of this name runs here already (a demo engine); choose another name"
+        return "an engine of this name runs here already (a demo engine, or one of TAXIMETER_ENGINE_HOSTS); choose another name"
     if upstream.name in taken:
         return "another entry has this name; give each its own"
     address = f"base_url {upstream.base_url!r} is not an http(s) address such as https://host/v1"

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from taximeter.app import open_gateway, run_gateway
-from taximeter.kernel.errors import SetupError
+from taximeter.kernel.errors import InvalidRequest, SetupError
 from taximeter.kernel.settings import Settings
 from taximeter.metering.reconciliation import compare_page
 
@@ -37,6 +37,8 @@ async def test_a_gateway_serves_until_it_is_told_to_stop(database_url: str, pool
             assert (check.compared, check.left, check.right, check.first) == (2, 90, 90, ())
             with pytest.raises(OSError, match="404"):
                 await compare_page(connection, f"{url}/nothing")
+            with pytest.raises(InvalidRequest, match=f"{url}/ is not a metrics page"):
+                await compare_page(connection, f"{url}/")
         assert await pool.fetchval("select count(*) from metering.processes where kind = 'gateway'") == 1
         stop.set()
         await running

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-FILM = b"ftyp" + bytes(range(256)) * 8
+FILM = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 8
 
 
 @dataclass(kw_only=True)
@@ -20,6 +20,7 @@ class Film:
     progress: Any = 0
     error: Any = None
     content: bytes | None = None
+    content_type: str = "video/mp4"
     more: dict[str, Any] = field(default_factory=dict)
 
     def finish(self, content: bytes | None = FILM) -> None:
@@ -149,7 +150,7 @@ class MockVideos:
             await answer.prepare(request)
             await answer.write(film.content[:100])
             return _cut(request, answer)
-        return web.Response(body=film.content, content_type="video/mp4")
+        return web.Response(body=film.content, content_type=film.content_type)
 
     def _ask(self, request: web.Request) -> web.StreamResponse | None:
         self.calls.append(f"{request.method} {request.path}")

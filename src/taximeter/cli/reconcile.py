@@ -8,7 +8,7 @@ from taximeter.cli.arguments import Subparsers, day
 from taximeter.cli.projects import open_command_office
 from taximeter.cli.table import print_table
 from taximeter.db.pool import connect_app
-from taximeter.kernel.errors import Unavailable
+from taximeter.kernel.errors import InvalidRequest, Unavailable
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.reconciliation import Check, Span, compare_page, reconcile
 
@@ -35,6 +35,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one row a check; exit code 1 when one of them differs."""
+    if args.start >= args.end:
+        message = f"no day lies from {args.start} up to {args.end}: --to is the day after the last, and must be later than --from"
+        raise InvalidRequest(message)
     checks = asyncio.run(_reconcile(args))
     if args.json:
         for check in checks:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from taximeter.cli.arguments import Subparsers
 from taximeter.cli.database import open_database
+from taximeter.cli.table import count
 from taximeter.db.pool import connect_owner
 from taximeter.kernel.clock import Clock, SystemClock
 from taximeter.kernel.errors import InvalidRequest
@@ -44,12 +45,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(report: Report) -> None:
-    acknowledged = f" {report.acknowledged} acknowledgements," if report.acknowledged else ""
+    acknowledged = f" {count(report.acknowledged, 'acknowledgement')}," if report.acknowledged else ""
     overdue = f" ({report.overdue_holds} overdue)" if report.overdue_holds else ""
     print(
-        f"{report.rows} rows, {report.accounts} accounts, {report.open_holds} open holds{overdue},{acknowledged}"
+        f"{count(report.rows, 'row')}, {count(report.accounts, 'account')}, {count(report.open_holds, 'open hold')}{overdue},{acknowledged}"
         f" {format_tokens(report.charged_utok)} Tokens charged:"
-        f" {'everything agrees' if report.agrees else f'{sum(report.counts.values())} differences'}"
+        f" {'everything agrees' if report.agrees else count(sum(report.counts.values()), 'difference')}"
     )
     for sentence in report.differences:
         print(f"  {sentence}")
@@ -63,7 +64,11 @@ async def _replay(args: argparse.Namespace) -> Report:
         lines = None
         if args.acknowledged is not None:
             try:
-                lines = sys.stdin if str(args.acknowledged) == "-" else stack.enter_context(args.acknowledged.open(encoding="utf-8"))
+                lines = (
+                    sys.stdin
+                    if str(args.acknowledged) == "-"
+                    else stack.enter_context(args.acknowledged.open(encoding="utf-8", errors="backslashreplace"))
+                )
             except OSError as error:
                 message = f"cannot read {args.acknowledged}: {error.strerror}"
                 raise InvalidRequest(message) from error

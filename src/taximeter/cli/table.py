@@ -4,6 +4,11 @@ import unicodedata
 from collections.abc import Sequence
 
 
+def count(number: int, noun: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their head; numbers to the right, text to the left."""
     if not rows:

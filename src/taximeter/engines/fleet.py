@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
@@ -29,13 +30,13 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         name: what models in the catalog call their engine.
         base_url: an OpenAI-compatible server, with its ``/v1``.
         api_key_env: the environment variable that holds its key; none when it needs none.
-        videos: this upstream makes videos, and nothing else; what it can do beyond OpenAI's routes.
+        videos: this upstream makes videos, and nothing else; what it can do beyond OpenAI's routes (null: nothing).
     """
 
     name: str
     base_url: str
     api_key_env: str | None = None
-    videos: VideoAbilities | None = None
+    videos: VideoAbilities | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class UpstreamsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,9 +51,32 @@ def build_fleet(settings: Settings, environ: Mapping[str, str]) -> dict[str, Eng
     for name, url in _hosts(settings.engine_hosts).items():
         fleet[name] = RemoteEngine(name, url, secret=settings.host_secret)
     if settings.upstreams_file:
-        for upstream in _read_upstreams(Path(settings.upstreams_file)):
+        path = Path(settings.upstreams_file)
+        own = frozenset(fleet)
+        for number, upstream in enumerate(_read_upstreams(path), start=1):
+            fault = _fault(upstream, own, frozenset(fleet))
+            if fault:
+                message = f"upstreams file {path}, entry {number} ({upstream.name!r}): {fault}"
+                raise SetupError(message)
             fleet[upstream.name] = _open(upstream, settings, environ)
     return fleet
+
+
+def _fault(upstream: Upstream, own: frozenset[str], taken: frozenset[str]) -> str:
+    """What is wrong with an entry and what to do; empty when nothing is.  An engine is never replaced by another of its name."""
+    if not upstream.name:
+        return "its name is empty; give it the name that models in the catalog call their engine"
+    if upstream.name in own:
+        return "an engine of this name runs here already (a demo engine, or one of TAXIMETER_ENGINE_HOSTS); choose another name"
+    if upstream.name in taken:
+        return "another entry has this name; give each its own"
+    address = f"base_url {upstream.base_url!r} is not an http(s) address such as https://host/v1"
+    try:
+        parts = urlsplit(upstream.base_url)
+        port = parts.port
+    except ValueError as error:
+        return f"{address} ({error}); correct it"
+    return "" if parts.scheme in {"http", "https"} and parts.hostname and port != 0 else f"{address}; correct it"
 
 
 def _open(upstream: Upstream, settings: Settings, environ: Mapping[str, str]) -> Engine:
@@ -63,8 +87,8 @@ def _open(upstream: Upstream, settings: Settings, environ: Mapping[str, str]) ->
             message = f"upstream {upstream.name!r} needs its key in the variable {upstream.api_key_env}, which is empty"
             raise SetupError(message)
     try:
-        if upstream.videos is not None:
-            able = upstream.videos
+        if upstream.videos is not msgspec.UNSET:
+            able = upstream.videos or VideoAbilities()
             options = VideoOptions(
                 extra_fields=able.extra_fields,
                 lookup=able.lookup,

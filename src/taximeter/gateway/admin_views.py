@@ -3,15 +3,27 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+from pydantic_core import PydanticCustomError
 
 from taximeter.identity import ApiKey, IssuedKey, Organisation, Project
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
 
+
+def _exact(value: Any) -> Any:  # noqa: ANN401 - whatever JSON there is
+    """Text and whole numbers as they are; what a union would say of the rest names only one of the two."""
+    if isinstance(value, str) or type(value) is int:
+        return value
+    kind = "tokens"
+    message = "Tokens are a whole number, or a decimal string such as '0.5'"
+    raise PydanticCustomError(kind, message)
+
+
 Name = Annotated[str, Field(description="A name for people, 1 to 200 characters.", examples=["Research"])]
 Tokens = Annotated[
     StrictStr | StrictInt,
+    BeforeValidator(_exact),
     Field(description="Tokens as a decimal string with up to six decimals, or a whole number.", examples=["1000", "0.5"]),
 ]
 Metadata = Annotated[str | None, Field(description="Your own reference; the same one is booked once only.", max_length=200)]

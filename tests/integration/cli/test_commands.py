@@ -145,10 +145,13 @@ def test_the_replay_reads_what_a_client_was_told_and_says_how_far_it_is(
     told.write_text('{"id": "00000000-0000-7000-8000-000000000001", "kind": "hold", "status": "applied"}\n', encoding="utf-8")
     assert main(["replay", "--acknowledged", str(told), "--progress"]) == 1
     printed = capsys.readouterr()
+    assert re.match(r"1 row, \d+ accounts, 0 open holds, 1 acknowledgement, .* charged: 1 difference$", printed.out.splitlines()[0])
     assert "acknowledged and lost: id 00000000-0000-7000-8000-000000000001 operation hold line 1: expected applied" in printed.out
     assert re.search(r"replay: 1 of 1 rows, 100 %, 0 s, 0 s to go", printed.err)
     assert "cannot read" in taximeter("replay", "--acknowledged", str(tmp_path / "nothing"), code=1)
     told.write_text("{}\n", encoding="utf-8")
+    assert "line 1 of the acknowledgements" in taximeter("replay", "--acknowledged", str(told), code=1)
+    told.write_bytes(b'"\xff"\n')
     assert "line 1 of the acknowledgements" in taximeter("replay", "--acknowledged", str(told), code=1)
     monkeypatch.setattr("sys.stdin", [])
     shown = json.loads(taximeter("replay", "--json", "--acknowledged", "-"))
@@ -163,6 +166,13 @@ def test_reconciling_nothing_shows_every_check_without_a_difference(taximeter: T
     ]  # fmt: skip
     asyncio.run(_spoil(database_url))
     assert main(["reconcile", "--json", "--from", "2026-01-01"]) == 1
+
+
+@pytest.mark.parametrize(("start", "end"), [("2026-12-01", "2026-01-01"), ("2026-01-01", "2026-01-01")])
+def test_reconciling_no_day_at_all_is_refused(taximeter: Taximeter, project: str, start: str, end: str) -> None:
+    assert project
+    said = taximeter("reconcile", "--from", start, "--to", end, code=1)
+    assert f"no day lies from {start} up to {end}" in said
 
 
 async def _spoil(database_url: str) -> None:

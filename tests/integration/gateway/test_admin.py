@@ -129,8 +129,14 @@ async def test_a_body_is_json_under_other_names_too(gateway: Any) -> None:
 
 async def test_a_wrong_type_names_the_field_alone(gateway: Any) -> None:
     project = await gateway.admin("POST", "/projects", json={"name": "Research"})
+    path = f"/v1/admin/projects/{project['id']}/top-ups"
+    inexact: list[Any] = [1.5, None, True, []]
+    for amount in inexact:
+        status, _, answer = await gateway.call("POST", path, ADMIN_KEY, json={"tokens": amount})
+        assert (status, answer["param"]) == (400, "tokens")
+        assert answer["errors"] == [{"param": "tokens", "message": "Tokens are a whole number, or a decimal string such as '0.5'"}]
     for tokens in (1.5, None, "1_000", "٣", "1e3"):
-        status, _, answer = await gateway.call("POST", f"/v1/admin/projects/{project['id']}/top-ups", ADMIN_KEY, json={"tokens": tokens})
+        status, _, answer = await gateway.call("POST", path, ADMIN_KEY, json={"tokens": tokens})
         assert (status, answer["param"]) == (400, "tokens")
 
 

@@ -244,8 +244,18 @@ async def test_i6_what_was_acknowledged_and_is_not_in_the_log(history: History) 
 
 
 async def test_i6_a_line_that_is_no_acknowledgement_is_named(history: History) -> None:
-    with pytest.raises(InvalidRequest, match="line 2 of the acknowledgements"):
-        await replay(history.owner, acknowledgements=["\n", '{"id": "nobody", "kind": "hold", "status": "applied"}'])
+    told = {"id": str(history.settled), "kind": "settle", "status": "applied", "total_utok": 150}
+    wrong = (
+        *("[]", "1", '"x"', "null", "{}", "[" * 100_000, json.dumps(told)[:-1]),
+        *(
+            json.dumps(told | change)
+            for change in ({"id": "nobody"}, {"id": 7}, {"kind": "flight"}, {"kind": 2.0}, {"status": True}, {"status": None})
+        ),
+        *(json.dumps(told).replace("150}", f"{total}}}") for total in ("150.5", "150.0", "1e400", '"150"', "true", "NaN")),
+    )
+    for line in wrong:
+        with pytest.raises(InvalidRequest, match="line 3 of the acknowledgements"):
+            await replay(history.owner, acknowledgements=["\n", json.dumps(told), line])
 
 
 async def test_i7_an_operation_that_a_retry_could_not_be_told_about(history: History) -> None:

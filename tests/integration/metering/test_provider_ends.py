@@ -58,6 +58,15 @@ async def test_completed_without_content_is_asked_again_and_then_costs_nothing(s
     assert reported["steps"] > 0
 
 
+async def test_content_that_is_no_video_file_costs_nothing(studio: Studio) -> None:
+    await studio.step()
+    studio.upstream.film.finish(b"sorry!")
+    studio.upstream.film.content_type = "text/html"
+    await studio.step()
+    await studio.assert_released("engine_failed")
+    assert await studio.figure("unpaid") == 1
+
+
 async def test_content_that_comes_a_little_later_is_fetched(studio: Studio) -> None:
     await studio.step()
     studio.upstream.film.finish(b"")

@@ -32,3 +32,18 @@ def test_the_counters_of_a_page_are_read_by_kind() -> None:
 )
 def test_a_page_lies_between_the_reports_before_and_after(page: Sums, before: Sums, after: Sums, off: Sums) -> None:
     assert outside(page, before, after) == off
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<!doctype html><html><body>Hello</body></html>",
+        f'{CHARGED}{{kind="gateway"}} lots',
+        f'{CHARGED}{{kind="gateway"}} NaN',
+        f'{CHARGED}{{kind="gateway"}} +Inf',
+        f"{CHARGED} 5",
+    ],
+)
+def test_a_page_that_is_not_prometheus_text_is_a_value_error(page: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_page(page)

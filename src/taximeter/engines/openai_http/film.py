@@ -10,6 +10,21 @@ from taximeter.engines.model import Done, Job
 SECONDS_MAX = 86_400
 """No film is longer; a number with a huge exponent is never made an integer."""
 ENGINE_MS_MAX = 30 * 86_400_000
+HEAD_BYTES = 12
+"""So many bytes show what a file is."""
+_PLAIN_BYTES = frozenset({"application/octet-stream", "binary/octet-stream", "application/mp4"})
+_EBML = b"\x1a\x45\xdf\xa3"
+
+
+class NoFilmError(Exception):
+    """What was handed out as a finished film is none."""
+
+
+def is_film(content_type: str, head: bytes) -> bool:
+    """Whether a file may be a video, by its type and its first ``HEAD_BYTES``: MP4, WebM or Matroska, or AVI."""
+    if not content_type.startswith("video/") and content_type not in _PLAIN_BYTES:
+        return False
+    return len(head) >= HEAD_BYTES and (head[4:8] == b"ftyp" or head.startswith(_EBML) or (head.startswith(b"RIFF") and head[8:12] == b"AVI "))
 
 
 def encode_form(fields: Mapping[str, str]) -> tuple[bytes, str]:

@@ -13,7 +13,7 @@ from yarl import URL
 
 from taximeter.engines.errors import EngineFailed, EngineRefused, EngineTimeout, EngineUnavailable
 from taximeter.engines.model import Done, Event, Job, Media, Modality, Progress, Started
-from taximeter.engines.openai_http.film import encode_form, percent, report
+from taximeter.engines.openai_http.film import HEAD_BYTES, NoFilmError, encode_form, is_film, percent, report
 from taximeter.engines.openai_http.link import error_message, parse_json
 from taximeter.kernel.texts import REPLACEMENT
 
@@ -225,22 +225,29 @@ class OpenAIVideoEngine:
         begin = clock()
         while True:
             size = 0
-            async with contextlib.aclosing(self._content(provider_job)) as pieces:
-                async for piece in pieces:
-                    size += len(piece)
-                    if size > CONTENT_BYTES_MAX:
-                        message = f"engine {self._name} sent a file of more than {CONTENT_BYTES_MAX} bytes"
-                        raise EngineFailed(message, work=done.work)
-                    yield Media(piece)
+            lack = "has no content for it"
+            try:
+                async with contextlib.aclosing(self._content(provider_job)) as pieces:
+                    async for piece in pieces:
+                        size += len(piece)
+                        if size > CONTENT_BYTES_MAX:
+                            message = f"engine {self._name} sent a file of more than {CONTENT_BYTES_MAX} bytes"
+                            raise EngineFailed(message, work=done.work)
+                        yield Media(piece)
+            except NoFilmError as error:
+                lack = str(error)
             if size:
                 return
             if clock() - begin >= self._options.grace_s:
-                message = f"engine {self._name} says that the video is completed, and has no content for it"
+                message = f"engine {self._name} says that the video is completed, and {lack}"
                 raise EngineFailed(message, work=done.work)
             await asyncio.sleep(self._options.poll_s)
 
     async def _content(self, provider_job: str) -> AsyncGenerator[bytes]:
-        """The bytes there are; none when there is no file.  Raises EngineTimeout when they do not all arrive."""
+        """The bytes there are; none when there is no file.
+
+        Raises NoFilmError before the first when it is no video, EngineTimeout when they do not all arrive.
+        """
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_read=SILENCE_S)
         url = self._url(f"/videos/{quote(provider_job, safe='')}/content")
         try:
@@ -250,6 +257,12 @@ class OpenAIVideoEngine:
                 if answer.status != _OK:
                     message = f"engine {self._name} does not hand out the content now (status {answer.status})"
                     raise EngineTimeout(message)
+                head = await _head(answer)
+                if head and not is_film(answer.content_type, head):
+                    message = f"hands out {answer.content_type[:100]} that is no video file"
+                    raise NoFilmError(message)
+                if head:
+                    yield head
                 async for piece in answer.content.iter_chunked(1 << 20):
                     yield piece
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -330,6 +343,14 @@ class OpenAIVideoEngine:
 def _is_name(told: object) -> bool:
     """Whether a provider's name of a job can be kept and asked for again."""
     return isinstance(told, str) and 0 < len(told) <= NAME_CHARS_MAX and told.isprintable() and REPLACEMENT not in told
+
+
+async def _head(answer: aiohttp.ClientResponse) -> bytes:
+    """The first bytes of a file, or all of a shorter one."""
+    try:
+        return await answer.content.readexactly(HEAD_BYTES)
+    except asyncio.IncompleteReadError as error:
+        return error.partial
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

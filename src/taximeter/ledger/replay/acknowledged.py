@@ -48,7 +48,7 @@ def read(lines: Iterable[str]) -> Iterator[Acknowledgement]:
         if line.strip():
             try:
                 yield _parse(number, json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, RecursionError) as error:
                 message = f"line {number} of the acknowledgements is not one: {line.strip()[:100]}"
                 raise InvalidRequest(message) from error
 
@@ -98,20 +98,25 @@ def _differ(report: Report, one: Acknowledgement, kind: str, expected: str | int
     report.differ(Difference("I6", kind, {"id": str(one.id), "operation": name, "line": one.line}, expected, found))
 
 
-def _parse(number: int, fields: dict[str, Any]) -> Acknowledgement:
+def _parse(number: int, fields: Any) -> Acknowledgement:  # noqa: ANN401 - whatever JSON the line holds
+    """Raises ValueError or KeyError for what is no acknowledgement: nothing is rounded, and true is no number."""
+    if not isinstance(fields, dict):
+        raise ValueError(fields)  # noqa: TRY004 - what is wrong is a line of a file, not a type
     total = fields.get("total_utok")
-    return Acknowledgement(
-        number, _id(fields["id"]), _code(fields["kind"], KINDS), _code(fields["status"], STATUSES), None if total is None else int(total)
-    )
+    if total is not None and type(total) is not int:
+        raise ValueError(total)
+    return Acknowledgement(number, _id(fields["id"]), _code(fields["kind"], KINDS), _code(fields["status"], STATUSES), total)
 
 
-def _id(text: str) -> UUID:
+def _id(text: object) -> UUID:
+    if not isinstance(text, str):
+        raise ValueError(text)  # noqa: TRY004 - see above
     public = decode_id(text.partition("_")[0], text) if "_" in text else None
     return UUID(text) if public is None else public
 
 
-def _code(value: str | int, names: dict[str, int]) -> int:
+def _code(value: object, names: dict[str, int]) -> int:
     code = names[value.lower()] if isinstance(value, str) else value
-    if code not in names.values():
+    if type(code) is not int or code not in names.values():
         raise ValueError(value)
     return code

@@ -10,6 +10,7 @@ import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
 from taximeter.db import sql
+from taximeter.kernel.errors import InvalidRequest
 from taximeter.metering.reconciliation.model import SHOWN, Check
 
 _SQL = sql.load("taximeter.metering.reconciliation")
@@ -20,9 +21,14 @@ Sums = Mapping[tuple[str, str], int]
 
 
 async def compare_page(connection: asyncpg.Connection, url: str) -> Check:
-    """The counters on a gateway's metrics page.  Raises OSError when it cannot be read."""
+    """The counters on a gateway's metrics page.  Raises OSError when it cannot be read, InvalidRequest when it is no such page."""
     before = await _reported(connection)
-    page = read_page(await _fetch(url))
+    text = await _fetch(url)
+    try:
+        page = read_page(text)
+    except ValueError as error:
+        message = f"{url} is not a metrics page in Prometheus's text format; name a gateway's /metrics"
+        raise InvalidRequest(message) from error
     after = await _reported(connection)
     off = outside(page, before, after)
     return Check(
@@ -43,10 +49,13 @@ def outside(page: Sums, before: Sums, after: Sums) -> dict[tuple[str, str], int]
 
 
 def read_page(text: str) -> dict[tuple[str, str], int]:
-    """The two counters on a page, by name and kind of process."""
-    families = text_string_to_metric_families(text)
-    samples = (sample for family in families for sample in family.samples if sample.name in (RECEIPTS, CHARGED))
-    return {(sample.name, sample.labels["kind"]): int(sample.value) for sample in samples}
+    """The two counters on a page, by name and kind of process.  Raises ValueError for what is no such page."""
+    try:
+        families = text_string_to_metric_families(text)
+        samples = [sample for family in families for sample in family.samples if sample.name in (RECEIPTS, CHARGED)]
+        return {(sample.name, sample.labels["kind"]): int(sample.value) for sample in samples}
+    except (ValueError, LookupError, OverflowError) as error:
+        raise ValueError(str(error)) from error
 
 
 async def _reported(connection: asyncpg.Connection) -> dict[tuple[str, str], int]:
@@ -59,7 +68,7 @@ async def _reported(connection: asyncpg.Connection) -> dict[tuple[str, str], int
 async def _fetch(url: str) -> str:
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S), raise_for_status=True) as http, http.get(url) as answer:
-            return await answer.text()
+            return await answer.text(errors="replace")
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         message = f"{url}: {error}"
         raise OSError(message) from error

@@ -270,6 +270,50 @@ async def test_its_health_is_asked_for_with_the_key(engine: OpenAIVideoEngine, u
             await engine.check()
 
 
+@pytest.mark.parametrize(
+    ("content_type", "content"),
+    [
+        ("text/html", b"sorry!"),
+        ("text/html", FILM),
+        ("application/json", b'{"error": "not ready"}'),
+        ("video/mp4", b"sorry!"),
+        ("video/mp4", b"<!doctype html><p>Come back later"),
+        ("application/octet-stream", b"RIFF\0\0\0\0WAVEfmt "),
+    ],
+)
+async def test_what_is_no_video_file_is_no_film_and_is_not_delivered(
+    engine: OpenAIVideoEngine, upstream: MockVideos, content_type: str, content: bytes
+) -> None:
+    a_film(upstream).finish(content)
+    upstream.film.content_type = content_type
+    seen: list[Event] = []
+
+    async def watch() -> None:
+        async for event in engine.run(job(**WATCHED)):
+            seen.append(event)  # noqa: PERF401 - what came before the failure counts
+
+    with pytest.raises(EngineFailed, match="no video file") as caught:
+        await watch()
+    assert caught.value.work["steps"] == 4
+    assert not any(isinstance(event, Media | Done) for event in seen)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content"),
+    [
+        ("video/quicktime", b"\0\0\0\x14ftypqt  \0\0"),
+        ("application/octet-stream", FILM),
+        ("video/webm", b"\x1a\x45\xdf\xa3" + bytes(20)),
+        ("video/x-msvideo", b"RIFF\0\0\0\0AVI LIST"),
+    ],
+)
+async def test_the_containers_of_videos_are_films(engine: OpenAIVideoEngine, upstream: MockVideos, content_type: str, content: bytes) -> None:
+    a_film(upstream).finish(content)
+    upstream.film.content_type = content_type
+    events = await collect(engine, job(**WATCHED))
+    assert b"".join(event.data for event in events if isinstance(event, Media)) == content
+
+
 def test_an_upstream_for_videos_stands_in_the_file_of_upstreams(tmp_path: Any) -> None:  # noqa: ANN401
     path = tmp_path / "upstreams.yaml"
     path.write_text("upstreams: [{name: films, base_url: 'https://host/v1', videos: {lookup: true}}]", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -26,6 +27,9 @@ COMMAND_TIMEOUT_S = STATEMENT_TIMEOUT_MS / 1000 + 5
 # messages of one statement leaves the driver confused: it raises InternalClientError then.
 DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
+# What an attempt to connect may raise: as a statement, or for the URL.
+_CONNECT_ERRORS = (*DATABASE_ERRORS, ValueError)
+
 _APP_SETTINGS = {
     "role": APP_ROLE,
     "application_name": "taximeter",
@@ -36,6 +40,13 @@ _APP_SETTINGS = {
 }
 
 
+class DatabaseAway(ConnectionError):
+    """A pool could not connect; the cause says why.
+
+    A missing socket is a FileNotFoundError, and so is a missing file: only here one can be told from the other.
+    """
+
+
 async def connect_owner(dsn: str) -> asyncpg.Connection:
     """A connection with the rights of the URL's user: for migrations, the catalog and the command line.
 
@@ -43,7 +54,7 @@ async def connect_owner(dsn: str) -> asyncpg.Connection:
     """
     try:
         connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TimeoutError) as error:
+    except _CONNECT_ERRORS as error:
         raise SetupError(_describe(error)) from error
     version = connection.get_server_version().major
     if version < VERSION_MIN:
@@ -57,7 +68,7 @@ async def open_pool(dsn: str, size: int, patience_s: float = 0.0) -> asyncpg.Poo
     """A pool of up to ``size`` connections as the application role.
 
     A server that is starting, or being started again, is waited for as long as patience lasts.
-    Raises SetupError when the server cannot be used.
+    Raises SetupError when the server cannot be used.  Once open, the pool raises DatabaseAway when it cannot connect.
     """
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + patience_s
@@ -80,14 +91,27 @@ async def _create_pool(dsn: str, size: int) -> asyncpg.Pool:
             dsn,
             min_size=1,
             max_size=size,
+            connect=_connect,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
             server_settings=_APP_SETTINGS,
         )
-    except AWAY_ERRORS:
-        raise
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TimeoutError) as error:
+    except DatabaseAway as away:
+        cause = away.__cause__
+        assert cause is not None, "raised by _connect"
+        if isinstance(cause, AWAY_ERRORS):
+            raise cause from None
+        raise SetupError(_describe(cause)) from cause
+    except _CONNECT_ERRORS as error:
         raise SetupError(_describe(error)) from error
+
+
+async def _connect(*arguments: Any, **named: Any) -> asyncpg.Connection:  # noqa: ANN401 - the pool's, passed on
+    try:
+        return await asyncpg.connect(*arguments, **named)
+    except _CONNECT_ERRORS as error:
+        message = f"{type(error).__name__}: {error}"
+        raise DatabaseAway(message) from error
 
 
 async def connect_app(dsn: str, process_id: UUID | None = None) -> asyncpg.Connection:

@@ -13,7 +13,7 @@ from taximeter.gateway.disconnect import ClientWatch
 from taximeter.gateway.envelopes import encode_json, json_response
 from taximeter.gateway.idempotency import fingerprint_of, keep
 from taximeter.gateway.orders import make_order, read_call
-from taximeter.gateway.rides import RideEvent, first_event
+from taximeter.gateway.rides import RideEvent, first_event, open_ride
 from taximeter.gateway.services import Services
 from taximeter.gateway.sse import DONE, EventStream
 from taximeter.kernel.errors import InvalidRequest
@@ -29,7 +29,7 @@ def routes(services: Services) -> list[Route]:
         stream = take_flag(body, "stream")
         with_usage = _take_include_usage(body, stream=stream)
         order = make_order(request, caller, "chat", body, stream=stream, fingerprint=fingerprint)
-        ride = await services.metering.open(order)
+        ride = await open_ride(services, request, order)
         if stream:
             return await _streamed(request, ride, order.model, with_usage=with_usage)
         return await keep(services, order, ride, await _plain(request, ride, order.model))

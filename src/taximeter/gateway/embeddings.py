@@ -15,6 +15,7 @@ from taximeter.gateway.disconnect import ClientWatch
 from taximeter.gateway.envelopes import json_response
 from taximeter.gateway.idempotency import fingerprint_of, keep
 from taximeter.gateway.orders import make_order, read_call
+from taximeter.gateway.rides import open_ride
 from taximeter.gateway.services import Services
 from taximeter.metering import Receipt, Ride
 
@@ -27,7 +28,7 @@ def routes(services: Services) -> list[Route]:
         fingerprint = fingerprint_of(request, "embeddings", body)
         encoding = take_choice(body, "encoding_format", ("float", "base64"))
         order = make_order(request, caller, "embeddings", body, fingerprint=fingerprint)
-        ride = await services.metering.open(order)
+        ride = await open_ride(services, request, order)
         vectors, receipt = await _run(request, ride)
         encode = _as_base64 if encoding == "base64" else _as_numbers
         prompt = receipt.work.get("prompt_tokens", 0)

@@ -11,11 +11,15 @@ from starlette.responses import Response
 from taximeter.gateway.errors import BodyTooLarge
 from taximeter.gateway.lingering import LingeringResponse
 from taximeter.kernel.errors import Refusal
+from taximeter.kernel.ids import encode_id
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 # Everything else under /v1 is a route OpenAI has, or might have.
 NATIVE_PATHS = ("/v1/quotes", "/v1/receipts", "/v1/wallet", "/v1/usage", "/v1/admin")
+
+# In the scope of a request: the id of its ride, which leaves a receipt whatever becomes of it.
+RIDE_ID = "taximeter.ride_id"
 
 _JSON_TYPE = (b"content-type", JSON.encode("ascii"))
 
@@ -67,6 +71,9 @@ def refusal_response(request: Request, refusal: Refusal) -> Response:
     """The answer to a refused request."""
     respond = LingeringResponse if isinstance(refusal, BodyTooLarge) else Response
     headers = refusal_headers(refusal)
+    ride_id = request.scope.get(RIDE_ID)
+    if ride_id is not None:
+        headers["taximeter-receipt"] = encode_id("rcp", ride_id)
     if is_native(request.url.path):
         content = encode_json(problem(refusal, request_id(request)))
         return respond(content, refusal.status, headers, PROBLEM)

@@ -21,6 +21,7 @@ from taximeter.kernel.errors import InvalidRequest, Refusal
 from taximeter.metering import Replayed
 
 # What asyncpg raises when the server is gone, full or going, as opposed to when a statement of ours is wrong.
+# Not any OSError: a pool that cannot connect raises a ConnectionError, and a file that cannot be read is a bug.
 DATABASE_DOWN = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,

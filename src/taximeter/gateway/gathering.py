@@ -26,6 +26,12 @@ class GatheringTransport(asyncio.Transport):
         if self._gathered_bytes >= GATHERED_BYTES_MAX:
             self._flush()
 
+    def write_eof(self) -> None:
+        """Write what was gathered, and tell the client that nothing more comes; it may go on sending."""
+        self._flush()
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+
     def close(self) -> None:
         """Write what was gathered, and close when it is sent."""
         self._flush()

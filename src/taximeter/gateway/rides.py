@@ -1,4 +1,4 @@
-"""What the streaming handlers share: the first event of a ride, and what kinds of events there are."""
+"""What the handlers of rides share: opening one, the first event of a streamed one, and what kinds of events there are."""
 
 from collections.abc import AsyncGenerator
 
@@ -6,9 +6,18 @@ from starlette.requests import Request
 
 from taximeter.engines import Chunk, Media, Vectors
 from taximeter.gateway.disconnect import ClientWatch
-from taximeter.metering import Receipt
+from taximeter.gateway.envelopes import RIDE_ID
+from taximeter.gateway.services import Services
+from taximeter.metering import Order, Receipt, Ride
 
 RideEvent = Chunk | Media | Vectors | Receipt
+
+
+async def open_ride(services: Services, request: Request, order: Order) -> Ride:
+    """Open the ride of an order; whatever goes wrong from here on is answered with the name of its receipt."""
+    ride = await services.metering.open(order)
+    request.scope[RIDE_ID] = ride.id
+    return ride
 
 
 async def first_event(request: Request, events: AsyncGenerator[RideEvent, None]) -> RideEvent:

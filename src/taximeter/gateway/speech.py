@@ -11,7 +11,7 @@ from taximeter.gateway.body import take_choice
 from taximeter.gateway.disconnect import ClientWatch
 from taximeter.gateway.idempotency import fingerprint_of
 from taximeter.gateway.orders import make_order, read_call
-from taximeter.gateway.rides import RideEvent, first_event
+from taximeter.gateway.rides import RideEvent, first_event, open_ride
 from taximeter.gateway.services import Services
 from taximeter.gateway.sse import EventStream, event
 from taximeter.metering import Receipt, Ride
@@ -36,7 +36,7 @@ def routes(services: Services) -> list[Route]:
         order = make_order(request, caller, "speech", body, stream=form == "sse", fingerprint=fingerprint)
         # Which formats there are is the meter's to say: it refuses the others when the ride is opened.
         content_type = CONTENT_TYPES.get(str(body.get("response_format") or "mp3"), "application/octet-stream")
-        ride = await services.metering.open(order)
+        ride = await open_ride(services, request, order)
         return await (_events(request, ride) if form == "sse" else _file(request, ride, content_type))
 
     return [Route("/v1/audio/speech", create, methods=["POST"])]

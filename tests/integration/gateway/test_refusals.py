@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from taximeter.engines import EngineFailed, EngineTimeout, EngineUnavailable
+from taximeter.engines import EngineFailed, EngineRefused, EngineTimeout, EngineUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -189,10 +189,15 @@ async def test_a_form_of_a_video_is_checked_like_json(gateway: Any, tenant: Any)
     await nothing_happened(gateway, tenant)
 
 
-FAILURES = [(EngineFailed("it broke"), 502), (EngineUnavailable("no room"), 503), (EngineTimeout("too slow"), 504)]
+FAILURES = [
+    (EngineFailed("it broke"), 502),
+    (EngineUnavailable("no room"), 503),
+    (EngineTimeout("too slow"), 504),
+    (EngineRefused("not like this"), 400),
+]
 
 
-async def test_an_engine_that_fails_costs_nothing(gateway: Any, tenant: Any, subtests: pytest.Subtests) -> None:
+async def test_an_engine_that_fails_costs_nothing_and_the_answer_names_the_receipt(gateway: Any, tenant: Any, subtests: pytest.Subtests) -> None:
     for (failure, status), ask in itertools.product(FAILURES, (CHAT, SPEECH, EMBED)):
         with subtests.test(failure=failure.code, model=ask["model"]):
             gateway.engine.failure = failure
@@ -202,7 +207,7 @@ async def test_an_engine_that_fails_costs_nothing(gateway: Any, tenant: Any, sub
             await gateway.until_no_hold_is_open()
             assert await gateway.wallet(tenant) == ("1000", "0")
             receipt, *_ = await gateway.receipts(tenant)
-            assert (receipt["outcome"], receipt["tokens_charged"]) == ("failed", "0")
+            assert (receipt["outcome"], receipt["tokens_charged"], receipt["id"]) == ("failed", "0", headers["taximeter-receipt"])
 
 
 async def test_a_video_that_fails_costs_nothing_and_says_why(gateway: Any, tenant: Any) -> None:

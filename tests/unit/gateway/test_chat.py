@@ -120,6 +120,7 @@ async def test_an_error_before_the_first_delta_is_a_plain_answer(client: Any, ri
     ride = rides(EngineUnavailable("the engine is down"))
     answer = await client("POST", URL, STREAM)
     assert (answer.status, answer.error["code"], answer.headers["retry-after"]) == (503, "engine_unavailable", "1")
+    assert answer.headers["taximeter-receipt"] == ride.headers()["taximeter-receipt"]
     assert ride.closed
 
 
@@ -141,8 +142,9 @@ async def test_a_bug_inside_the_stream_says_nothing_about_itself(client: Any, ri
 async def test_a_bug_in_a_plain_request_is_a_500_that_names_the_request(
     client: Any, rides: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    rides(RuntimeError("secret detail"))
+    ride = rides(RuntimeError("secret detail"))
     answer = await client("POST", URL, ASK)
+    assert answer.headers["taximeter-receipt"] == ride.headers()["taximeter-receipt"]
     assert (answer.status, answer.error["code"], answer.error["type"]) == (500, "internal_error", "server_error")
     assert answer.headers["x-request-id"] in answer.error["message"]
     assert b"secret" not in answer.body

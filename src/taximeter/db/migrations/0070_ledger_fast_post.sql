@@ -43,6 +43,8 @@ create index transfers_in_order on ledger.transfers (lane, batch);
 
 -- A hot account's dead versions are pruned within its page; what a reader's old snapshot kept there, vacuum takes soon.
 alter table ledger.accounts set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000);
+-- Holds live for seconds: vacuum must not dawdle behind those who delete them.
+alter table ledger.holds set (autovacuum_vacuum_cost_delay = 0);
 
 -- The chosen groups of a batch, as the arrays of a smaller batch.
 create function ledger.pick(

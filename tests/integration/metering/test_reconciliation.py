@@ -15,7 +15,6 @@ import asyncpg
 import pytest
 
 from taximeter.db.pool import connect_app, connect_owner
-from taximeter.engines import Chunk, Done, EngineFailed, Media
 from taximeter.identity import Caller
 from taximeter.kernel.clock import ManualClock
 from taximeter.kernel.ids import decode_id
@@ -26,13 +25,10 @@ from taximeter.metering.reconciliation.counters import compare_counters, differe
 from taximeter.metering.reconciliation.files import compare_files
 from taximeter.metering.rollups import Rollups
 from tests.support.tenants import Town, open_town
+from tests.support.whole_rides import CHAT, make_video, ride_chat
 
 pytestmark = pytest.mark.anyio
 
-CHAT = (
-    Chunk(choices=[{"index": 0, "delta": {"content": "Hello"}, "finish_reason": None}], output_tokens=1),
-    Done(work={"prompt_tokens": 10, "cached_tokens": 4, "output_tokens": 7, "reasoning_tokens": 0}, engine_ms=5),
-)
 NAMES = ["ledger_receipts", "holds_requests", "receipts_rollups", "revenue_rollups", "counters_receipts", "objects_jobs"]
 # Heartbeats come quickly, and a process is not taken for dead when this machine is busy.
 BEAT_OF_S, DEAD_S = 1.0, 30.0
@@ -69,17 +65,6 @@ class Shop:
             await transaction.rollback()
 
 
-async def chat(town: Town, caller: Caller, *, fails: bool = False) -> UUID:
-    town.engines["chat"].script = (EngineFailed("it broke"),) if fails else CHAT
-    ride = await town.metering.open(town.order(caller))
-    try:
-        async for _ in ride.events():
-            pass
-    except EngineFailed:
-        assert fails
-    return ride.id
-
-
 async def chat_late(town: Town, caller: Caller) -> UUID:
     """Its hold expires while the engine runs."""
     town.engines["chat"].script = CHAT
@@ -93,26 +78,13 @@ async def chat_late(town: Town, caller: Caller) -> UUID:
     return ride.id
 
 
-async def make_video(town: Town, caller: Caller) -> UUID:
-    view = await town.videos.submit(town.order(caller, "video"))
-    job = await town.office.jobs.claim("video", town.office.settings.job_lease_s)
-    assert job is not None
-    request = job.payload["request"]
-    work = {name: request[name] for name in ("steps", "frames", "width", "height")}
-    town.engines["video"].script = (Media(data=b"ftyp"), Done(work={**work, "passes": request["steps"], "latent_tokens": 1}, engine_ms=12))
-    await town.runner.run_job(job)
-    video_id = decode_id("video", view.id)
-    assert video_id is not None
-    return video_id
-
-
 @pytest.fixture
 async def shop(database_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
     async with open_town(database_url, tmp_path, process_dead_s=BEAT_OF_S) as town:
         caller = await town.caller("1000")
         owner = await connect_owner(database_url)
-        settled = await chat(town, caller)
-        await chat(town, caller, fails=True)
+        settled = await ride_chat(town, caller)
+        await ride_chat(town, caller, fails=True)
         await Rollups(town.office.store, 1.0).catch_up()
         late = await chat_late(town, caller)
         video = await make_video(town, caller)
@@ -298,7 +270,7 @@ async def test_the_server_tells_the_metrics_page_and_logs_a_difference_once(shop
     assert agreed_s > 0
     assert figures["taximeter_reconcile_duration_seconds"][1] > 0
     assert figures['taximeter_charged_utok_total{kind="test"}'][1] == await shop.owner.fetchval("select sum(charged_utok) from metering.receipts")
-    later = await chat(shop.town, shop.caller)
+    later = await ride_chat(shop.town, shop.caller)
     await shop.owner.execute("set session_replication_role = replica")
     await shop.owner.execute("update metering.receipts set charged_utok = charged_utok + 5 where id = $1", later)
     for _ in range(2):

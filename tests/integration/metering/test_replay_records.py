@@ -10,18 +10,12 @@ import asyncpg
 import pytest
 
 from taximeter.db.pool import connect_owner
-from taximeter.engines import Chunk, Done, EngineFailed, Media
-from taximeter.identity import Caller
-from taximeter.kernel.ids import decode_id
 from taximeter.ledger.replay import Report, replay
-from tests.support.tenants import Town, open_town
+from tests.support.tenants import open_town
+from tests.support.whole_rides import make_video, ride_chat
 
 pytestmark = pytest.mark.anyio
 
-CHAT = (
-    Chunk(choices=[{"index": 0, "delta": {"content": "Hello"}, "finish_reason": None}], output_tokens=1),
-    Done(work={"prompt_tokens": 10, "cached_tokens": 4, "output_tokens": 7, "reasoning_tokens": 0}, engine_ms=5),
-)
 RECEIPT = "phase, project_id, key_id, model, modality, outcome, work, measured, consumed_utok, charged_utok, lines, detail, engine_ms"
 
 
@@ -49,39 +43,14 @@ class Day:
             await transaction.rollback()
 
 
-async def chat(town: Town, caller: Caller, *, fails: bool = False) -> UUID:
-    town.engines["chat"].script = (EngineFailed("it broke"),) if fails else CHAT
-    ride = await town.metering.open(town.order(caller))
-    try:
-        async for _ in ride.events():
-            pass
-    except EngineFailed:
-        assert fails
-    return ride.id
-
-
-async def video(town: Town, caller: Caller, *, fails: bool = False, waits: bool = False) -> UUID:
-    view = await town.videos.submit(town.order(caller, "video"))
-    if not waits:
-        job = await town.office.jobs.claim("video", town.office.settings.job_lease_s)
-        assert job is not None
-        request = job.payload["request"]
-        work = {name: request[name] for name in ("steps", "frames", "width", "height")}
-        done = Done(work={**work, "passes": request["steps"], "latent_tokens": 1}, engine_ms=12)
-        town.engines["video"].script = (EngineFailed("it broke"),) if fails else (Media(data=b"ftyp"), done)
-        await town.runner.run_job(job)
-    video_id = decode_id("video", view.id)
-    assert video_id is not None
-    return video_id
-
-
 async def test_requests_receipts_and_jobs_are_compared_with_the_log(database_url: str, tmp_path: Path) -> None:
     async with open_town(database_url, tmp_path) as town:
         caller = await town.caller("1000")
         owner = await connect_owner(database_url)
         day = Day(
-            owner, await chat(town, caller), await chat(town, caller, fails=True), await video(town, caller), await video(town, caller, fails=True),
-            await video(town, caller, waits=True),
+            owner, await ride_chat(town, caller), await ride_chat(town, caller, fails=True), await make_video(town, caller),
+            await make_video(town, caller, fails=True),
+            await make_video(town, caller, waits=True),
         )  # fmt: skip
         assert (await day.after()).differences == []
         await i9_receipts_are_the_settlements(day)

@@ -6,10 +6,11 @@ from taximeter.meters.speech_frames import SpeechFrames
 from taximeter.meters.speech_steps import SpeechSteps
 from taximeter.meters.text_tokens import TextTokens
 from taximeter.meters.video_dit import VideoDit
+from taximeter.meters.video_dit_2 import VideoDit2
 from taximeter.meters.video_frames import VideoFrames
 
 _METERS: dict[str, Meter] = {
-    meter.id: meter for meter in (EmbeddingsTokens(), SpeechFrames(), SpeechSteps(), TextTokens(), VideoDit(), VideoFrames())
+    meter.id: meter for meter in (EmbeddingsTokens(), SpeechFrames(), SpeechSteps(), TextTokens(), VideoDit(), VideoDit2(), VideoFrames())
 }
 IDS: tuple[str, ...] = tuple(sorted(_METERS))
 

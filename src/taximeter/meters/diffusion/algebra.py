@@ -8,6 +8,7 @@ counter sees matrix products, convolutions and attention; norms, activations and
 
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 from operator import add
 
 
@@ -69,9 +70,7 @@ class Load:
 
     def __add__(self, other: "Load") -> "Load":
         """Both, one after the other."""
-        return Load(
-            self.body + other.body, self.attention + other.attention, self.conditioning + other.conditioning, self.weights + other.weights
-        )
+        return Load(self.body + other.body, self.attention + other.attention, self.conditioning + other.conditioning, self.weights + other.weights)
 
     def __mul__(self, count: int) -> "Load":
         """So many layers of this kind."""
@@ -95,7 +94,7 @@ def linear(positions: Poly, fan_in: int, fan_out: int, *, bias: bool = True) -> 
 
 def mlp(positions: Poly, *widths: int, bias: bool = True) -> Load:
     """Matrices from each width to the next."""
-    return stack(*(linear(positions, fan_in, fan_out, bias=bias) for fan_in, fan_out in zip(widths, widths[1:], strict=False)))
+    return stack(*(linear(positions, fan_in, fan_out, bias=bias) for fan_in, fan_out in pairwise(widths)))
 
 
 def attend(queries: Poly, keys: Poly, width: int) -> Load:

@@ -15,7 +15,9 @@ MLP_RATIO = 4
 PIECE = 2
 
 
-class CogTransformer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="_class_name", tag="CogVideoXTransformer3DModel"):
+class CogTransformer(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="_class_name", tag="CogVideoXTransformer3DModel"
+):
     """Joint attention over film and text with shared weights."""
 
     num_attention_heads: Count

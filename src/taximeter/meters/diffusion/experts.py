@@ -49,8 +49,5 @@ class Switch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         # The noise level that the shift brings to the boundary.
         level = Fraction(boundary) / (shift * trained - boundary * (shift - 1))
         whole = Fraction(trained, trained - 1)
-        if self.sigmas == "native":
-            last = steps - ceil(level * whole * steps)
-        else:
-            last = floor((1 - level) * whole * steps)
+        last = steps - ceil(level * whole * steps) if self.sigmas == "native" else floor((1 - level) * whole * steps)
         return max(0, min(steps, last + 1))

@@ -32,7 +32,13 @@ FAMILIES = {
     "WanTransformer3DModel": Family("Wan", 512, (("text_encoder", 512),), WAN_SIZES, 16, "5", 50),
     "HunyuanVideoTransformer3DModel": Family(
         # The prompt stands in a template of 95 positions, which the transformer does not see.
-        "HunyuanVideo", 256, (("text_encoder", 351), ("text_encoder_2", 77)), ("1280x720", "720x1280", "960x544", "544x960"), 24, "5.375", 50
+        "HunyuanVideo",
+        256,
+        (("text_encoder", 351), ("text_encoder_2", 77)),
+        ("1280x720", "720x1280", "960x544", "544x960"),
+        24,
+        "5.375",
+        50,
     ),
     "LTXVideoTransformer3DModel": Family("LTX-Video", 128, (("text_encoder", 128),), ("704x512", "512x704", "768x512"), 25, "6.44", 50),
     "CogVideoXTransformer3DModel": Family("CogVideoX", 226, (("text_encoder", 226),), ("720x480",), 8, "6.125", 50),

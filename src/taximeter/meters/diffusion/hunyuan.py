@@ -15,7 +15,9 @@ TIME_FREQUENCIES = 256
 REFINER_MLP_RATIO = 4
 
 
-class HunyuanTransformer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="_class_name", tag="HunyuanVideoTransformer3DModel"):
+class HunyuanTransformer(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="_class_name", tag="HunyuanVideoTransformer3DModel"
+):
     """Joint attention over film and text; guidance may be an input of the model instead of a second pass."""
 
     num_attention_heads: Count

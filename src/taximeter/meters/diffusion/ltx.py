@@ -14,7 +14,9 @@ TIME_FREQUENCIES = 256
 MLP_RATIO = 4
 
 
-class LtxTransformer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="_class_name", tag="LTXVideoTransformer3DModel"):
+class LtxTransformer(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="_class_name", tag="LTXVideoTransformer3DModel"
+):
     """Self-attention over the film, cross-attention to the text."""
 
     num_attention_heads: Count

@@ -16,7 +16,7 @@ from taximeter.meters.diffusion.hunyuan import HunyuanTransformer, HunyuanVae
 from taximeter.meters.diffusion.ltx import LtxTransformer, LtxVae
 from taximeter.meters.diffusion.mochi import MochiTransformer, MochiVae
 from taximeter.meters.diffusion.numbers import Count, need
-from taximeter.meters.diffusion.text_encoders import Clip, Llama, T5, Umt5
+from taximeter.meters.diffusion.text_encoders import T5, Clip, Llama, Umt5
 from taximeter.meters.diffusion.wan import WanTransformer, WanVae
 
 Transformer = WanTransformer | HunyuanTransformer | LtxTransformer | CogTransformer | MochiTransformer

@@ -9,10 +9,10 @@ from taximeter.meters.diffusion.drafts import _exact
 from taximeter.meters.diffusion.pipeline import Vae
 from tests.support.flops import counted, diffusion, noise, ones, parameters
 
-HEIGHT, WIDTH = 2, 3
-WAN = {"base_dim": 8, "z_dim": 4, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 1, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
+HEIGHT, WIDTH = 1, 2
+WAN = {"base_dim": 4, "z_dim": 4, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 1, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
 WAN_RESIDUAL = WAN | {
-    "decoder_base_dim": 12,
+    "decoder_base_dim": 6,
     "is_residual": True,
     "in_channels": 12,
     "out_channels": 12,
@@ -74,7 +74,7 @@ def test_decoding_agrees_with_the_counter_and_gives_the_frames_that_are_billed(n
     model, config = diffusion(kind, **entries)
     vae = read(config)
     time = {"temb": ones(1) * 0.05} if config.get("timestep_conditioning") else {}
-    for latent in (1, 2, 3, 4, 5, 8):
+    for latent in (1, 2, 3, 4, 5, 7):
         film = noise(1, 4, latent, HEIGHT, WIDTH)
         flop, decoded = counted(lambda film=film: model.decode(film, **time).sample)
         assert vae.decode(latent).total.at(HEIGHT * WIDTH) == flop, latent

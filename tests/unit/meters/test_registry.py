@@ -15,6 +15,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "voxcpm-1.5": {"input": "Hello", "voice": "alloy"},
     "sketch-video": {"prompt": "a fox"},
     "wan2.2-t2v-a14b": {"prompt": "a fox"},
+    "wan2.2-ti2v-5b": {"prompt": "a fox"},
 }
 METER_OF = {
     "smollm2-135m": "text.tokens/1",
@@ -23,6 +24,7 @@ METER_OF = {
     "voxcpm-1.5": "speech.steps/1",
     "sketch-video": "video.frames/1",
     "wan2.2-t2v-a14b": "video.dit/1",
+    "wan2.2-ti2v-5b": "video.dit/2",
 }
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from taximeter.meters.diffusion.numbers import Count, need
+from taximeter.meters.diffusion.numbers import Count, decimal, need
 
 SHIFT_MAX = 1000
 
@@ -36,14 +36,14 @@ class Switch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def __post_init__(self) -> None:
         """Raises ValueError for what is no number, or none that can be meant."""
-        need(0 < Fraction(self.flow_shift) <= SHIFT_MAX, "flow_shift must be a number above 0")
-        need(0 <= Fraction(self.boundary_ratio) <= 1, "boundary_ratio must be a number from 0 to 1")
+        need(0 < decimal(self.flow_shift) <= SHIFT_MAX, "flow_shift must be a number above 0")
+        need(0 <= decimal(self.boundary_ratio) <= 1, "boundary_ratio must be a number from 0 to 1")
         need(self.num_train_timesteps > 1, "num_train_timesteps must be at least 2")
 
     def high_steps(self, steps: int) -> int:
         """Steps of the first, high-noise expert."""
-        trained, shift = self.num_train_timesteps, Fraction(self.flow_shift)
-        boundary = ceil(Fraction(self.boundary_ratio) * trained)
+        trained, shift = self.num_train_timesteps, decimal(self.flow_shift)
+        boundary = ceil(decimal(self.boundary_ratio) * trained)
         if boundary >= trained:
             return 0
         # The noise level that the shift brings to the boundary.

@@ -37,6 +37,15 @@ LTX_TIMED = LTX | {
     "upsample_factor": (2, 2, 2),
     "timestep_conditioning": True,
 }
+LTX_NEWER = LTX_TIMED | {
+    "block_out_channels": (8, 16, 32, 32, 64),
+    "down_block_types": ("LTXVideo095DownBlock3D",) * 4,
+    "downsample_type": ("spatial", "temporal", "spatiotemporal", "spatiotemporal"),
+    "layers_per_block": (1, 1, 1, 1, 1),
+    "spatio_temporal_scaling": (True, True, True, True),
+    "spatial_compression_ratio": 32,
+    "temporal_compression_ratio": 8,
+}
 COG = {
     "block_out_channels": (8, 16, 16, 24),
     "layers_per_block": 1,
@@ -55,7 +64,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "wan 2.2": ("AutoencoderKLWan", WAN_RESIDUAL),
     "hunyuanvideo": ("AutoencoderKLHunyuanVideo", HUNYUAN),
     "ltx-video": ("AutoencoderKLLTXVideo", LTX),
-    "ltx-video with time": ("AutoencoderKLLTXVideo", LTX_TIMED),
+    "ltx-video 0.9.1": ("AutoencoderKLLTXVideo", LTX_TIMED),
+    "ltx-video 0.9.5": ("AutoencoderKLLTXVideo", LTX_NEWER),
     "cogvideox": ("AutoencoderKLCogVideoX", COG),
     "mochi": ("AutoencoderKLMochi", MOCHI),
 }

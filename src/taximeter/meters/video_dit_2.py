@@ -20,6 +20,8 @@ from taximeter.meters.model import Estimate, Work
 
 # Profiles that are remembered; a catalog has far fewer models.
 PROFILES_MAX = 256
+FRAMES_MAX = 100_000
+STEPS_MAX = 10_000
 ARCHITECTURE = tuple(Architecture.__struct_fields__)
 PICTURE = "input_reference"
 
@@ -174,6 +176,9 @@ def read_model(profile: Mapping[str, Any]) -> Model:
     for name in ("fps", "steps"):
         if not 1 <= getattr(limits, f"default_{name}") <= getattr(limits, f"{name}_max"):
             raise BadProfile(key=f"default_{name}", message=f"must stand between 1 and {name}_max")
+    for name, most in (("frames_max", FRAMES_MAX), ("steps_max", STEPS_MAX)):
+        if not 1 <= getattr(limits, name) <= most:
+            raise BadProfile(key=name, message=f"must stand between 1 and {most}")
     other = limits.other_sizes
     if other is not None and not 1 <= other.multiple_of <= other.side_min <= other.side_max <= video_request.SIDE_MAX:
         raise BadProfile(key="other_sizes", message=f"1 <= multiple_of <= side_min <= side_max <= {video_request.SIDE_MAX} must hold")

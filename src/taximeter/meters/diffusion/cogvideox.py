@@ -68,8 +68,8 @@ class CogVae(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     block_out_channels: Counts
     layers_per_block: Count = 3
     temporal_compression_ratio: Count = 4
-    use_quant_conv: Literal[False] = False
-    use_post_quant_conv: Literal[False] = False
+    use_quant_conv: Literal[False] | None = None
+    use_post_quant_conv: Literal[False] | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError when the entries do not fit together."""

@@ -53,6 +53,11 @@ def draft(files: Files) -> Draft | None:
         "Weights are held in bfloat16" + ("; the autoencoder in float32." if family.name == "Wan" else "."),
         "Decoding is neither tiled nor sliced; caches that skip steps are off.",
     ]
+    if architecture.switch is not None:
+        shift = architecture.switch.flow_shift
+        notes.append(f"The experts take turns by the scheduler's file (flow_shift {shift}); whoever sets another shift moves the turn.")
+    if family.name == "HunyuanVideo":
+        notes.append("The prompt's template takes 95 positions of the first text encoder.")
     if family.name == "Mochi":
         notes.append("Every prompt fills its positions; shorter ones cost a little less attention.")
     return Draft(

@@ -12,6 +12,9 @@ from taximeter.meters.diffusion.numbers import Count, Counts, Flags, need
 
 TIME_FREQUENCIES = 256
 MLP_RATIO = 4
+NEWER = "LTXVideo095DownBlock3D"
+# Channels that a pixel or frame of the next level gives up to fold the others in.
+FOLDED = {"spatial": 4, "temporal": 2, "spatiotemporal": 8}
 
 
 class LtxTransformer(
@@ -72,7 +75,8 @@ class LtxVae(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     spatio_temporal_scaling: Flags = (True, True, True, False)
     decoder_spatio_temporal_scaling: Flags = (True, True, True, False)
     decoder_inject_noise: Flags = (False, False, False, False, False)
-    downsample_type: tuple[Literal["conv"], ...] = ("conv", "conv", "conv", "conv")
+    down_block_types: tuple[Literal["LTXVideoDownBlock3D", "LTXVideo095DownBlock3D"], ...] = ("LTXVideoDownBlock3D",) * 4
+    downsample_type: tuple[Literal["conv", "spatial", "temporal", "spatiotemporal"], ...] = ("conv", "conv", "conv", "conv")
     upsample_residual: Flags = (False, False, False, False)
     upsample_factor: Counts = (1, 1, 1, 1)
     timestep_conditioning: bool = False
@@ -86,8 +90,14 @@ class LtxVae(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         blocks, layers = len(self.decoder_block_out_channels), len(self.decoder_layers_per_block)
         fits = blocks == len(self.decoder_spatio_temporal_scaling) == len(self.upsample_factor) == layers - 1
         need(fits, "decoder_block_out_channels, _spatio_temporal_scaling, _layers_per_block (one more) and upsample_factor must be of one length")
-        need(sum(self.decoder_spatio_temporal_scaling) == sum(self.spatio_temporal_scaling), "the decoder must double as often as the encoder halves")
-        need(len(self.block_out_channels) == len(self.spatio_temporal_scaling), "spatio_temporal_scaling must be as long as block_out_channels")
+        kinds = set(self.down_block_types)
+        need(len(kinds) == 1, "down_block_types must be of one kind")
+        encoder = len(self.block_out_channels) - (1 if NEWER in kinds else 0)
+        lengths = {len(self.down_block_types), len(self.spatio_temporal_scaling), len(self.downsample_type)}
+        need(lengths == {encoder}, "down_block_types, spatio_temporal_scaling and downsample_type must be as long as the encoder")
+        need(len(self.layers_per_block) == encoder + 1, "layers_per_block must have one entry more")
+        longer = 2 ** sum(self.decoder_spatio_temporal_scaling)
+        need(self.strides == (longer, longer * self.patch_size), "the compression ratios do not fit decoder_spatio_temporal_scaling")
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -128,12 +138,15 @@ class LtxVae(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         del latent
         nothing, dim = Poly(), self.block_out_channels[0]
         parts = [conv(nothing, self.in_channels * self.patch_size**2, dim, 27)]
-        following = (*self.block_out_channels[1:], self.block_out_channels[-1])
-        for fan_out, grows, layers in zip(following, self.spatio_temporal_scaling, self.layers_per_block, strict=False):
+        newer = NEWER in self.down_block_types
+        following = (*self.block_out_channels[1:], *(() if newer else self.block_out_channels[-1:]))
+        blocks = zip(following, self.spatio_temporal_scaling, self.layers_per_block[:-1], self.downsample_type, strict=True)
+        for fan_out, grows, layers, kind in blocks:
             parts.append(_plain(nothing, dim, dim) * layers)
             if grows:
-                parts.append(conv(nothing, dim, dim, 27))
-            if fan_out != dim:
+                # From 0.9.5 on channels are folded from pixels and frames; before, the convolution strides.
+                parts.append(conv(nothing, dim, fan_out // FOLDED[kind] if newer and kind in FOLDED else dim, 27))
+            if fan_out != dim and not newer:
                 parts.append(_plain(nothing, dim, fan_out))
             dim = fan_out
         return stack(*parts, _plain(nothing, dim, dim) * self.layers_per_block[-1], conv(nothing, dim, self.latent_channels + 1, 27))

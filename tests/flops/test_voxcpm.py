@@ -95,12 +95,12 @@ def model_of(content: dict[str, Any]) -> Any:  # noqa: ANN401 - the package has 
     letters.pre_tokenizer = pre_tokenizers.Split("", "isolated")  # type: ignore[assignment]
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters)
     if content["architecture"] == "voxcpm":
-        from voxcpm.model.voxcpm import AudioVAE, VoxCPMConfig, VoxCPMModel
+        from voxcpm.model.voxcpm import AudioVAE, VoxCPMConfig, VoxCPMModel  # noqa: PLC0415 - only here can it be imported
 
         config = VoxCPMConfig(**content)
         return VoxCPMModel(config, tokenizer, AudioVAE(config.audio_vae_config), device="cpu").eval()
-    from voxcpm.model.voxcpm2 import AudioVAEV2, VoxCPM2Model
-    from voxcpm.model.voxcpm2 import VoxCPMConfig as VoxCPM2Config
+    from voxcpm.model.voxcpm2 import AudioVAEV2, VoxCPM2Model  # noqa: PLC0415 - the same
+    from voxcpm.model.voxcpm2 import VoxCPMConfig as VoxCPM2Config  # noqa: PLC0415 - the same
 
     config = VoxCPM2Config(**content)
     return VoxCPM2Model(config, tokenizer, AudioVAEV2(config.audio_vae_config), device="cpu").eval()

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from taximeter.metering.fares import read_catalog
+from taximeter.metering.fares import METERS
+from taximeter.pricing import ModelEntry
+from taximeter.pricing.yaml_source import builtin_dir, load_dir
 
 Profiles = Callable[[str], Mapping[str, Any]]
 VECTORS = Path(__file__).parents[2] / "vectors" / "meters.json"
@@ -16,9 +17,12 @@ VECTORS = Path(__file__).parents[2] / "vectors" / "meters.json"
 
 @pytest.fixture(scope="session")
 def profile() -> Profiles:
-    """The meter's entry of a built-in model, by name."""
-    catalog = read_catalog(None, datetime(2026, 11, 1, tzinfo=UTC))
-    return lambda name: catalog.model(name).profile
+    """The meter's entry of a built-in model: of its last version by name, of another by ``name@version``."""
+    entries = [document.entry for document in load_dir(builtin_dir(), METERS)]
+    found: dict[str, Mapping[str, Any]] = {}
+    for model in sorted((entry for entry in entries if isinstance(entry, ModelEntry)), key=lambda entry: entry.version):
+        found[model.name] = found[f"{model.name}@{model.version}"] = model.profile
+    return found.__getitem__
 
 
 @pytest.fixture(scope="session")

@@ -146,7 +146,17 @@ def table(cases: Sequence[Case]) -> Table:
     above = sum(case.actual > case.maximum for case in cases)
     made = Table(
         "Estimate against what the engine did, in Tokens of the calibrated cards",
-        ("engine", "requests", "median error", "90th percentile", "median lean", "sum expected", "above the hold", "stopped at it", "hold given back"),
+        (
+            "engine",
+            "requests",
+            "median error",
+            "90th percentile",
+            "median lean",
+            "sum expected",
+            "above the hold",
+            "stopped at it",
+            "hold given back",
+        ),
         notes=(
             "error: |expected - actual| / actual; lean and sum: expected / actual - 1, so + is too much; given back: share of all that was held",
             verdict("no request above its hold", above, met=above == 0, digits=0),

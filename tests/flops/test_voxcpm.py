@@ -91,9 +91,10 @@ def package() -> Iterator[None]:
 
 def model_of(content: dict[str, Any]) -> Any:  # noqa: ANN401 - the package has no types
     torch.manual_seed(7)
-    letters = Tokenizer(models.WordLevel({letter: index for index, letter in enumerate("abcdefghij ")}, unk_token="a"))  # type: ignore[call-arg]
-    letters.pre_tokenizer = pre_tokenizers.Split("", "isolated")  # type: ignore[assignment]
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters)
+    letters = Tokenizer(models.WordLevel({letter: index for index, letter in enumerate("abcdefghij ")}, unk_token="a"))
+    letters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    wrapper: Any = PreTrainedTokenizerFast  # not typed in every release
+    tokenizer = wrapper(tokenizer_object=letters)
     if content["architecture"] == "voxcpm":
         from voxcpm.model.voxcpm import AudioVAE, VoxCPMConfig, VoxCPMModel  # noqa: PLC0415 - only here can it be imported
 

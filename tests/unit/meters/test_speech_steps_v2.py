@@ -148,7 +148,7 @@ def test_a_voice_may_bring_its_example() -> None:
 
 
 @pytest.mark.parametrize("more", [{"prompt_seconds": 3}, {"prompt_text": "x"}, {"inference_timesteps": 20}])
-def test_what_the_model_does_not_offer_is_refused_by_name(more: dict[str, object]) -> None:
+def test_what_the_model_does_not_offer_is_refused_by_name(more: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedParameter) as caught:
         METER.estimate(speech(**more), PROFILE)
     assert caught.value.param == next(iter(more))
@@ -163,7 +163,7 @@ def test_what_the_model_does_not_offer_is_refused_by_name(more: dict[str, object
         *({"seconds": value} for value in (0, -1, 3601, float("nan"), True, "x")),
     ],
 )
-def test_absurd_lengths_and_steps_are_refused(more: dict[str, object]) -> None:
+def test_absurd_lengths_and_steps_are_refused(more: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
         METER.estimate(speech(**more), WITH_EXAMPLES)
 

@@ -44,7 +44,7 @@ def power(exponent: int) -> str:
     return f"{10**exponent:,}" if exponent >= 0 else f"{10.0**exponent:.{-exponent}f}"
 
 
-def svg(fields: Sequence[Field], *, across: str, up: str, filled: str, hollow: str, line: str) -> str:  # noqa: PLR0913 - words for the axes and the legend
+def svg(fields: Sequence[Field], *, across: str, up: str, filled: str, hollow: str, line: str) -> str:
     """The squares, three in a row, each with its own scale: the same on both axes, so that the diagonal is where both agree."""
     rows = -(-len(fields) // COLUMNS)
     width = LEFT + COLUMNS * (SIDE + GAP_X)

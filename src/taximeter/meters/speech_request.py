@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from taximeter.kernel.errors import InvalidRequest
@@ -15,6 +16,7 @@ SPEED_MIN = "0.25"
 SPEED_MAX = "4"
 SPEED_DECIMALS = 6
 NORMAL_SPEED = Fraction(1)
+SPEEDS_KEPT_MAX = 1024
 # OpenAI's own limit.
 INPUT_CHARS_MAX = 4096
 
@@ -71,11 +73,20 @@ def read(request: Mapping[str, Any], voices: Sequence[str], formats: Sequence[st
         message = f"stream_format must be one of {', '.join(STREAM_FORMATS)}"
         raise UnsupportedFormat(message, param="stream_format")
     speed = request.get("speed")
-    # A slider's 1.2100000000000002 means 1.21; nobody hears a millionth.
-    pace = NORMAL_SPEED if speed is None else round(fields.number(speed, "speed", SPEED_MIN, SPEED_MAX), SPEED_DECIMALS)
+    pace = NORMAL_SPEED if speed is None else _known_pace(speed) if type(speed) in {int, float, str} else _pace(speed)
     return Speech(text=text, voice=_voice(request.get("voice"), voices), response_format=form, speed=pace)
 
 
+def _pace(speed: object) -> Fraction:
+    # A slider's 1.2100000000000002 means 1.21; nobody hears a millionth.
+    return round(fields.number(speed, "speed", SPEED_MIN, SPEED_MAX), SPEED_DECIMALS)
+
+
+# The same few speeds are asked for again and again; what is refused is not remembered.
+_known_pace = lru_cache(maxsize=SPEEDS_KEPT_MAX, typed=True)(_pace)
+
+
+@lru_cache(maxsize=SPEEDS_KEPT_MAX)
 def _decimal_text(speed: Fraction) -> str:
     """``1.0``, ``0.25``: with one decimal at least."""
     if speed.denominator == 1:

@@ -1,27 +1,20 @@
 """VoxCPM's closed forms against PyTorch's FLOP counter, on the package's own classes with random weights, at sizes that fit a test."""
 
-import importlib.util
-import sys
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedTokenizerFast
 
 from taximeter.meters import voxcpm
 from taximeter.meters.solver import evaluations
 from taximeter.meters.voxcpm_audio import decode_flop, decoder_weights
 from taximeter.meters.voxcpm_config import VoxConfig, read_config
+from tests.support.voxcpm_models import loop_operations, model_of, numbers, operations, package, torch
 
 # The package uses parts of PyTorch that are about to go.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:`torch.jit.script. is deprecated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm. is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:`torch().jit.script. is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`torch().nn.utils.weight_norm. is deprecated:FutureWarning"),
 ]
 
 LM = {
@@ -69,42 +62,9 @@ CONFIGS = {"first": FIRST, "second": SECOND}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def package() -> Iterator[None]:
-    """The package's modules without its entry point, which wants to load audio files and play web pages.
-
-    Reading an example's sound is the one thing that the missing libraries do; no test here has one.
-    """
-    found = importlib.util.find_spec("voxcpm")
-    assert found is not None
-    bare = ModuleType("voxcpm")
-    bare.__path__ = list(found.submodule_search_locations or [])
-    missing = {name: ModuleType(name) for name in ("torchaudio", "librosa") if importlib.util.find_spec(name) is None}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, module in {"voxcpm": bare, **missing}.items():
-            patch.setitem(sys.modules, name, module)
-        # At these sizes more threads only wait for each other.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
+def bare_package() -> Iterator[None]:
+    with package():
         yield
-        torch.set_num_threads(threads)
-
-
-def model_of(content: dict[str, Any]) -> Any:  # noqa: ANN401 - the package has no types
-    torch.manual_seed(7)
-    letters = Tokenizer(models.WordLevel({letter: index for index, letter in enumerate("abcdefghij ")}, unk_token="a"))
-    letters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    wrapper: Any = PreTrainedTokenizerFast  # not typed in every release
-    tokenizer = wrapper(tokenizer_object=letters)
-    if content["architecture"] == "voxcpm":
-        from voxcpm.model.voxcpm import AudioVAE, VoxCPMConfig, VoxCPMModel  # noqa: PLC0415 - only here can it be imported
-
-        config = VoxCPMConfig(**content)
-        return VoxCPMModel(config, tokenizer, AudioVAE(config.audio_vae_config), device="cpu").eval()
-    from voxcpm.model.voxcpm2 import AudioVAEV2, VoxCPM2Model  # noqa: PLC0415 - the same
-    from voxcpm.model.voxcpm2 import VoxCPMConfig as VoxCPM2Config  # noqa: PLC0415 - the same
-
-    config = VoxCPM2Config(**content)
-    return VoxCPM2Model(config, tokenizer, AudioVAEV2(config.audio_vae_config), device="cpu").eval()
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
@@ -113,30 +73,11 @@ def made(request: pytest.FixtureRequest) -> tuple[Any, VoxConfig]:
     return model_of(content), read_config(content)
 
 
-def counted(work: Any) -> int:  # noqa: ANN401 - a callable without arguments
-    counter = FlopCounterMode(display=False)
-    # The counter does not know the fused attention of the CPU; the plain one does the same products.
-    with counter, sdpa_kernel(SDPBackend.MATH), torch.inference_mode():
-        work()
-    return counter.get_total_flops()
-
-
-def loop_flop(model: Any, positions: int, steps: int, timesteps: int) -> int:  # noqa: ANN401
-    def run() -> None:
-        text = torch.ones(1, positions, dtype=torch.int64)
-        features = torch.zeros(1, positions, model.patch_size, model.feat_dim)
-        mask = torch.ones(1, positions)
-        # It may not stop by itself before the last step.
-        model.inference(text, mask, features, mask * 0, min_len=steps, max_len=steps, inference_timesteps=timesteps)
-
-    return counted(run)
-
-
 @pytest.mark.parametrize("timesteps", [2, 10])
 def test_a_decode_step_is_counted_to_the_last_operation(made: tuple[Any, VoxConfig], timesteps: int) -> None:
     model, config = made
     parts = voxcpm.step_flop(config)
-    asked = [loop_flop(model, 5, steps, timesteps) for steps in (2, 4)]
+    asked = [loop_operations(model, 5, steps, timesteps) for steps in (2, 4)]
     assert asked[1] - asked[0] == 2 * (parts.step(evaluations(timesteps)) - parts.audio)
 
 
@@ -146,13 +87,13 @@ def test_the_positions_before_the_first_step_are_counted_to_the_last_operation(m
     for positions in (3, 8):
         attention = sum(4 * positions**2 * stack.heads * stack.head_dim * stack.layers for stack in (config.base, config.residual))
         steps = 2 * (parts.step(evaluations(2)) - parts.audio)
-        assert loop_flop(model, positions, 2, 2) == positions * voxcpm.prefill_flop(config) + attention + steps
+        assert loop_operations(model, positions, 2, 2) == positions * voxcpm.prefill_flop(config) + attention + steps
 
 
 def test_the_audio_decoder_costs_the_same_for_every_latent(made: tuple[Any, VoxConfig]) -> None:
     model, config = made
     for latents in (1, 4, 9):
-        found = counted(lambda latents=latents: model.audio_vae.decode(torch.randn(1, config.feat_dim, latents)))
+        found = operations(lambda latents=latents: model.audio_vae.decode(torch().randn(1, config.feat_dim, latents)))
         assert found == latents * decode_flop(config.audio)
 
 
@@ -160,16 +101,12 @@ def test_the_audio_decoder_costs_the_same_for_every_latent(made: tuple[Any, VoxC
 def test_other_audio_decoders_are_counted_too(changes: dict[str, bool]) -> None:
     content = {**FIRST, "audio_vae_config": {**FIRST["audio_vae_config"], **changes}}
     model, config = model_of(content), read_config(content)
-    assert counted(lambda: model.audio_vae.decode(torch.randn(1, 6, 5))) == 5 * decode_flop(config.audio)
+    assert operations(lambda: model.audio_vae.decode(torch().randn(1, 6, 5))) == 5 * decode_flop(config.audio)
     assert sum(weight.numel() for weight in model.audio_vae.decoder.parameters()) == decoder_weights(config.audio)
 
 
 def test_every_weight_that_a_step_reads_is_counted(made: tuple[Any, VoxConfig]) -> None:
     model, config = made
-
-    def numbers(*modules: Any) -> int:  # noqa: ANN401
-        return sum(weight.numel() for module in modules for weight in module.parameters())
-
     parts = voxcpm.weight_bytes(config)
     embedding = numbers(model.base_lm.embed_tokens)
     projections = [model.fsq_layer, model.enc_to_lm_proj, model.lm_to_dit_proj, model.res_to_dit_proj, model.stop_proj, model.stop_head]
@@ -195,13 +132,13 @@ def test_the_loop_keeps_the_bounds_that_the_meter_holds_for(made: tuple[Any, Vox
         for text in ("ab", "abcde"):
             calls.clear()
             # A voice that never stops is taken for a bad case, three times over, and the third attempt is delivered.
-            with torch.no_grad():
+            with torch().no_grad():
                 model.stop_head.weight.zero_()
             list(model._generate_with_prompt_cache(text, None, retry_badcase=True, max_len=4096, inference_timesteps=2))
             assert len(calls) == 3 * (6 * len(text) + 10)
         calls.clear()
-        with torch.no_grad():
-            model.stop_head.weight.copy_(torch.stack([torch.full((32,), -1.0), torch.full((32,), 1.0)]))
+        with torch().no_grad():
+            model.stop_head.weight.copy_(torch().stack([torch().full((32,), -1.0), torch().full((32,), 1.0)]))
             model.stop_proj.weight.zero_()
             model.stop_proj.bias.fill_(1.0)
         list(model._generate_with_prompt_cache("abcdefghij", None, retry_badcase=True, max_len=4096, inference_timesteps=2))
@@ -218,7 +155,7 @@ def test_the_solver_is_asked_as_often_as_the_meter_says(made: tuple[Any, VoxConf
     try:
         for timesteps in (2, 24, 50):
             calls.clear()
-            loop_flop(model, 3, 1, timesteps)
+            loop_operations(model, 3, 1, timesteps)
             assert len(calls) == evaluations(timesteps)
     finally:
         handle.remove()

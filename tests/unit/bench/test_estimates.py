@@ -7,7 +7,11 @@ from bench import estimates
 from bench.estimate_requests import GROUPS, asks
 from bench.estimates import Case, percent, quantile, row, run, table
 
-CASES = [Case("text", "a", 100, 200, 80, truncated=False), Case("text", "b", 50, 60, 50, truncated=True), Case("text", "c", 30, 240, 60, truncated=False)]
+CASES = [
+    Case("text", "a", 100, 200, 80, truncated=False),
+    Case("text", "b", 50, 60, 50, truncated=True),
+    Case("text", "c", 30, 240, 60, truncated=False),
+]
 
 
 def test_a_row_has_errors_lean_and_what_was_given_back() -> None:

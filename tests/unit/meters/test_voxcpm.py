@@ -1,6 +1,8 @@
 """What VoxCPM's own configuration says about the cost of a step."""
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,54 +14,17 @@ from taximeter.meters.solver import evaluations
 from taximeter.meters.voxcpm import attention_flop, cache_bytes, draft, prefill_flop, resident_bytes, step_flop, weight_bytes
 from taximeter.meters.voxcpm_config import VoxConfig, read_config
 
-LM = {
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 2,
-    "num_hidden_layers": 24,
-    "vocab_size": 73448,
+CONFIGS = Path(__file__).parents[2] / "vectors" / "configs"
+MODELS: dict[str, dict[str, Any]] = {
+    name: json.loads((CONFIGS / name / "config.json").read_text(encoding="utf-8")) for name in ("voxcpm-0.5b", "voxcpm-1.5", "voxcpm2")
 }
-HALF: dict[str, Any] = {
-    "architecture": "voxcpm",
-    "lm_config": LM,
-    "patch_size": 2,
-    "feat_dim": 64,
-    "residual_lm_num_layers": 6,
-    "encoder_config": {"hidden_dim": 1024, "ffn_dim": 4096, "num_heads": 16, "num_layers": 4},
-    "dit_config": {"hidden_dim": 1024, "ffn_dim": 4096, "num_heads": 16, "num_layers": 4, "cfm_config": {}},
-    "max_length": 4096,
-}
-ONE_HALF: dict[str, Any] = {
-    **HALF,
-    "patch_size": 4,
-    "residual_lm_num_layers": 8,
-    "encoder_config": {**HALF["encoder_config"], "num_layers": 8},
-    "dit_config": {**HALF["dit_config"], "num_layers": 8},
-    "audio_vae_config": {
-        "encoder_dim": 64,
-        "encoder_rates": [2, 3, 6, 7, 7],
-        "latent_dim": 64,
-        "decoder_dim": 2048,
-        "decoder_rates": [7, 7, 6, 3, 2],
-        "sample_rate": 44100,
-    },
-}
-TWO: dict[str, Any] = {
-    **ONE_HALF,
-    "architecture": "voxcpm2",
-    "lm_config": {**LM, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28, "kv_channels": 128},
-    "encoder_config": {**HALF["encoder_config"], "num_layers": 12, "kv_channels": 128},
-    "dit_config": {**HALF["dit_config"], "num_layers": 12, "kv_channels": 128},
-    "audio_vae_config": {"sample_rate": 16000, "out_sample_rate": 48000, "sr_bin_boundaries": [20000, 30000, 40000]},
-    "max_length": 8192,
-}
-MODELS = {"voxcpm_0_5b": HALF, "voxcpm_1_5": ONE_HALF, "voxcpm2": TWO}
+HALF, ONE_HALF, TWO = MODELS.values()
+LM = HALF["lm_config"]
 
 
-@pytest.mark.parametrize("name", ["voxcpm_0_5b", "voxcpm_1_5"])
-def test_every_part_of_a_step_is_that_of_the_vectors(name: str, vectors: dict[str, Any]) -> None:
-    config, row = read_config(MODELS[name]), vectors["speech"]["per_token"][name]
+@pytest.mark.parametrize(("name", "key"), [("voxcpm-0.5b", "voxcpm_0_5b"), ("voxcpm-1.5", "voxcpm_1_5")])
+def test_every_part_of_a_step_is_that_of_the_vectors(name: str, key: str, vectors: dict[str, Any]) -> None:
+    config, row = read_config(MODELS[name]), vectors["speech"]["per_token"][key]
     flop = step_flop(config)
     assert flop.solver * evaluations(10) == row["cfm"]
     assert (flop.encoder, flop.base, flop.residual) == (row["locenc"], row["base_step"], row["resid_step"])
@@ -77,13 +42,13 @@ def test_a_position_before_the_first_step_costs_a_twentieth_of_a_step(vectors: d
 
 def test_the_size_of_each_model_is_the_published_one() -> None:
     # README of the models: 0.6, 0.8 and 2 thousand million parameters, of 16 bits each; the audio decoder beside them in 32.
-    for name, published in (("voxcpm_0_5b", 0.6e9), ("voxcpm_1_5", 0.8e9), ("voxcpm2", 2.2e9)):
+    for name, published in (("voxcpm-0.5b", 0.6e9), ("voxcpm-1.5", 0.8e9), ("voxcpm2", 2.2e9)):
         config = read_config(MODELS[name])
         parameters = (resident_bytes(config) - weight_bytes(config).audio) / 2
-        assert parameters == pytest.approx(published, rel=0.1)
+        assert parameters == pytest.approx(published, rel=0.1), name
 
 
-@pytest.mark.parametrize(("name", "mode"), [("voxcpm_0_5b", 1250), ("voxcpm_1_5", 625), ("voxcpm2", 625)])
+@pytest.mark.parametrize(("name", "mode"), [("voxcpm-0.5b", 1250), ("voxcpm-1.5", 625), ("voxcpm2", 625)])
 def test_a_draft_is_an_entry_that_the_meter_takes(name: str, mode: int) -> None:
     made = draft({"config.json": MODELS[name], "tokenizer_config.json": {}})
     assert made is not None

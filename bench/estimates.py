@@ -177,7 +177,7 @@ def picture(cases: Sequence[Case]) -> str:
         if chosen:
             dots = [Dot(case.actual / UTOK, case.expected / UTOK, case.maximum / UTOK) for case in chosen]
             fields.append(Field(f"{group}, {len(chosen)} requests", dots))
-    return svg(fields, across="Tokens it took", up="Tokens expected", hollow="held", filled="expected", line="as it came")
+    return svg(fields, across="Tokens it took", up="Tokens expected and held", hollow="held", filled="expected", line="as it came")
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ must stop at. This page says how good both are, for every demo engine, with real
 ![what was expected and what was held, over what it took](estimates.svg)
 
 A dot on the dashed line is an estimate that came true. A circle is what was held for the same request: none may lie below the line.
+Only in text nobody can know: a model may answer with one word or with a page, so dots without a limit lie side by side at one height.
 """
 _MENDED = """## What a run has changed
 

@@ -37,12 +37,12 @@ All amounts are Tokens of the `calibrated` cards.
 """
 _REASONS = """## What decides how good they are
 
-| engine | expected | maximum |
-|---|---|---|
-| text | The prompt is counted exactly. How long the answer becomes nobody knows before: the meter expects the model's usual answer, or the caller's `max_tokens` when that is less | `max_tokens`, or the model's default; what was not generated is given back |
-| embeddings | Counted with the model's own tokenizer: exact | the same |
-| speech | The model decides how long a text lasts. The meter expects frames by class of character (letters, digits, Chinese, marks) | more than was ever seen of each class, because a file must not break off; what was not spoken is given back |
-| video | Pixels x frames x steps of the request: exact | the same |
+- **Text.** The prompt is counted exactly. How long the answer becomes nobody knows before: the meter expects the model's usual
+  answer, or the caller's `max_tokens` when that is less. Held is `max_tokens`, or the model's default; what was not generated is given back.
+- **Embeddings.** Counted with the model's own tokenizer: expected, held and done are the same.
+- **Speech.** The model decides how long a text lasts. The meter expects frames by class of character (letters, digits, Chinese, marks) and
+  holds more than was ever seen of each class, because a file must not break off; what was not spoken is given back.
+- **Video.** Pixels x frames x steps of the request: expected, held and done are the same.
 
 An estimate that leans is mended in the model's profile, as a new version of its entry in the catalog; old quotes and receipts keep theirs.
 """

@@ -20,7 +20,8 @@ _MENDED = """## What a run has changed
 
 The first run found Chinese speech expected a third too long (25 requests: median lean +28.7 %, sum +31.7 %) and English a little (+6.2 %).
 Version 2 of `kokoro-82m` expects 8 frames a Chinese character instead of 11, and has a longer silence around each text.
-It was fitted to the texts of the rows *English* and *Chinese*; those of *unseen*, in other voices too, were written afterwards. What is held did not change.
+It was fitted to the texts of the rows *English* and *Chinese*; those of *unseen*, in other voices too, were written afterwards.
+What is held did not change.
 """
 _METHOD = """## How it is measured
 

@@ -81,16 +81,16 @@ def _panel(panel: Panel) -> list[str]:
     def y_of(value: float) -> float:
         return bottom - (bottom - TOP) * value / heights[-1]
 
-    parts = [_text(LEFT, TOP - 16, panel.title, "title")]
+    parts = [mark(LEFT, TOP - 16, panel.title, "title")]
     for value in heights:
         parts.append(f'<line class="grid" x1="{LEFT}" y1="{y_of(value):.1f}" x2="{right}" y2="{y_of(value):.1f}"/>')
-        parts.append(_text(LEFT - 6, y_of(value) + 4, number(value), anchor="end"))
-    parts += [_text(x_of(value), bottom + 16, number(value), anchor="middle") for value in widths]
-    parts.append(_text((LEFT + right) / 2, bottom + 34, panel.across, anchor="middle"))
+        parts.append(mark(LEFT - 6, y_of(value) + 4, number(value), anchor="end"))
+    parts += [mark(x_of(value), bottom + 16, number(value), anchor="middle") for value in widths]
+    parts.append(mark((LEFT + right) / 2, bottom + 34, panel.across, anchor="middle"))
     for name, height in panel.limits:
         at = f"{y_of(height):.1f}"
         parts.append(f'<line x1="{LEFT}" y1="{at}" x2="{right}" y2="{at}" stroke="{LIMIT_COLOUR}" stroke-dasharray="6 4"/>')
-        parts.append(_text(right + 6, y_of(height) + 4, name))
+        parts.append(mark(right + 6, y_of(height) + 4, name))
     for place, line in enumerate(panel.lines):
         colour = COLOURS[place % len(COLOURS)]
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line.points)
@@ -98,10 +98,11 @@ def _panel(panel: Panel) -> list[str]:
         # The legend starts below the top, where limits often have their names.
         y = TOP + 30 + 18 * place
         parts.append(f'<line x1="{right + 8}" y1="{y - 4}" x2="{right + 26}" y2="{y - 4}" stroke="{colour}" stroke-width="3"/>')
-        parts.append(_text(right + 32, y, line.name))
+        parts.append(mark(right + 32, y, line.name))
     return parts
 
 
-def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
+def mark(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
+    """A text; ``anchor`` is the side of it that is at the point."""
     style = f' class="{kind}"' if kind else ""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{style}>{escape(text)}</text>'

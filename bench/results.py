@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench import estimates_page
 from bench.figures import Table
 from bench.processes import OUT, ROOT
 
-NAMES = ("startup", "ledger", "replay", "gateway", "peers", "memory", "soak")
+NAMES = ("startup", "ledger", "replay", "gateway", "peers", "memory", "soak", "estimates")
 RESULTS = ROOT / "bench" / "results"
+CONCEPTS = ROOT / "docs" / "concepts"
 
 
 def main() -> int:
@@ -27,6 +29,8 @@ def main() -> int:
     for one in found:
         if "picture" in one and (OUT / one["picture"]).exists():
             shutil.copyfile(OUT / one["picture"], RESULTS / one["picture"])
+        if one["name"] == estimates_page.NAME:
+            estimates_page.write(one, RESULTS / one["picture"], CONCEPTS)
     print("kept in bench/results/latest.md and latest.json")
     return 0
 

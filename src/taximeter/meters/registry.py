@@ -2,15 +2,30 @@
 
 from taximeter.meters.embeddings_tokens import EmbeddingsTokens
 from taximeter.meters.model import Meter
+from taximeter.meters.speech_characters import SpeechCharacters
 from taximeter.meters.speech_frames import SpeechFrames
+from taximeter.meters.speech_seconds import SpeechSeconds
 from taximeter.meters.speech_steps import SpeechSteps
+from taximeter.meters.speech_steps_v2 import SpeechStepsV2
 from taximeter.meters.text_tokens import TextTokens
 from taximeter.meters.video_dit import VideoDit
 from taximeter.meters.video_dit_2 import VideoDit2
 from taximeter.meters.video_frames import VideoFrames
 
 _METERS: dict[str, Meter] = {
-    meter.id: meter for meter in (EmbeddingsTokens(), SpeechFrames(), SpeechSteps(), TextTokens(), VideoDit(), VideoDit2(), VideoFrames())
+    meter.id: meter
+    for meter in (
+        EmbeddingsTokens(),
+        SpeechCharacters(),
+        SpeechFrames(),
+        SpeechSeconds(),
+        SpeechSteps(),
+        SpeechStepsV2(),
+        TextTokens(),
+        VideoDit(),
+        VideoDit2(),
+        VideoFrames(),
+    )
 }
 IDS: tuple[str, ...] = tuple(sorted(_METERS))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench import results
+from bench import estimates_page, results
 
 
 def run_of(name: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
@@ -39,3 +39,21 @@ def test_keeping_writes_the_page_the_figures_and_the_pictures(tmp_path: Path, mo
     (tmp_path / "out" / "soak.svg").write_text("<svg/>", encoding="utf-8")
     assert results.main() == 0
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["latest.json", "latest.md", "soak.svg"]
+
+
+def test_keeping_the_estimates_writes_their_page_among_the_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OUT", "RESULTS", "CONCEPTS"):
+        monkeypatch.setattr(results, name, tmp_path / name)
+        (tmp_path / name).mkdir()
+    (tmp_path / "OUT" / "estimates.json").write_text(json.dumps(run_of("estimates", picture="estimates.svg")), encoding="utf-8")
+    (tmp_path / "OUT" / "estimates.svg").write_text("<svg/>", encoding="utf-8")
+    assert results.main() == 0
+    assert "## About estimates" in (tmp_path / "CONCEPTS" / "estimates.md").read_text(encoding="utf-8")
+    assert (tmp_path / "CONCEPTS" / "estimates.svg").read_text(encoding="utf-8") == "<svg/>"
+
+
+def test_the_page_of_the_estimates_says_what_the_kept_run_says() -> None:
+    kept = {run["name"]: run for run in json.loads((results.RESULTS / "latest.json").read_text(encoding="utf-8"))}
+    written = (results.CONCEPTS / estimates_page.PAGE).read_text(encoding="utf-8")
+    assert written == estimates_page.page(kept["estimates"])
+    assert (results.CONCEPTS / estimates_page.PICTURE).read_bytes() == (results.RESULTS / "estimates.svg").read_bytes()

@@ -14,8 +14,11 @@ from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import METERS
 from taximeter.meters.diffusion import Architecture
 from taximeter.meters.embeddings_tokens import EmbeddingsProfile
+from taximeter.meters.speech_characters import CharactersProfile
 from taximeter.meters.speech_frames import CLASSES, FramesProfile
+from taximeter.meters.speech_seconds import SecondsProfile
 from taximeter.meters.speech_steps import StepsProfile
+from taximeter.meters.speech_steps_v2 import LoopProfile
 from taximeter.meters.text_tokens import TextProfile
 from taximeter.meters.tokenizers import NAMES
 from taximeter.meters.video_dit import DitProfile
@@ -33,8 +36,11 @@ EXAMPLES = re.findall(r"^\| `taximeter (quote .+?)` \| ([0-9.]+) \|$", TOKENS, r
 PROFILES: dict[str, type[msgspec.Struct]] = {
     "text.tokens/1": TextProfile,
     "embeddings.tokens/1": EmbeddingsProfile,
+    "speech.characters/1": CharactersProfile,
     "speech.frames/1": FramesProfile,
+    "speech.seconds/1": SecondsProfile,
     "speech.steps/1": StepsProfile,
+    "speech.steps/2": LoopProfile,
     "video.frames/1": VideoProfile,
     "video.dit/1": DitProfile,
     "video.dit/2": msgspec.defstruct("FilesProfile", [*Architecture.__struct_fields__, *Limits.__struct_fields__]),
@@ -66,7 +72,7 @@ def test_the_worked_film_has_the_printed_work(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("meter", meters.IDS)
 def test_every_quantity_is_explained_in_the_words_of_the_code(meter: str) -> None:
-    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.+?) \|$", part(meter).split("| profile |")[0], re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([a-z0-9_]+)` \| (.+?) \|$", part(meter).split("| profile |")[0], re.MULTILINE))
     assert set(rows) == set(meters.get(meter).quantities)
     for quantity, sentence in meters.get(meter).quantities.items():
         assert rows[quantity].startswith(sentence)
@@ -90,6 +96,14 @@ def test_the_examples_of_the_catalog_page_are_one_sound_catalog(tmp_path: Path) 
     blocks = re.findall(r"```yaml\n(.*?)```", CATALOG, re.DOTALL)
     (tmp_path / "page.yaml").write_text("---\n".join(blocks))
     assert {document.kind for document in load_dir(tmp_path, METERS)} == {"model", "rate_card", "tariff", "plan"}
+
+
+def test_the_example_of_the_speech_page_is_sound(tmp_path: Path) -> None:
+    page = (DOCS / "reference" / "meters" / "speech.md").read_text(encoding="utf-8")
+    (tmp_path / "tariffs.yaml").write_bytes((builtin_dir() / "00-tariffs.yaml").read_bytes())
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)):
+        (tmp_path / f"{number}.yaml").write_text(block)
+    assert "cosyvoice" in {document.entry.name for document in load_dir(tmp_path, METERS)}
 
 
 def test_the_built_in_models_and_plans_stand_on_the_page() -> None:

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from taximeter.metering.fares import read_catalog
+from taximeter.metering.fares import METERS
+from taximeter.pricing import ModelEntry
+from taximeter.pricing.yaml_source import builtin_dir, load_dir
 
 Profiles = Callable[[str], Mapping[str, Any]]
 VECTORS = Path(__file__).parents[2] / "vectors" / "meters.json"
@@ -17,16 +18,12 @@ CONFIGS = VECTORS.parent / "configs"
 
 @pytest.fixture(scope="session")
 def profile() -> Profiles:
-    """The meter's entry of a built-in model, by name: the first version of those there were in November, else the latest."""
-    first, latest = (read_catalog(None, datetime(year, 11, 1, tzinfo=UTC)) for year in (2026, 2027))
-    return lambda name: (first if name in first.models else latest).model(name).profile
-
-
-@pytest.fixture(scope="session")
-def latest_profile() -> Profiles:
-    """The meter's entry of a built-in model, by name, in its latest version."""
-    catalog = read_catalog(None, datetime(2027, 11, 1, tzinfo=UTC))
-    return lambda name: catalog.model(name).profile
+    """The meter's entry of a built-in model: of its last version by name, of another by ``name@version``."""
+    entries = [document.entry for document in load_dir(builtin_dir(), METERS)]
+    found: dict[str, Mapping[str, Any]] = {}
+    for model in sorted((entry for entry in entries if isinstance(entry, ModelEntry)), key=lambda entry: entry.version):
+        found[model.name] = found[f"{model.name}@{model.version}"] = model.profile
+    return found.__getitem__
 
 
 @pytest.fixture(scope="session")

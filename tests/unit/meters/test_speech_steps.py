@@ -90,5 +90,5 @@ def test_the_maximum_holds_for_any_text_and_speed(text: str, speed: object) -> N
 
 
 def test_the_built_in_model_makes_a_short_sentence(profile: Callable[[str], Mapping[str, Any]]) -> None:
-    estimate = METER.estimate(speech("Hello, your ride is ready."), profile("voxcpm-1.5"))
+    estimate = METER.estimate(speech("Hello, your ride is ready."), profile("voxcpm-1.5@1"))
     assert 4 <= estimate.expected["decode_steps"] <= 20

@@ -14,7 +14,7 @@ from taximeter.meters.video_dit import DitProfile, Shape, forward_coefficients, 
 
 METER = get("video.dit/1")
 Profiles = Callable[[str], Mapping[str, Any]]
-WAN = "wan2.2-t2v-a14b"
+WAN = "wan2.2-t2v-a14b@1"
 # The 5-billion model: other dimensions, other autoencoder.
 TI2V_5B = {"dim": 3072, "layers": 30, "ffn": 14336, "latent_channels": 48, "spatial_stride": 16}
 TI2V_5B_VAE = {"square": 4096, "linear": 18835608064, "offset": -13004832768}

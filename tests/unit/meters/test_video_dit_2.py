@@ -26,10 +26,10 @@ DRIVEN = ("latent_tokens", "passes", "linear_flop", "attention_flop", *PARTS)
 FLOP_PER_UTOK = 125_000_000
 
 
-def test_every_row_of_the_vectors_is_exact(latest_profile: Profiles, vectors: dict[str, Any]) -> None:
+def test_every_row_of_the_vectors_is_exact(profile: Profiles, vectors: dict[str, Any]) -> None:
     for row in vectors["wan"]["rows"]:
         request = {"prompt": "x", "size": f"{row['W']}x{row['H']}", "frames": row["frames"], "steps": row["steps"], "guidance": row["cfg"]}
-        work = METER.estimate(request, latest_profile(T2V)).maximum
+        work = METER.estimate(request, profile(T2V)).maximum
         assert work["latent_tokens"] == row["L"]
         assert work["passes"] == row["passes"]
         assert work["linear_flop"] == int(row["lin"])
@@ -39,8 +39,8 @@ def test_every_row_of_the_vectors_is_exact(latest_profile: Profiles, vectors: di
         assert work["transformer_flop"] + work["conditioning_flop"] + work["attention_flop"] == int(row["dit"])
 
 
-def test_the_5_billion_model_is_exact(latest_profile: Profiles) -> None:
-    work = METER.estimate({"prompt": "x"}, latest_profile(TI2V)).maximum
+def test_the_5_billion_model_is_exact(profile: Profiles) -> None:
+    work = METER.estimate({"prompt": "x"}, profile(TI2V)).maximum
     assert (work["latent_tokens"], work["passes"], work["frames"]) == (27280, 100, 121)
     assert work["linear_flop"] + work["attention_flop"] == 54_086_305_542_864_896
 
@@ -52,39 +52,39 @@ def test_the_5_billion_model_is_exact(latest_profile: Profiles) -> None:
     guidance=st.sampled_from([None, True, False, "1", 3.5]),
 )
 def test_what_the_first_version_counts_is_counted_the_same(
-    size: str, frames: int, steps: int, guidance: object, profile: Profiles, latest_profile: Profiles
+    size: str, frames: int, steps: int, guidance: object, profile: Profiles
 ) -> None:
     request = {"prompt": "一位 girl", "size": size, "frames": frames, "steps": steps, "guidance": guidance}
-    before, now = FIRST.estimate(request, profile(T2V)), METER.estimate(request, latest_profile(T2V))
+    before, now = FIRST.estimate(request, profile(f"{T2V}@1")), METER.estimate(request, profile(T2V))
     assert {quantity: now.maximum[quantity] for quantity in before.maximum} == before.maximum
     assert (now.bound, now.request) == (before.bound, before.request)
 
 
 @given(seconds=st.decimals("0.01", "61", places=2), fps=st.integers(1, 60))
-def test_seconds_are_counted_as_in_the_first_version(seconds: Decimal, fps: int, profile: Profiles, latest_profile: Profiles) -> None:
+def test_seconds_are_counted_as_in_the_first_version(seconds: Decimal, fps: int, profile: Profiles) -> None:
     for length in (str(seconds), float(seconds), int(seconds)):
         request = {"prompt": "x", "fps": fps, "seconds": length}
         try:
-            before = FIRST.estimate(request, profile(T2V))
+            before = FIRST.estimate(request, profile(f"{T2V}@1"))
         except InvalidRequest as refusal:
             with pytest.raises(type(refusal)):
-                METER.estimate(request, latest_profile(T2V))
+                METER.estimate(request, profile(T2V))
             continue
-        now = METER.estimate(request, latest_profile(T2V))
+        now = METER.estimate(request, profile(T2V))
         assert (now.bound, now.maximum["article_units"]) == (before.bound, before.maximum["article_units"])
 
 
 @pytest.mark.parametrize(("steps", "high", "low"), [(4, 3, 1), (10, 7, 3), (20, 13, 7), (40, 26, 14), (50, 32, 18)])
-def test_the_experts_share_the_passes(steps: int, high: int, low: int, latest_profile: Profiles) -> None:
-    work = METER.estimate({"prompt": "x", "steps": steps, "guidance": False}, latest_profile(T2V)).maximum
+def test_the_experts_share_the_passes(steps: int, high: int, low: int, profile: Profiles) -> None:
+    work = METER.estimate({"prompt": "x", "steps": steps, "guidance": False}, profile(T2V)).maximum
     assert (work["high_passes"], work["low_passes"]) == (high, low)
-    guided = METER.estimate({"prompt": "x", "steps": steps}, latest_profile(T2V)).maximum
+    guided = METER.estimate({"prompt": "x", "steps": steps}, profile(T2V)).maximum
     assert (guided["high_passes"], guided["low_passes"]) == (2 * high, 2 * low)
 
 
-def test_image_to_video_encodes_its_picture_and_switches_later(latest_profile: Profiles) -> None:
-    text = METER.estimate({"prompt": "x"}, latest_profile(T2V)).maximum
-    image = METER.estimate({"prompt": "x"}, latest_profile(I2V))
+def test_image_to_video_encodes_its_picture_and_switches_later(profile: Profiles) -> None:
+    text = METER.estimate({"prompt": "x"}, profile(T2V)).maximum
+    image = METER.estimate({"prompt": "x"}, profile(I2V))
     assert (image.maximum["high_passes"], image.maximum["low_passes"]) == (30, 50)
     assert image.maximum["vae_flop"] > text["vae_flop"]
     assert image.maximum["attention_flop"] == text["attention_flop"]
@@ -92,17 +92,17 @@ def test_image_to_video_encodes_its_picture_and_switches_later(latest_profile: P
     assert image.request["picture"] is True
 
 
-def test_the_5_billion_model_takes_a_picture_or_none(latest_profile: Profiles) -> None:
-    model = latest_profile(TI2V)
+def test_the_5_billion_model_takes_a_picture_or_none(profile: Profiles) -> None:
+    model = profile(TI2V)
     without, pictured = METER.estimate({"prompt": "x"}, model), METER.estimate({"prompt": "x", "input_reference": "fox.png"}, model)
     assert pictured.maximum["vae_flop"] > without.maximum["vae_flop"]
     assert {**pictured.maximum, "vae_flop": 0, "linear_flop": 0} == {**without.maximum, "vae_flop": 0, "linear_flop": 0}
     assert METER.actual({"passes": 100, "frames": 121}, pictured, model) == pictured.maximum
 
 
-def test_a_picture_for_a_model_without_eyes_is_refused(latest_profile: Profiles) -> None:
+def test_a_picture_for_a_model_without_eyes_is_refused(profile: Profiles) -> None:
     with pytest.raises(UnsupportedParameter) as caught:
-        METER.estimate({"prompt": "x", "input_reference": "fox.png"}, latest_profile(T2V))
+        METER.estimate({"prompt": "x", "input_reference": "fox.png"}, profile(T2V))
     assert caught.value.param == "input_reference"
 
 
@@ -126,13 +126,13 @@ FRAMES = [
 
 
 @pytest.mark.parametrize(("name", "asked", "made"), FRAMES)
-def test_frames_are_those_that_the_pipeline_makes(name: str, asked: int, made: int, latest_profile: Profiles) -> None:
-    estimate = METER.estimate({"prompt": "x", "frames": asked}, latest_profile(name))
+def test_frames_are_those_that_the_pipeline_makes(name: str, asked: int, made: int, profile: Profiles) -> None:
+    estimate = METER.estimate({"prompt": "x", "frames": asked}, profile(name))
     assert estimate.bound["frames"] == estimate.maximum["frames"] == estimate.request["frames"] == made
 
 
-def test_guidance_that_is_an_input_costs_no_second_pass(latest_profile: Profiles) -> None:
-    model = latest_profile("hunyuanvideo")
+def test_guidance_that_is_an_input_costs_no_second_pass(profile: Profiles) -> None:
+    model = profile("hunyuanvideo")
     guided, plain = (METER.estimate({"prompt": "x", "guidance": value}, model).maximum for value in (6, False))
     assert guided == plain
     assert guided["passes"] == 50
@@ -140,8 +140,8 @@ def test_guidance_that_is_an_input_costs_no_second_pass(latest_profile: Profiles
 
 @pytest.mark.parametrize("name", MODELS)
 @given(data=st.data())
-def test_work_grows_with_every_driver_and_adds_up(name: str, data: st.DataObject, latest_profile: Profiles) -> None:
-    model = latest_profile(name)
+def test_work_grows_with_every_driver_and_adds_up(name: str, data: st.DataObject, profile: Profiles) -> None:
+    model = profile(name)
     other = model["other_sizes"]
     step = other.get("multiple_of", 2) * 16
     sides = st.integers(-(-other["side_min"] // step), other["side_max"] // step - 1).map(lambda count: count * step)
@@ -168,8 +168,8 @@ def test_work_grows_with_every_driver_and_adds_up(name: str, data: st.DataObject
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_greatest_film_that_may_be_asked_for_is_within_what_the_ledger_takes(name: str, latest_profile: Profiles) -> None:
-    model = latest_profile(name)
+def test_the_greatest_film_that_may_be_asked_for_is_within_what_the_ledger_takes(name: str, profile: Profiles) -> None:
+    model = profile(name)
     other = model["other_sizes"]
     side = other["side_max"] // other.get("multiple_of", 2) * other.get("multiple_of", 2)
     request = {"prompt": "x" * 32_000, "size": f"{side}x{side}", "frames": model["frames_max"], "steps": model["steps_max"]}
@@ -179,8 +179,8 @@ def test_the_greatest_film_that_may_be_asked_for_is_within_what_the_ledger_takes
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_passes_that_were_made_are_billed(name: str, latest_profile: Profiles) -> None:
-    model = latest_profile(name)
+def test_the_passes_that_were_made_are_billed(name: str, profile: Profiles) -> None:
+    model = profile(name)
     estimate = METER.estimate({"prompt": "x"}, model)
     passes, frames = estimate.expected["passes"], estimate.expected["frames"]
     assert METER.actual({"passes": passes, "frames": frames}, estimate, model) == estimate.maximum
@@ -192,9 +192,9 @@ def test_the_passes_that_were_made_are_billed(name: str, latest_profile: Profile
     assert nothing["linear_flop"] == nothing["text_encoder_flop"] + nothing["vae_flop"]
 
 
-def test_a_film_given_up_before_it_was_decoded_has_had_its_passes(latest_profile: Profiles) -> None:
-    estimate = METER.estimate({"prompt": "x"}, latest_profile(T2V))
-    work = METER.actual({"passes": 60, "frames": 0}, estimate, latest_profile(T2V))
+def test_a_film_given_up_before_it_was_decoded_has_had_its_passes(profile: Profiles) -> None:
+    estimate = METER.estimate({"prompt": "x"}, profile(T2V))
+    work = METER.actual({"passes": 60, "frames": 0}, estimate, profile(T2V))
     assert (work["vae_flop"], work["frames"], work["high_passes"], work["low_passes"]) == (0, 0, 52, 8)
     assert work["attention_flop"] * 80 == estimate.maximum["attention_flop"] * 60
 
@@ -213,19 +213,19 @@ def test_a_film_given_up_before_it_was_decoded_has_had_its_passes(latest_profile
         {"passes": 80, "frames": True},
     ],
 )
-def test_a_report_that_cannot_be_is_refused(report: dict[str, int], latest_profile: Profiles) -> None:
-    estimate = METER.estimate({"prompt": "x"}, latest_profile(T2V))
+def test_a_report_that_cannot_be_is_refused(report: dict[str, int], profile: Profiles) -> None:
+    estimate = METER.estimate({"prompt": "x"}, profile(T2V))
     with pytest.raises(BadReport):
-        METER.actual(report, estimate, latest_profile(T2V))
+        METER.actual(report, estimate, profile(T2V))
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [("seconds", 0), ("seconds", 61), ("seconds", True), ("fps", 0), ("fps", "16.5"), ("steps", 201), ("steps", True), ("frames", 0), ("seed", -5)],
 )
-def test_absurd_numbers_are_refused_by_name(field: str, value: object, latest_profile: Profiles) -> None:
+def test_absurd_numbers_are_refused_by_name(field: str, value: object, profile: Profiles) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        METER.estimate({"prompt": "x", field: value}, latest_profile(T2V))
+        METER.estimate({"prompt": "x", field: value}, profile(T2V))
     assert caught.value.param == field
 
 
@@ -237,9 +237,9 @@ def test_absurd_numbers_are_refused_by_name(field: str, value: object, latest_pr
         ("cogvideox-5b", "721x480", "multiples of 16"),
     ],
 )
-def test_sizes_that_the_pipeline_cannot_make_are_refused(name: str, size: str, also: str, latest_profile: Profiles) -> None:
+def test_sizes_that_the_pipeline_cannot_make_are_refused(name: str, size: str, also: str, profile: Profiles) -> None:
     with pytest.raises(UnsupportedSize, match=also):
-        METER.estimate({"prompt": "x", "size": size}, latest_profile(name))
+        METER.estimate({"prompt": "x", "size": size}, profile(name))
 
 
 @pytest.mark.parametrize(
@@ -260,14 +260,14 @@ def test_sizes_that_the_pipeline_cannot_make_are_refused(name: str, size: str, a
         ({"nobody_knows": 1}, "nobody_knows"),
     ],
 )
-def test_a_broken_profile_names_its_entry(entry: dict[str, object], key: str, latest_profile: Profiles) -> None:
+def test_a_broken_profile_names_its_entry(entry: dict[str, object], key: str, profile: Profiles) -> None:
     with pytest.raises(BadProfile) as caught:
-        METER.check({**latest_profile(T2V), **entry})
+        METER.check({**profile(T2V), **entry})
     assert caught.value.key == key
 
 
-def test_a_second_expert_needs_its_switch(latest_profile: Profiles) -> None:
-    profile = {key: value for key, value in latest_profile(T2V).items() if key != "switch"}
+def test_a_second_expert_needs_its_switch(profile: Profiles) -> None:
+    profile = {key: value for key, value in profile(T2V).items() if key != "switch"}
     with pytest.raises(BadProfile, match="come together"):
         METER.check(profile)
 

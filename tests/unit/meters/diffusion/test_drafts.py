@@ -46,10 +46,10 @@ def test_a_folder_becomes_an_entry_that_the_meter_reads(name: str, configs: Conf
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_the_catalog_says_of_a_model_what_its_files_say(name: str, configs: Configs, latest_profile: Profiles) -> None:
+def test_the_catalog_says_of_a_model_what_its_files_say(name: str, configs: Configs, profile: Profiles) -> None:
     found = draft(configs(name))
     assert found is not None
-    entry = latest_profile(name)
+    entry = profile(name)
     for key in ARCHITECTURE:
         assert entry.get(key) == found.profile.get(key), key
 

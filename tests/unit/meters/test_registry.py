@@ -17,7 +17,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "by the character": {"input": "Hello", "voice": "alloy"},
     "by the second": {"input": "Hello", "voice": "alloy"},
     "sketch-video": {"prompt": "a fox"},
-    "wan2.2-t2v-a14b": {"prompt": "a fox"},
+    "wan2.2-t2v-a14b@1": {"prompt": "a fox"},
     "wan2.2-ti2v-5b": {"prompt": "a fox"},
 }
 METER_OF = {
@@ -29,7 +29,7 @@ METER_OF = {
     "by the character": "speech.characters/1",
     "by the second": "speech.seconds/1",
     "sketch-video": "video.frames/1",
-    "wan2.2-t2v-a14b": "video.dit/1",
+    "wan2.2-t2v-a14b@1": "video.dit/1",
     "wan2.2-ti2v-5b": "video.dit/2",
 }
 

@@ -5,6 +5,7 @@ character, how many frames and phonemes it likely and at most becomes at speed 1
 the most, and stops there.
 """
 
+import functools
 import math
 import re
 import unicodedata
@@ -24,6 +25,7 @@ LATIN_END = 0x250
 CLASSES = ("word", "letter", "spelled", "accented", "digit", "wide", "mark", "space", "other")
 # Capitals of this many letters and fewer are an abbreviation.
 ABBREVIATION_MAX = 5
+KINDS_KEPT_MAX = 16_384
 _WORD = re.compile(r"[A-Za-z]+")
 _VOWEL = re.compile(r"[aeiouyAEIOUY]")
 _MARKS = frozenset(".,;:!?'\"()-/\n\r")
@@ -106,11 +108,11 @@ class SpeechFrames:
         entry = fields.read_profile(FramesProfile, profile)
         speech = speech_request.read(request, entry.voices, entry.formats, entry.input_chars)
         counts = count_classes(speech.text)
-        likely_frames, likely_phonemes = _sums(entry.per_character, counts, 0)
-        most_frames, most_phonemes = _sums(entry.per_character, counts, 1)
-        slowness = 1 / speech.speed
-        likely_frames = math.ceil(likely_frames * max(slowness, LIKELY_PACE_MIN))
-        most_frames = math.ceil(most_frames * (slowness * SLOW_MARGIN if slowness > 1 else max(slowness, MOST_PACE_MIN)))
+        likely_frames, likely_phonemes, most_frames, most_phonemes = _sums(entry.per_character, counts)
+        if speech.speed != 1:
+            slowness = 1 / speech.speed
+            likely_frames = math.ceil(likely_frames * max(slowness, LIKELY_PACE_MIN))
+            most_frames = math.ceil(most_frames * (slowness * SLOW_MARGIN if slowness > 1 else max(slowness, MOST_PACE_MIN)))
         most_frames = min(entry.frames_max, most_frames)
         likely_frames = min(likely_frames, most_frames)
         characters = len(speech.text)
@@ -149,16 +151,24 @@ def count_classes(text: str) -> dict[str, int]:
     return counts
 
 
-def _sums(classes: Classes, counts: Mapping[str, int], side: int) -> tuple[int, int]:
-    """Frames and phonemes at speed 1, likely (side 0) or at most (side 1)."""
-    frames, phonemes = classes.base.frames[side], classes.base.phonemes[side]
+def _sums(classes: Classes, counts: Mapping[str, int]) -> tuple[int, int, int, int]:
+    """At speed 1: likely frames and phonemes, and at most."""
+    likely_frames, most_frames = classes.base.frames
+    likely_phonemes, most_phonemes = classes.base.phonemes
     for name, count in counts.items():
-        spread: Range = getattr(classes, name)
-        frames += count * spread.frames[side]
-        phonemes += count * spread.phonemes[side]
-    return frames, phonemes
+        if count:
+            spread: Range = getattr(classes, name)
+            likely, most = spread.frames
+            likely_frames += count * likely
+            most_frames += count * most
+            likely, most = spread.phonemes
+            likely_phonemes += count * likely
+            most_phonemes += count * most
+    return likely_frames, likely_phonemes, most_frames, most_phonemes
 
 
+# A text has few different characters, however long it is.
+@functools.lru_cache(maxsize=KINDS_KEPT_MAX)
 def _kind_of(letter: str) -> str:
     """The class of a character that is no plain letter: digits become words, anything rare is ``other``."""
     if letter in _MARKS:

@@ -14,6 +14,7 @@ STREAM_FORMATS = ("audio", "sse")
 SPEED_MIN = "0.25"
 SPEED_MAX = "4"
 SPEED_DECIMALS = 6
+_NORMAL = Fraction(1)
 # OpenAI's own limit.
 INPUT_CHARS_MAX = 4096
 
@@ -29,13 +30,13 @@ class Speech:
 
     def to_engine(self) -> dict[str, Any]:
         """The request that an engine gets; the speed as a decimal text."""
-        speed = f"{float(self.speed):.6f}".rstrip("0")
-        return {
-            "input": self.text,
-            "voice": self.voice,
-            "response_format": self.response_format,
-            "speed": speed + "0" if speed.endswith(".") else speed,
-        }
+        return {"input": self.text, "voice": self.voice, "response_format": self.response_format, "speed": _speed_text(self.speed)}
+
+
+def _speed_text(speed: Fraction) -> str:
+    if speed.denominator == 1:
+        return f"{speed.numerator}.0"
+    return f"{float(speed):.{SPEED_DECIMALS}f}".rstrip("0")
 
 
 def check_voices(voices: Sequence[str], formats: Sequence[str]) -> None:
@@ -70,9 +71,11 @@ def read(request: Mapping[str, Any], voices: Sequence[str], formats: Sequence[st
         message = f"stream_format must be one of {', '.join(STREAM_FORMATS)}"
         raise UnsupportedFormat(message, param="stream_format")
     speed = request.get("speed")
-    pace = Fraction(1) if speed is None else fields.number(speed, "speed", SPEED_MIN, SPEED_MAX)
-    # A slider's 1.2100000000000002 means 1.21; nobody hears a millionth.
-    return Speech(text=text, voice=_voice(request.get("voice"), voices), response_format=form, speed=round(pace, SPEED_DECIMALS))
+    pace = _NORMAL if speed is None else fields.number(speed, "speed", SPEED_MIN, SPEED_MAX)
+    if pace.denominator != 1:
+        # A slider's 1.2100000000000002 means 1.21; nobody hears a millionth.
+        pace = round(pace, SPEED_DECIMALS)
+    return Speech(text=text, voice=_voice(request.get("voice"), voices), response_format=form, speed=pace)
 
 
 def _voice(value: object, voices: Sequence[str]) -> str:

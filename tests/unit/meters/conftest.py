@@ -17,7 +17,7 @@ VECTORS = Path(__file__).parents[2] / "vectors" / "meters.json"
 @pytest.fixture(scope="session")
 def profile() -> Profiles:
     """The meter's entry of a built-in model, by name."""
-    catalog = read_catalog(None, datetime(2026, 11, 1, tzinfo=UTC))
+    catalog = read_catalog(None, datetime(2026, 11, 21, tzinfo=UTC))
     return lambda name: catalog.model(name).profile
 
 

@@ -15,6 +15,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "voxcpm-1.5": {"input": "Hello", "voice": "alloy"},
     "sketch-video": {"prompt": "a fox"},
     "wan2.2-t2v-a14b": {"prompt": "a fox"},
+    "flux.1-dev": {"prompt": "a fox"},
+    "bert-base-chinese-sentiment": {"input": "很好"},
 }
 METER_OF = {
     "smollm2-135m": "text.tokens/1",
@@ -23,6 +25,8 @@ METER_OF = {
     "voxcpm-1.5": "speech.steps/1",
     "sketch-video": "video.frames/1",
     "wan2.2-t2v-a14b": "video.dit/1",
+    "flux.1-dev": "images.steps/1",
+    "bert-base-chinese-sentiment": "classification.tokens/1",
 }
 
 

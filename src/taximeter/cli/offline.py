@@ -202,7 +202,9 @@ def _head(fare: Fare) -> str:
 def _rows(fare: Fare) -> list[tuple[str, ...]]:
     """The lines, then the sum in Tokens and in money."""
     currency, expected_nano, maximum_nano = _money(fare)
-    rows = [(line.label, line.quantity, line.rate, format_tokens(line.expected_utok), format_tokens(line.maximum_utok)) for line in fare.parts.lines]
+    rows: list[tuple[str, ...]] = [
+        (line.label, line.quantity, line.rate, format_tokens(line.expected_utok), format_tokens(line.maximum_utok)) for line in fare.parts.lines
+    ]
     rows.append(("Total, Tokens", "", "", format_tokens(fare.expected_utok), format_tokens(fare.maximum_utok)))
     rows.append((f"Total, {currency}", "", "", money_text(expected_nano), money_text(maximum_nano)))
     return rows

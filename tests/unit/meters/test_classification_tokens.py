@@ -88,7 +88,8 @@ def test_the_engines_count_is_billed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "key"), [({"labels": ["good"]}, "labels"), ({"labels": ["a", "a"]}, "labels"), ({"inputs": 0}, "inputs"), ({"special_tokens": 20}, "special_tokens")]
+    ("entry", "key"),
+    [({"labels": ["good"]}, "labels"), ({"labels": ["a", "a"]}, "labels"), ({"inputs": 0}, "inputs"), ({"special_tokens": 20}, "special_tokens")],
 )
 def test_a_broken_profile_names_its_entry(entry: dict[str, object], key: str) -> None:
     with pytest.raises(BadProfile) as caught:

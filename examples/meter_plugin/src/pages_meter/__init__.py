@@ -50,7 +50,7 @@ class PagesTranslated:
             raise BadProfile(key="languages", message="must name at least one language")
         if entry.page_chars < 1 or entry.chars_max < 1:
             raise BadProfile(key="page_chars" if entry.page_chars < 1 else "chars_max", message="must be at least 1")
-        if not 0 <= entry.corrected_percent <= 100:  # noqa: PLR2004 - a percentage
+        if not 0 <= entry.corrected_percent <= 100:
             raise BadProfile(key="corrected_percent", message="must be from 0 to 100")
 
     def estimate(self, request: Mapping[str, Any], profile: Mapping[str, Any]) -> Estimate:

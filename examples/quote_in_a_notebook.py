@@ -18,7 +18,7 @@ LENGTHS_S = (1, 2, 5, 8)
 def main() -> int:
     """Print what each cell would show."""
     film = quote("sketch-video", size="1280x720", seconds=5)
-    print(film, "\n")
+    print(film, end="\n\n")
 
     print(f"{'Tokens':<10}" + "".join(f"{f'{seconds} s':>12}" for seconds in LENGTHS_S))
     for size in SIZES:

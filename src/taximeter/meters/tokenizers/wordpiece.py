@@ -1,24 +1,33 @@
-"""BERT's WordPiece, from the list of its pieces (``vocab.txt``)."""
+"""BERT's WordPiece, from a ``vocab.txt``: one piece a line."""
 
 from pathlib import Path
 
 from tokenizers import AddedToken, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Encoder
 
-from taximeter.meters.tokenizers.bpe import HubTokenizer
+UNKNOWN = "[UNK]"
+MARKS = ("[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
+WORD_CHARS_MAX = 100
+"""A longer word is one unknown piece, as in BERT's own code."""
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
+def from_file(path: Path) -> Encoder:
+    """The encoder.  Raises ValueError when the file is no such vocabulary.
 
-def from_vocabulary(path: Path, *, lowercase: bool) -> HubTokenizer:
-    """The tokenizer of a ``vocab.txt``, one piece a line.  Raises ValueError when it is none."""
-    pieces = path.read_text(encoding="utf-8").splitlines()
-    lacking = [mark for mark in SPECIAL if mark not in pieces]
-    if lacking:
-        message = f"{path.name} is no vocabulary of BERT's kind: it lacks {lacking[0]}"
+    A vocabulary without capital letters is one of a model that reads everything in small ones.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        message = f"{path.name} is not a text in UTF-8"
+        raise ValueError(message) from error
+    pieces = {line.rstrip("\r"): number for number, line in enumerate(lines)}
+    if UNKNOWN not in pieces:
+        message = f"{path.name} is not a WordPiece vocabulary: it has no line {UNKNOWN}"
         raise ValueError(message)
-    encoder = Encoder(models.WordPiece(vocab={piece: index for index, piece in enumerate(pieces)}, unk_token="[UNK]"))  # noqa: S106 - no secret
-    encoder.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    small = not any(piece.isascii() and piece.removeprefix("##").isalpha() and not piece.islower() for piece in pieces)
+    encoder = Encoder(models.WordPiece(vocab=pieces, unk_token=UNKNOWN, max_input_chars_per_word=WORD_CHARS_MAX))
+    encoder.normalizer = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=small)
     encoder.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    encoder.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in SPECIAL])
-    return HubTokenizer(encoder)
+    encoder.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in MARKS if mark in pieces])
+    return encoder

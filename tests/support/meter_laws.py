@@ -4,7 +4,7 @@ A new meter is one entry in ``LAWS``; ``tests/unit/meters/test_laws.py`` fails u
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
@@ -27,6 +27,8 @@ class Law:
         reports: what an engine may say that did at most the maximum.
         numbers: fields that must bear any number.
         settled: requests that reports are tried on; the same when left out.
+        parts: two requests, and one for both together.
+        additive: quantities of which the whole has just what the parts have; none when left out.
     """
 
     profile: Mapping[str, Any]
@@ -34,7 +36,9 @@ class Law:
     drivers: Mapping[str, st.SearchStrategy[Pair]]
     reports: Callable[[Estimate], st.SearchStrategy[dict[str, int]]]
     numbers: tuple[str, ...] = ()
-    settled: st.SearchStrategy[Request] | None = field(default=None)
+    settled: st.SearchStrategy[Request] | None = None
+    parts: st.SearchStrategy[tuple[Request, Request, Request]] | None = None
+    additive: tuple[str, ...] = ()
 
 
 def wholes(name: str, low: int, high: int) -> st.SearchStrategy[Pair]:
@@ -77,6 +81,12 @@ def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Request]:
 def below(work: Work, *names: str) -> st.SearchStrategy[dict[str, int]]:
     """Each quantity, at most that of the work."""
     return st.fixed_dictionaries({name: st.integers(0, work[name]) for name in names})
+
+
+def two_of(name: str, most: int, **others: object) -> st.SearchStrategy[tuple[Request, Request, Request]]:
+    """A count in two parts."""
+    each = st.integers(1, most // 2)
+    return st.tuples(each, each).map(lambda two: ({**others, name: two[0]}, {**others, name: two[1]}, {**others, name: sum(two)}))
 
 
 # Chat
@@ -123,18 +133,25 @@ def lists() -> st.SearchStrategy[Pair]:
     return st.lists(texts(20), min_size=2, max_size=6).map(lambda said: ({"input": said[:1]}, {"input": said}))
 
 
+LISTS = st.lists(texts(), min_size=1, max_size=4)
+IN_TWO = st.tuples(LISTS, LISTS).map(lambda two: ({"input": two[0]}, {"input": two[1]}, {"input": two[0] + two[1]}))
 EMBEDDINGS = Law(
     profile={"tokenizer": "bytes", "dimensions": 384},
-    requests=st.lists(texts(), min_size=1, max_size=4).map(lambda said: {"input": said}),
+    requests=LISTS.map(lambda said: {"input": said}),
     drivers={"text": longer(lambda text: {"input": text}), "inputs": lists()},
     reports=lambda estimate: below(estimate.maximum, "prompt_tokens", "inputs"),
     numbers=("dimensions",),
+    parts=IN_TWO,
+    additive=("prompt_tokens", "inputs"),
 )
 CLASSIFICATION = Law(
     profile={"tokenizer": "bytes", "labels": ["bad", "good"], "tokens_per_input": 24, "inputs": 8},
     requests=EMBEDDINGS.requests,
     drivers=EMBEDDINGS.drivers,
     reports=lambda estimate: below(estimate.maximum, "prompt_tokens", "positions", "inputs", "truncated_inputs"),
+    parts=IN_TWO,
+    # A batch is computed at the length of its longest text, so positions do not add up.
+    additive=("prompt_tokens", "inputs", "truncated_inputs"),
 )
 
 # Speech
@@ -193,6 +210,8 @@ VIDEO_FRAMES = Law(
     },
     reports=lambda estimate: below(estimate.maximum, "steps", "frames", "activations"),
     numbers=("seconds", "frames", "fps", "steps", "seed"),
+    parts=two_of("steps", 50, prompt="a"),
+    additive=("steps", "pixel_steps", "article_units"),
 )
 DIT = {"dim": 512, "layers": 4, "ffn": 2048, "text_positions": 64, "text_dim": 256, "latent_channels": 16, "spatial_stride": 8}
 DIT_PARTS = {"time_per_token": True, "text_encoder_flop": 10**9, "vae": {"square": 1, "linear": 10, "offset": -5}}
@@ -207,6 +226,9 @@ VIDEO_DIT = Law(
     },
     reports=lambda estimate: below(estimate.maximum, "passes", "frames", "activations"),
     numbers=(*VIDEO_FRAMES.numbers, "guidance"),
+    parts=two_of("steps", 200, prompt="a"),
+    # Text encoder and decoder are paid once, and are in linear_flop.
+    additive=("passes", "attention_flop", "article_units"),
 )
 IMAGES = Law(
     profile={
@@ -228,6 +250,8 @@ IMAGES = Law(
     },
     reports=lambda estimate: below(estimate.maximum, "images", "steps", "passes"),
     numbers=("n", "steps", "guidance", "seed"),
+    parts=two_of("n", 10, prompt="a"),
+    additive=("images", "steps", "passes", "latent_tokens", "pixels", "pixel_steps", "megapixels", "attention_flop"),
 )
 
 LAWS: dict[str, Law] = {

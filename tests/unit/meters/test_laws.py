@@ -90,6 +90,19 @@ def test_more_is_never_less_work(meter_id: str, driver: str, data: st.DataObject
     assert not_above(less.expected, more.expected)
 
 
+@pytest.mark.parametrize("meter_id", sorted(meter_id for meter_id, law in LAWS.items() if law.parts is not None))
+@given(data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_the_parts_of_a_request_add_up_to_the_whole(meter_id: str, data: st.DataObject) -> None:
+    law, meter = LAWS[meter_id], meters.get(meter_id)
+    assert law.parts is not None
+    one, other, both = (meter.estimate(request, law.profile) for request in data.draw(law.parts))
+    assert law.additive
+    for quantity in law.additive:
+        assert one.maximum[quantity] + other.maximum[quantity] == both.maximum[quantity], quantity
+        assert one.expected[quantity] + other.expected[quantity] == both.expected[quantity], quantity
+
+
 @every_meter
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)

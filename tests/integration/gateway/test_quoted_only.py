@@ -46,7 +46,7 @@ async def test_images_and_classifications_are_quoted_through_the_api_as_offline(
         await owner.close()
     listed = await until_listed(gateway, tenant.key, FLUX)
     assert (listed["modality"], listed["available"]) == ("images", False)
-    asked = {
+    asked: dict[str, dict[str, Any]] = {
         FLUX: {"prompt": "a fox in the snow", "n": 3, "size": "1536x1024", "steps": 20},
         BERT: {"input": ["这家餐厅的菜很好吃。", "不好"]},
     }

@@ -5,12 +5,12 @@ character, how many frames and phonemes it likely and at most becomes at speed 1
 the most, and stops there.
 """
 
-import functools
 import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
@@ -24,11 +24,13 @@ LATIN_END = 0x250
 CLASSES = ("word", "letter", "spelled", "accented", "digit", "wide", "mark", "space", "other")
 # Capitals of this many letters and fewer are an abbreviation.
 ABBREVIATION_MAX = 5
-KEPT_MAX = 16_384
-WORD_KEPT_MAX = 40
 _WORD = re.compile(r"[A-Za-z]+")
 _VOWEL = re.compile(r"[aeiouyAEIOUY]")
 _MARKS = frozenset(".,;:!?'\"()-/\n\r")
+
+# Languages have some thousands of characters and common words; what each is does not change.
+KINDS_KEPT_MAX = 8192
+REMEMBERED_CHARS_MAX = 32
 
 # Speech at half the speed has somewhat more than twice the frames; and however fast it is, a phoneme
 # keeps at least one frame.
@@ -59,7 +61,7 @@ class Classes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     other: Range
 
 
-class FramesProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FramesProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
     """A whole-line speech model's entry in the catalog."""
 
     voices: tuple[str, ...]
@@ -67,6 +69,12 @@ class FramesProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     input_chars: int = speech_request.INPUT_CHARS_MAX
     frames_max: int
     per_character: Classes
+
+    @cached_property
+    def rates(self) -> tuple[tuple[str, int, int, int, int], ...]:
+        """Each class with its frames and phonemes, likely, then at most."""
+        spreads = [(name, getattr(self.per_character, name)) for name in CLASSES]
+        return tuple((name, *(pair[side] for side in (0, 1) for pair in (spread.frames, spread.phonemes))) for name, spread in spreads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +116,22 @@ class SpeechFrames:
         entry = fields.read_profile(FramesProfile, profile)
         speech = speech_request.read(request, entry.voices, entry.formats, entry.input_chars)
         counts = count_classes(speech.text)
-        likely_frames, likely_phonemes, most_frames, most_phonemes = _sums(entry.per_character, counts)
+        base = entry.per_character.base
+        (likely_frames, most_frames), (likely_phonemes, most_phonemes) = base.frames, base.phonemes
+        for name, frames, phonemes, frames_most, phonemes_most in entry.rates:
+            count = counts[name]
+            if count:
+                likely_frames += count * frames
+                likely_phonemes += count * phonemes
+                most_frames += count * frames_most
+                most_phonemes += count * phonemes_most
         if speech.speed != 1:
-            likely_pace, most_pace = _paces(speech.speed)
-            likely_frames = -(-likely_frames * likely_pace.numerator // likely_pace.denominator)
-            most_frames = -(-most_frames * most_pace.numerator // most_pace.denominator)
+            most_of_one = most_frames
+            fast, slow = speech.speed.as_integer_ratio()
+            likely_frames = max(_up(likely_frames * slow, fast), _times(likely_frames, LIKELY_PACE_MIN))
+            most_frames = max(_up(most_frames * slow, fast), _times(most_frames, MOST_PACE_MIN))
+            if slow > fast:
+                most_frames = max(most_frames, _up(most_of_one * slow * SLOW_MARGIN.numerator, fast * SLOW_MARGIN.denominator))
         most_frames = min(entry.frames_max, most_frames)
         likely_frames = min(likely_frames, most_frames)
         characters = len(speech.text)
@@ -133,6 +152,14 @@ class SpeechFrames:
         }
 
 
+def _up(numerator: int, denominator: int) -> int:
+    return -(-numerator // denominator)
+
+
+def _times(count: int, share: Fraction) -> int:
+    return _up(count * share.numerator, share.denominator)
+
+
 def count_classes(text: str) -> dict[str, int]:
     """How many characters of each class a text has, and how many words.
 
@@ -142,52 +169,24 @@ def count_classes(text: str) -> dict[str, int]:
     counts = dict.fromkeys(CLASSES, 0)
     words = letters = spelled = 0
     for run in _WORD.findall(text):
-        length = len(run)
-        if _is_known_word(run) if length <= WORD_KEPT_MAX else _reads_as_word(run):
+        # A run of hundreds of letters is not worth remembering.
+        if _is_word(run) if len(run) <= REMEMBERED_CHARS_MAX else _is_word.__wrapped__(run):
             words += 1
-            letters += length
+            letters += len(run)
         else:
-            spelled += length
+            spelled += len(run)
     counts["word"], counts["letter"], counts["spelled"] = words, letters, spelled
-    others = _WORD.sub("", text)
-    counts["space"] = others.count(" ")
-    for letter in others.replace(" ", ""):
+    for letter in _WORD.sub("", text):
         counts[_kind_of(letter)] += 1
     return counts
 
 
-def _reads_as_word(run: str) -> bool:
+@lru_cache(maxsize=KINDS_KEPT_MAX)
+def _is_word(run: str) -> bool:
     return len(run) > 1 and _VOWEL.search(run) is not None and (run[1:].islower() or (run.isupper() and len(run) > ABBREVIATION_MAX))
 
 
-# A language has few words, and a text few different characters, however long it is.
-_is_known_word = functools.lru_cache(maxsize=KEPT_MAX)(_reads_as_word)
-
-
-@functools.lru_cache(maxsize=KEPT_MAX)
-def _paces(speed: Fraction) -> tuple[Fraction, Fraction]:
-    """Frames for one at speed 1, likely and at most."""
-    slowness = 1 / speed
-    return max(slowness, LIKELY_PACE_MIN), slowness * SLOW_MARGIN if slowness > 1 else max(slowness, MOST_PACE_MIN)
-
-
-def _sums(classes: Classes, counts: Mapping[str, int]) -> tuple[int, int, int, int]:
-    """At speed 1: likely frames and phonemes, and at most."""
-    likely_frames, most_frames = classes.base.frames
-    likely_phonemes, most_phonemes = classes.base.phonemes
-    for name, count in counts.items():
-        if count:
-            spread: Range = getattr(classes, name)
-            likely, most = spread.frames
-            likely_frames += count * likely
-            most_frames += count * most
-            likely, most = spread.phonemes
-            likely_phonemes += count * likely
-            most_phonemes += count * most
-    return likely_frames, likely_phonemes, most_frames, most_phonemes
-
-
-@functools.lru_cache(maxsize=KEPT_MAX)
+@lru_cache(maxsize=KINDS_KEPT_MAX)
 def _kind_of(letter: str) -> str:
     """The class of a character that is no plain letter: digits become words, anything rare is ``other``."""
     if letter in _MARKS:

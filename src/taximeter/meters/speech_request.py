@@ -1,9 +1,9 @@
 """A speech request in OpenAI's shape: checked, with defaults filled in."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from taximeter.kernel.errors import InvalidRequest
@@ -15,8 +15,8 @@ STREAM_FORMATS = ("audio", "sse")
 SPEED_MIN = "0.25"
 SPEED_MAX = "4"
 SPEED_DECIMALS = 6
+NORMAL_SPEED = Fraction(1)
 SPEEDS_KEPT_MAX = 1024
-_NORMAL = Fraction(1)
 # OpenAI's own limit.
 INPUT_CHARS_MAX = 4096
 
@@ -36,21 +36,8 @@ class Speech:
             "input": self.text,
             "voice": self.voice,
             "response_format": self.response_format,
-            "speed": "1.0" if self.speed == 1 else _speed_text(self.speed),
+            "speed": _decimal_text(self.speed),
         }
-
-
-@functools.lru_cache(maxsize=SPEEDS_KEPT_MAX)
-def _to_the_millionth(pace: Fraction) -> Fraction:
-    """A slider's 1.2100000000000002 means 1.21; nobody hears a millionth."""
-    return round(pace, SPEED_DECIMALS)
-
-
-@functools.lru_cache(maxsize=SPEEDS_KEPT_MAX)
-def _speed_text(speed: Fraction) -> str:
-    if speed.denominator == 1:
-        return f"{speed.numerator}.0"
-    return f"{float(speed):.{SPEED_DECIMALS}f}".rstrip("0")
 
 
 def check_voices(voices: Sequence[str], formats: Sequence[str]) -> None:
@@ -72,7 +59,8 @@ def read(request: Mapping[str, Any], voices: Sequence[str], formats: Sequence[st
         UnsupportedFormat: the model does not produce this format.
     """
     text = fields.text(request.get("input"), "input", chars_max)
-    if not any(letter.isprintable() and not letter.isspace() for letter in text):
+    # Most texts begin with something that can be said.
+    if not text[0].isalnum() and not any(letter.isprintable() and not letter.isspace() for letter in text):
         message = "input has nothing that can be said"
         raise InvalidRequest(message, param="input")
     form = request.get("response_format")
@@ -85,10 +73,26 @@ def read(request: Mapping[str, Any], voices: Sequence[str], formats: Sequence[st
         message = f"stream_format must be one of {', '.join(STREAM_FORMATS)}"
         raise UnsupportedFormat(message, param="stream_format")
     speed = request.get("speed")
-    pace = _NORMAL if speed is None else fields.number(speed, "speed", SPEED_MIN, SPEED_MAX)
-    if pace.denominator != 1:
-        pace = _to_the_millionth(pace)
+    pace = NORMAL_SPEED if speed is None else _known_pace(speed) if type(speed) in {int, float, str} else _pace(speed)
     return Speech(text=text, voice=_voice(request.get("voice"), voices), response_format=form, speed=pace)
+
+
+def _pace(speed: object) -> Fraction:
+    # A slider's 1.2100000000000002 means 1.21; nobody hears a millionth.
+    return round(fields.number(speed, "speed", SPEED_MIN, SPEED_MAX), SPEED_DECIMALS)
+
+
+# The same few speeds are asked for again and again; what is refused is not remembered.
+_known_pace = lru_cache(maxsize=SPEEDS_KEPT_MAX, typed=True)(_pace)
+
+
+@lru_cache(maxsize=SPEEDS_KEPT_MAX)
+def _decimal_text(speed: Fraction) -> str:
+    """``1.0``, ``0.25``: with one decimal at least."""
+    if speed.denominator == 1:
+        return f"{speed.numerator}.0"
+    whole, part = divmod(round(speed * 10**SPEED_DECIMALS), 10**SPEED_DECIMALS)
+    return f"{whole}." + f"{part:0{SPEED_DECIMALS}d}".rstrip("0").ljust(1, "0")
 
 
 def _voice(value: object, voices: Sequence[str]) -> str:

@@ -50,7 +50,7 @@ types: ## Types alone
 	@$(BIN)/mypy
 
 .PHONY: bench
-bench: ## Run the benchmarks and print their ratios (ARGS=--quick, ARGS=--keep, ARGS=gateway; by name only: peers, memory, soak, estimates)
+bench: ## Run the benchmarks and print their ratios (ARGS=--quick, ARGS=--keep, ARGS=gateway; by name only: peers, memory, soak, estimates, meters)
 	$(SETUP) dev
 	@$(BIN)/taximeter bench $(ARGS)
 

@@ -6,6 +6,7 @@ ledger         holds and settlements a second, against one transaction per trans
 peers          requests/s, latency and memory: our gateway, LiteLLM proxy, Portkey gateway
 memory         the memory of every process over a million requests
 soak           ten minutes of holds and settlements: does anything slow down, grow or stay behind
+meters         estimates a second of every meter, on one core
 results        the figures of the latest runs, kept in bench/results/
 crash/         is a test: processes are killed under load, and nothing may be lost, doubled or stuck
 

@@ -67,7 +67,8 @@ class Meters:
 
     def quantities(self, meter: str) -> frozenset[str] | None:
         """Quantities of a meter's work; None when there is no such meter."""
-        return frozenset(meters.get(meter).quantities) if meter in meters.IDS else None
+        found = meters.find(meter)
+        return None if found is None else frozenset(found.quantities)
 
     def held_as(self, meter: str) -> Sequence[tuple[str, str]]:
         """Pairs (a, b): a hold counts b as a."""

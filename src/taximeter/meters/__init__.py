@@ -1,7 +1,20 @@
 """Meters: pure calculators from a request to work, and from an engine's report to billed work."""
 
-from taximeter.meters.errors import BadProfile, BadReport, PromptTooLong, UnsupportedSize
+from taximeter.meters.errors import BadProfile, BadReport, MeterUnavailable, PromptTooLong, UnsupportedSize
 from taximeter.meters.model import Estimate, Meter, Work
-from taximeter.meters.registry import IDS, get
+from taximeter.meters.registry import IDS, find, get, ids
 
-__all__ = ["IDS", "BadProfile", "BadReport", "Estimate", "Meter", "PromptTooLong", "UnsupportedSize", "Work", "get"]
+__all__ = [
+    "IDS",
+    "BadProfile",
+    "BadReport",
+    "Estimate",
+    "Meter",
+    "MeterUnavailable",
+    "PromptTooLong",
+    "UnsupportedSize",
+    "Work",
+    "find",
+    "get",
+    "ids",
+]

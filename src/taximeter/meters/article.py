@@ -31,7 +31,7 @@ def output_units(width: int, height: int, frames_count: int, steps: int) -> int:
 
 def speech_steps(seconds: Fraction) -> int:
     """Decode steps in ``seconds`` of audio, at 25/4 a second, rounded down, exactly."""
-    return int(seconds * SPEECH_STEPS_PER_S)
+    return seconds.numerator * SPEECH_STEPS_PER_S.numerator // (seconds.denominator * SPEECH_STEPS_PER_S.denominator)
 
 
 def speech_steps_of_samples(samples: int, rate_hz: int) -> int:

@@ -8,6 +8,7 @@
       UnsupportedParameter    400 unsupported_parameter
     Unavailable (kernel)      503 service_unavailable
       TokenizerUnavailable    503 tokenizer_unavailable
+      MeterUnavailable        503 meter_unavailable
     BadReport                 502 bad_engine_report
 
 BadProfile is not a refusal: it tells whoever writes a catalog what is wrong with a model's entry.
@@ -50,6 +51,12 @@ class TokenizerUnavailable(Unavailable):
     """The model's vocabulary is not on this machine; the message says where it comes from."""
 
     code = "tokenizer_unavailable"
+
+
+class MeterUnavailable(Unavailable):
+    """The catalog names a meter that no package on this machine brings; the message says which and why."""
+
+    code = "meter_unavailable"
 
 
 class BadReport(Refusal):

@@ -1,6 +1,11 @@
-"""The meters there are, by id."""
+"""The meters there are, by id: the built-in ones, and those that other packages bring (``plugins``)."""
 
+from taximeter.kernel.errors import SetupError
+from taximeter.meters import plugins
+from taximeter.meters.classification_tokens import ClassificationTokens
 from taximeter.meters.embeddings_tokens import EmbeddingsTokens
+from taximeter.meters.errors import MeterUnavailable
+from taximeter.meters.images_steps import ImagesSteps
 from taximeter.meters.model import Meter
 from taximeter.meters.speech_characters import SpeechCharacters
 from taximeter.meters.speech_frames import SpeechFrames
@@ -24,12 +29,52 @@ _METERS: dict[str, Meter] = {
         TextTokens(),
         VideoDit(),
         VideoDit2(),
+        ClassificationTokens(),
+        ImagesSteps(),
         VideoFrames(),
     )
 }
 IDS: tuple[str, ...] = tuple(sorted(_METERS))
+"""The built-in meters."""
+
+
+def ids() -> tuple[str, ...]:
+    """Every meter that can be used here: the built-in ones and those of plug-ins."""
+    return tuple(sorted({*_METERS, *_plugins().meters}))
+
+
+def find(meter_id: str) -> Meter | None:
+    """The meter of this name and version, or None when there is none.
+
+    Plug-ins are asked for only when no built-in meter has the name, so that a broken one stops nobody else.
+    Raises SetupError when there is none and a plug-in that might have brought it is broken.
+    """
+    found = _METERS.get(meter_id)
+    if found is not None:
+        return found
+    others = _plugins()
+    if meter_id not in others.meters and others.faults:
+        message = f"there is no meter {meter_id[: plugins.ID_CHARS_MAX]!r}, and {'; '.join(others.faults)}"
+        raise SetupError(message)
+    return others.meters.get(meter_id)
 
 
 def get(meter_id: str) -> Meter:
-    """The meter of this name and version.  Raises KeyError: the catalog was checked when it was loaded."""
-    return _METERS[meter_id]
+    """The meter of this name and version.
+
+    Raises MeterUnavailable when the catalog names one that is not installed in this process.
+    """
+    # One look-up for nearly every request there is.
+    found = _METERS.get(meter_id)
+    if found is None:
+        others = _plugins()
+        found = others.meters.get(meter_id)
+        if found is None:
+            reason = f": {'; '.join(others.faults)}" if others.faults else "; install the package that brings it"
+            message = f"the meter {meter_id!r} of this model is not on this machine{reason}"
+            raise MeterUnavailable(message, param="model")
+    return found
+
+
+def _plugins() -> plugins.Plugins:
+    return plugins.installed(frozenset(_METERS))

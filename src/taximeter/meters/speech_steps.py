@@ -1,6 +1,6 @@
 """``speech.steps/1``: speech models that decode audio step by step (VoxCPM), counted in real decode steps."""
 
-import math
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +29,7 @@ WIDE_CHARS_PER_S = Fraction(9, 2)
 NARROW_CHARS_PER_S = 15
 WIDE_FROM = 0x2E80  # CJK radicals and everything after: one syllable a character.
 NARROW_CHARS_PER_TOKEN = 4
+RATES_KEPT_MAX = 64
 
 
 class StepsProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,7 +46,7 @@ class StepsProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 def solver_evaluations(timesteps: int) -> int:
     """Evaluations of the diffusion head in one decode step with ``timesteps`` solver steps."""
-    return timesteps - max(1, int((timesteps + 1) * SOLVER_SKIPPED))
+    return timesteps - max(1, (timesteps + 1) * SOLVER_SKIPPED.numerator // SOLVER_SKIPPED.denominator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +92,18 @@ class SpeechSteps:
         """
         entry = fields.read_profile(StepsProfile, profile)
         speech = speech_request.read(request, entry.voices, entry.formats, entry.input_chars)
-        rate = Fraction(entry.steps_per_s)
-        likely_tokens, most_tokens = _text_tokens(speech.text)
+        rate = _rate(entry.steps_per_s)
+        wide = _wide(speech.text)
+        likely_tokens, most_tokens = _text_tokens(speech.text, wide)
         if request.get("seconds") is None:
             most = min(STEPS_PER_TEXT_TOKEN_MAX * most_tokens + STEPS_BASE_MAX, STEPS_MODEL_MAX, entry.steps_max)
-            seconds = _reading_s(speech.text) / speech.speed
-            likely = min(most, max(STEPS_MIN, math.ceil(seconds * rate)))
-            article_likely, article_most = min(article.speech_steps(seconds), _article(most, rate)), _article(most, rate)
+            seconds = _reading_s(wide, len(speech.text) - wide, speech.speed)
+            likely = min(most, max(STEPS_MIN, _steps(seconds, rate)))
+            article_most = _article(most, rate)
+            article_likely = min(article.speech_steps(seconds), article_most)
         else:
             seconds = fields.number(request["seconds"], "seconds", "0.01", entry.seconds_max)
-            likely = most = math.ceil(seconds * rate)
+            likely = most = _steps(seconds, rate)
             article_likely = article_most = article.speech_steps(seconds)
         evaluations = solver_evaluations(entry.inference_timesteps)
         return Estimate(
@@ -123,7 +126,7 @@ class SpeechSteps:
             article_steps = article.speech_steps_of_samples(fields.reported_quantity(reported, "audio_samples"), rate_hz)
         else:
             # Without a sample count the audio is as long as its steps are.
-            article_steps = _article(steps, Fraction(entry.steps_per_s))
+            article_steps = _article(steps, _rate(entry.steps_per_s))
         return _work(
             estimate.expected["characters"],
             fields.reported_quantity(reported, "prefill_positions"),
@@ -143,17 +146,31 @@ def _work(characters: int, prefill: int, steps: int, evaluations: int, article_s
     }
 
 
+@functools.lru_cache(maxsize=RATES_KEPT_MAX)
+def _rate(text: str) -> Fraction:
+    return Fraction(text)
+
+
+def _steps(seconds: Fraction, rate: Fraction) -> int:
+    """Steps that are begun in so many seconds."""
+    return -(-seconds.numerator * rate.numerator // (seconds.denominator * rate.denominator))
+
+
 def _article(steps: int, rate: Fraction) -> int:
-    return article.speech_steps(steps / rate)
+    return article.speech_steps(Fraction(steps * rate.denominator, rate.numerator))
 
 
-def _text_tokens(text: str) -> tuple[int, int]:
+def _wide(text: str) -> int:
+    return 0 if text.isascii() else sum([1 for letter in text if ord(letter) >= WIDE_FROM])
+
+
+def _text_tokens(text: str, wide: int) -> tuple[int, int]:
     """Likely and most text tokens: a wide character is one, narrow ones share; never more than bytes and a start mark."""
-    wide = sum(1 for letter in text if ord(letter) >= WIDE_FROM)
     likely = wide - (wide - len(text)) // NARROW_CHARS_PER_TOKEN
     return likely, max(likely, bytes_bound(text) + 1)
 
 
-def _reading_s(text: str) -> Fraction:
-    wide = sum(1 for letter in text if ord(letter) >= WIDE_FROM)
-    return wide / WIDE_CHARS_PER_S + Fraction(len(text) - wide, NARROW_CHARS_PER_S)
+def _reading_s(wide: int, narrow: int, speed: Fraction) -> Fraction:
+    """How long reading aloud takes: ``wide`` over WIDE_CHARS_PER_S and ``narrow`` over NARROW_CHARS_PER_S, at this speed, as one quotient."""
+    counted = wide * WIDE_CHARS_PER_S.denominator * NARROW_CHARS_PER_S + narrow * WIDE_CHARS_PER_S.numerator
+    return Fraction(counted * speed.denominator, WIDE_CHARS_PER_S.numerator * NARROW_CHARS_PER_S * speed.numerator)

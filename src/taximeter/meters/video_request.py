@@ -1,5 +1,6 @@
 """A video request in OpenAI's shape, with the further fields steps, fps, frames, seed and guidance."""
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,19 @@ PROMPT_CHARS_MAX = 32_000
 SEED_MAX = 2**32 - 1
 SIDE_MAX = 16_384
 _SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+SIZE_CHARS_MAX = len("16384x16384")
+SIZES_KEPT_MAX = 1024
 
 Size = tuple[int, int]
 
 
 def parse_size(text: str) -> Size | None:
     """``1280x720`` as (1280, 720), or None when the text is no size."""
+    return _parse_size(text) if len(text) <= SIZE_CHARS_MAX else None
+
+
+@functools.lru_cache(maxsize=SIZES_KEPT_MAX)
+def _parse_size(text: str) -> Size | None:
     match = _SIZE.fullmatch(text)
     if match is None:
         return None
@@ -50,24 +58,25 @@ def read_prompt(request: Mapping[str, Any]) -> str:
 
 def read_seed(request: Mapping[str, Any], prompt: str) -> int:
     """The seed; without one it follows from the prompt, so that asking again gives the same film."""
-    if request.get("seed") is None:
-        return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big")
-    return fields.whole(request["seed"], "seed", 0, SEED_MAX)
+    seed = request.get("seed")
+    return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big") if seed is None else fields.whole(seed, "seed", 0, SEED_MAX)
 
 
 def read_steps(request: Mapping[str, Any], default: int, low: int, high: int) -> int:
     """Denoising or refinement steps."""
-    return default if request.get("steps") is None else fields.whole(request["steps"], "steps", low, high)
+    steps = request.get("steps")
+    return default if steps is None else fields.whole(steps, "steps", low, high)
 
 
 def read_frames(request: Mapping[str, Any], high: int) -> int | None:
     """An explicit number of frames, which goes before seconds."""
-    return None if request.get("frames") is None else fields.whole(request["frames"], "frames", 1, high)
+    frames = request.get("frames")
+    return None if frames is None else fields.whole(frames, "frames", 1, high)
 
 
 def whole_frames(fps: int, seconds: Fraction, high: int) -> int:
     """Frames in so many seconds, at least one, counted exactly.  Raises InvalidRequest above ``high``."""
-    frames = max(1, int(fps * seconds))
+    frames = max(1, fps * seconds.numerator // seconds.denominator)
     if frames > high:
         message = f"{fps} frames a second make {frames} frames; this model makes at most {high}"
         raise InvalidRequest(message, param="seconds")

@@ -31,7 +31,7 @@ from taximeter.pricing.nodes import Node, Reader, canonical, decimal_of, from_pl
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 REFERENCE = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}(@[1-9][0-9]{0,6})?")
 CURRENCY = re.compile(r"[A-Z]{3}")
-MODALITIES = ("chat", "embeddings", "speech", "video")
+MODALITIES = ("chat", "embeddings", "speech", "video", "images", "classification", "other")
 VERSION_MAX = 1_000_000
 TERMS_MAX = 50
 PRICE_MAX_NANO = 10**15

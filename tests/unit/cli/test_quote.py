@@ -75,7 +75,7 @@ def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gpt-9"], "there is no model 'gpt-9'; there are cogvideox-5b"),
+        (["gpt-9"], "there is no model 'gpt-9'; there are bert-base-chinese-sentiment"),
         ([WAN, "--card", "mine"], "it has article-v1, article-v1-dense, article-v1-formula, calibrated"),
         (["sketch-video", "--size", "1x1"], "choose one of 640x360"),
         (["sketch-video", "--seconds", "9"], "seconds must be a"),

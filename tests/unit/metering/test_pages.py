@@ -12,8 +12,10 @@ from taximeter import meters
 from taximeter.cli import main
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import METERS
+from taximeter.meters.classification_tokens import ClassificationProfile
 from taximeter.meters.diffusion import Architecture
 from taximeter.meters.embeddings_tokens import EmbeddingsProfile
+from taximeter.meters.images_steps import ImagesProfile
 from taximeter.meters.speech_characters import CharactersProfile
 from taximeter.meters.speech_frames import CLASSES, FramesProfile
 from taximeter.meters.speech_seconds import SecondsProfile
@@ -35,8 +37,10 @@ CATALOG = (DOCS / "reference" / "catalog.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^\| `taximeter (quote .+?)` \| ([0-9.]+) \|$", TOKENS, re.MULTILINE)
 PROFILES: dict[str, type[msgspec.Struct]] = {
     "text.tokens/1": TextProfile,
+    "classification.tokens/1": ClassificationProfile,
     "embeddings.tokens/1": EmbeddingsProfile,
     "speech.characters/1": CharactersProfile,
+    "images.steps/1": ImagesProfile,
     "speech.frames/1": FramesProfile,
     "speech.seconds/1": SecondsProfile,
     "speech.steps/1": StepsProfile,

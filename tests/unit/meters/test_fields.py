@@ -1,5 +1,6 @@
 """Reading numbers and texts."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
@@ -108,6 +109,10 @@ def test_a_long_list_of_names_is_cut() -> None:
     assert fields.listed([str(n) for n in range(30)]).endswith("23 and 6 more")
 
 
+class Other(msgspec.Struct):
+    steps: int
+
+
 class Profile(msgspec.Struct, forbid_unknown_fields=True):
     steps: int
     sizes: tuple[str, ...] = ()
@@ -120,3 +125,36 @@ def test_a_broken_profile_names_its_entry(entry: dict[str, object], key: str) ->
     with pytest.raises(BadProfile) as caught:
         fields.read_profile(Profile, entry)
     assert caught.value.key == key
+
+
+def test_the_same_mapping_is_read_once_and_another_one_anew() -> None:
+    entry = {"steps": 1}
+    assert fields.read_profile(Profile, entry) is fields.read_profile(Profile, entry)
+    assert fields.read_profile(Profile, {"steps": 2}).steps == 2
+    assert isinstance(fields.read_profile(Other, entry), Other)
+
+
+def test_what_was_read_is_never_given_for_a_mapping_that_only_has_the_same_place_in_memory() -> None:
+    for steps in range(3 * fields.PROFILES_KEPT_MAX):
+        # Each mapping is dropped at once; while what was read from it is kept, nobody else can have its identity.
+        assert fields.read_profile(Profile, {"steps": steps}).steps == steps
+    assert len(fields._profiles) <= fields.PROFILES_KEPT_MAX
+
+
+@given(
+    st.one_of(st.integers(-(10**40), 10**40), st.booleans(), st.floats(), st.text(max_size=40), st.integers().map(str), st.decimals(allow_nan=False))
+)
+def test_quick_ways_read_what_the_slow_one_reads(value: object) -> None:
+    def tried(read: Callable[[], object]) -> object:
+        try:
+            return read()
+        except InvalidRequest as refusal:
+            return refusal.message
+
+    slow = fields._read_number(value)[0]
+    exact = Fraction(slow) if slow.is_finite() and -5 <= slow <= 500 and slow.as_tuple().exponent >= -32 else None  # type: ignore[operator]
+    read = tried(lambda: fields.number(value, "x", -5, 500))
+    assert read == exact if exact is not None else isinstance(read, str)
+    again = tried(lambda: fields.whole(value, "x", -5, 500))
+    assert again == exact if exact is not None and exact.denominator == 1 else isinstance(again, str)
+    assert tried(lambda: fields.number(value, "x", -5, 500)) == read

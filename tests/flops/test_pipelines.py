@@ -167,3 +167,50 @@ def test_cogvideox_does_what_was_estimated(asked: int, made_frames: int) -> None
     assert flop == work["linear_flop"] + work["attention_flop"]
     assert calls["high"] == work["passes"] == 4
     assert result.frames.shape[1] == work["frames"] == made_frames
+
+
+def test_hunyuanvideo_does_what_was_estimated() -> None:
+    entries: dict[str, Any] = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1, "num_single_layers": 1, "num_refiner_layers": 1}
+    entries |= {"in_channels": 4, "out_channels": 4, "text_embed_dim": 16, "pooled_projection_dim": 8, "rope_axes_dim": (2, 2, 4)}
+    transformer, transformer_config = diffusion("HunyuanVideoTransformer3DModel", **entries)
+    blocks = {"block_out_channels": (4, 4, 8, 8), "layers_per_block": 1, "norm_num_groups": 2, "latent_channels": 4}
+    vae, vae_config = diffusion("AutoencoderKLHunyuanVideo", **blocks)
+    steps, steps_config = scheduler("FlowMatchEulerDiscreteScheduler", shift=7.0)
+    special = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
+    sizes = {"intermediate_size": 24, "num_attention_heads": 2, "vocab_size": 8, **special}
+    # The pipeline reads the third layer from the end.
+    llama, llama_config = text_encoder("LlamaModel", "LlamaConfig", hidden_size=16, num_hidden_layers=3, **sizes)
+    clip, clip_config = text_encoder("CLIPTextModel", "CLIPTextConfig", hidden_size=8, num_hidden_layers=1, max_position_embeddings=77, **sizes)
+    files = {"transformer/config.json": transformer_config, "vae/config.json": vae_config, "scheduler/scheduler_config.json": steps_config}
+    files |= {"text_encoder/config.json": llama_config, "text_encoder_2/config.json": clip_config}
+    parts = {"transformer": transformer, "vae": vae, "scheduler": steps, "text_encoder": llama, "tokenizer": tokenizer(351)}
+    made = pipeline("HunyuanVideoPipeline", {**parts, "text_encoder_2": clip, "tokenizer_2": tokenizer(77)})
+    calls = count_calls(high=transformer)
+    work, _, _ = expected(files, (32, 48), frames=24, steps=3, guidance=6)
+    run = {"height": 48, "width": 32, "num_frames": 24, "num_inference_steps": 3, "guidance_scale": 6.0, "output_type": "pt"}
+    flop, result = counted(lambda: made(prompt="a fox walks", **run))
+    assert flop == work["linear_flop"] + work["attention_flop"]
+    assert calls["high"] == work["passes"] == 3
+    assert result.frames.shape[1] == work["frames"] == 21
+
+
+@pytest.mark.filterwarnings("ignore:In CPU autocast:UserWarning")
+def test_mochi_does_what_was_estimated_when_the_prompt_is_full_and_less_when_it_is_short() -> None:
+    entries: dict[str, Any] = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "pooled_projection_dim": 12, "in_channels": 12}
+    transformer, transformer_config = diffusion("MochiTransformer3DModel", **entries, text_embed_dim=16, time_embed_dim=6)
+    blocks = {"encoder_block_out_channels": (32,) * 4, "decoder_block_out_channels": (32,) * 4, "layers_per_block": (1,) * 5}
+    vae, vae_config = diffusion("AutoencoderKLMochi", **blocks, latent_channels=12)
+    steps, steps_config = scheduler("FlowMatchEulerDiscreteScheduler", invert_sigmas=True)
+    encoder, encoder_config = text_encoder("T5EncoderModel", "T5Config", **T5)
+    files = {"transformer/config.json": transformer_config, "vae/config.json": vae_config, "text_encoder/config.json": encoder_config}
+    files["scheduler/scheduler_config.json"] = steps_config
+    parts = {"transformer": transformer, "vae": vae, "scheduler": steps, "text_encoder": encoder, "tokenizer": tokenizer(256)}
+    made, calls = pipeline("MochiPipeline", parts), count_calls(high=transformer)
+    work, _, _ = expected(files, (32, 48), frames=15, steps=2, guidance=False)
+    run = {"height": 48, "width": 32, "num_frames": 15, "num_inference_steps": 2, "guidance_scale": 1.0, "output_type": "pt"}
+    flop, result = counted(lambda: made(prompt="fox " * 256, **run))
+    assert flop == work["linear_flop"] + work["attention_flop"]
+    assert calls["high"] == work["passes"] == 2
+    assert result.frames.shape[1] == work["frames"] == 13
+    shorter, _ = counted(lambda: made(prompt="a fox walks", **run))
+    assert flop - work["attention_flop"] < shorter < flop

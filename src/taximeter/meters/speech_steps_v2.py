@@ -171,7 +171,7 @@ class SpeechStepsV2:
             expected=dict(zip(_NAMES, expected, strict=True)),
             maximum=dict(zip(_NAMES, maximum, strict=True)),
             bound={"decode_steps": most},
-            request={**speech.to_engine(), "inference_timesteps": timesteps},
+            request={**speech.to_engine(), **_passed_on(request), "inference_timesteps": timesteps},
         )
 
     def actual(self, reported: Work, estimate: Estimate, profile: Mapping[str, Any]) -> Work:
@@ -246,6 +246,11 @@ def _example(request: Mapping[str, Any], entry: LoopProfile, voice: str) -> tupl
     seconds = fields.number(asked, "prompt_seconds", "0.01", entry.prompt_seconds_max)
     said = "" if text is None else fields.text(text, "prompt_text", entry.input_chars, blank=True)
     return entry.steps(seconds), *_example_text(said, entry)
+
+
+def _passed_on(request: Mapping[str, Any]) -> dict[str, str]:
+    """The request's own example, as the engine gets it: both were checked."""
+    return {key: str(request[key]) for key in ("prompt_seconds", "prompt_text") if request.get(key) is not None}
 
 
 def _example_text(text: str, entry: LoopProfile) -> tuple[int, int]:

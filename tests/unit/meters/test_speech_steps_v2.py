@@ -136,6 +136,7 @@ def test_an_example_to_imitate_is_read_before_the_first_step() -> None:
     assert estimate.maximum["prefill_positions"] == plain.maximum["prefill_positions"] + len("Good morning") + 1
     assert estimate.expected["vae_steps"] == estimate.expected["decode_steps"] + 2
     assert estimate.bound == plain.bound
+    assert estimate.request == {**plain.request, "prompt_seconds": "4.81", "prompt_text": "Good morning"}
     assert METER.actual(report(), estimate, WITH_EXAMPLES)["prompt_audio_positions"] == 31
     assert METER.actual(report(prompt_audio_positions=30), estimate, WITH_EXAMPLES)["prompt_audio_positions"] == 30
 

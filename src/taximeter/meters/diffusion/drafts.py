@@ -86,6 +86,10 @@ def _architecture(files: Files, family: Family) -> Architecture:
         )
         for folder, positions in family.encoders
     )
+    latent = getattr(entries["vae"], "z_dim", None) or entries["vae"].latent_channels
+    if entries["transformer"].in_channels != latent and family.name != "Wan":
+        message = f"must be the {latent} channels of the latent film; models that take a picture are not read for this family"
+        raise BadProfile(key="transformer/config.json: in_channels", message=message)
     if family.name == "Wan":
         entries |= _wan(files, index, entries)
     if family.name == "HunyuanVideo" and entries["transformer"].guidance_embeds:

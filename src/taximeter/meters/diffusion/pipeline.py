@@ -5,11 +5,11 @@ Everything that does not depend on the film is added up once; decoding is added 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
-from taximeter.meters.diffusion.algebra import Load, Poly
+from taximeter.meters.diffusion.algebra import Poly
 from taximeter.meters.diffusion.cogvideox import CogTransformer, CogVae
 from taximeter.meters.diffusion.experts import Switch
 from taximeter.meters.diffusion.hunyuan import HunyuanTransformer, HunyuanVae
@@ -25,31 +25,6 @@ TextEncoder = T5 | Umt5 | Llama | Clip
 # Models are loaded in bfloat16; Wan's autoencoder stays in float32.
 BYTES_PER_WEIGHT = 2
 BYTES_PER_WEIGHT_OF_WAN_VAE = 4
-
-
-class Decoder(Protocol):
-    """What an autoencoder can say."""
-
-    @property
-    def strides(self) -> tuple[int, int]:
-        """Frames and pixels (each way) of a latent cell."""
-        ...
-
-    def latent_frames(self, frames: int) -> int:
-        """Latent frames of a film."""
-        ...
-
-    def frames(self, latent: int) -> int:
-        """Frames that decoding gives."""
-        ...
-
-    def decode(self, latent: int) -> Load:
-        """Decoding so many latent frames, in cells of one of them."""
-        ...
-
-    def encode(self, latent: int) -> Load:
-        """Encoding a film of so many latent frames."""
-        ...
 
 
 class TextPass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -93,6 +68,14 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         two_times = isinstance(self.transformer, WanTransformer | LtxTransformer)
         need(two_times or not self.time_per_token, "time_per_token is for WanTransformer3DModel and LTXVideoTransformer3DModel")
         need(self.picture == "none" or isinstance(self.vae, WanVae), "picture is for AutoencoderKLWan")
+        need(
+            self.picture == "film" or self.transformer.in_channels == self.latent_channels, "the transformer's in_channels are not the latent film's"
+        )
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latent film."""
+        return self.vae.z_dim if isinstance(self.vae, WanVae) else self.vae.latent_channels
 
 
 Forward = tuple[Poly, Poly, Poly]

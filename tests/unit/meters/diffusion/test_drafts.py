@@ -97,6 +97,8 @@ BROKEN: list[tuple[str, str, dict[str, object], str]] = [
     ("hunyuanvideo", "vae/config.json", {"block_out_channels": [8]}, "vae/config.json"),
     ("ltx-video-2b", "vae/config.json", {"decoder_layers_per_block": [1]}, "vae/config.json"),
     ("cogvideox-5b", "transformer/config.json", {"ofs_embed_dim": 512}, "transformer/config.json: ofs_embed_dim"),
+    ("cogvideox-5b", "transformer/config.json", {"in_channels": 32}, "transformer/config.json: in_channels"),
+    ("wan2.2-t2v-a14b", "transformer/config.json", {"in_channels": 8}, "model_index.json"),
     ("cogvideox-5b", "vae/config.json", {"temporal_compression_ratio": 3}, "vae/config.json"),
     ("mochi-1", "vae/config.json", {"spatial_expansions": [2]}, "vae/config.json"),
 ]

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from taximeter.cli.arguments import Subparsers
+from taximeter.cli.cards.drafting import money
 from taximeter.cli.table import print_table
 from taximeter.pricing.gpus import Gpu, builtin_gpus
 from taximeter.pricing.gpus.model import GIGA, TERA
@@ -48,7 +49,7 @@ def _to_json(gpu: Gpu) -> dict[str, Any]:
         "peak_tflop_s": decimal_text(gpu.peak_flop_s / TERA),
         "memory_gb": str(gpu.memory_bytes // GIGA),
         "bandwidth_gb_s": str(gpu.bandwidth_bytes_s // GIGA),
-        "price": None if price is None else {"per_hour": decimal_text(price.per_hour), "currency": price.currency, "date": price.date},
+        "price": None if price is None else {"per_hour": money(price.per_hour), "currency": price.currency, "date": price.date},
         "sources": list(gpu.sources),
         "notes": gpu.notes,
     }

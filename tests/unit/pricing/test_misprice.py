@@ -36,9 +36,9 @@ def test_work_that_a_card_does_not_cover_is_refused_by_its_name() -> None:
 def test_ratios_are_scaled_to_one_where_the_cards_agree() -> None:
     amounts: list[list[Amounts | None]] = [[(Fraction(2), Fraction(2)), (Fraction(4), Fraction(12))], [None, (Fraction(0), Fraction(3))]]
     free = misprice_map(["a", "b"], ["x", "y"], amounts, None)
-    assert free.ratios == ((1, 3), (None, None))
+    assert free.ratios == ((Fraction(1), Fraction(3)), (None, None))
     scaled = misprice_map(["a", "b"], ["x", "y"], amounts, (0, 1))
-    assert scaled.ratios == ((Fraction(1, 3), 1), (None, None))
+    assert scaled.ratios == ((Fraction(1, 3), Fraction(1)), (None, None))
     assert free.spread == scaled.spread == 3
     with pytest.raises(ValueError, match="no prices to agree on at b, x"):
         misprice_map(["a", "b"], ["x", "y"], amounts, (1, 0))

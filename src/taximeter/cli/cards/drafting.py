@@ -1,8 +1,8 @@
 """From what a model's files say and a GPU profile to a catalog file that can be applied.  Pure.
 
 A unit of a quantity takes ``max(linear / r_linear + attention / r_attention, bytes / bandwidth)`` seconds; a second is worth 4 Tokens
-times the GPU's price over the reference GPU's.  A rate per operation is written as that quotient, exactly; every other one is rounded,
-once, to RATE_DIGITS significant digits.
+times the GPU's price over the reference GPU's.  A rate per operation or byte is written as that quotient, exactly; every other one is
+rounded, once, to RATE_DIGITS significant digits.
 """
 
 import math
@@ -82,8 +82,8 @@ def card_sentences(draft: Draft, plan: Plan) -> list[str]:
     speeds = f"Linear work runs at {_tera(gpu.linear_flop_s)} TFLOP/s, attention at {_tera(gpu.attention_flop_s)}"
     moving = f"memory moves {gpu.bandwidth_bytes_s // GIGA} GB/s; a unit takes the longer of computing and moving"
     sentences = [f"{plan.status.capitalize()}.", _status_sentence(gpu), f"{cost}: a second of it is {worth} Tokens.", f"{speeds}; {moving}."]
-    if any(not _per_operation(cost) for cost in draft.costs):
-        sentences.append(f"Rates that are not per operation are rounded to {RATE_DIGITS} significant digits.")
+    if any(_speed(cost, gpu) is None for cost in draft.costs):
+        sentences.append(f"Rates that are not per operation or byte are rounded to {RATE_DIGITS} significant digits.")
     slow = [cost.label for cost in draft.costs if _is_moving(cost, gpu)]
     if slow:
         sentences.append(f"Bound by memory: {', '.join(slow)}.")
@@ -114,12 +114,11 @@ def tokens_per_unit(cost: Cost, plan: Plan) -> Fraction:
 
 
 def rate(cost: Cost, plan: Plan) -> dict[str, str]:
-    """``tokens`` and ``per`` of a card's term.  An operation costs the quotient itself; anything else a rounded decimal."""
-    if _per_operation(cost):
-        speed = plan.gpu.linear_flop_s if cost.linear_flop else plan.gpu.attention_flop_s
-        worth = tokens_per_second(plan.price, plan.reference)
-        if _is_decimal(worth):
-            return {"tokens": _plain(worth), "per": f"{_tera(speed)}e12"}
+    """``tokens`` and ``per`` of a card's term.  An operation or a byte costs the quotient itself; anything else a rounded decimal."""
+    speed = _speed(cost, plan.gpu)
+    worth = tokens_per_second(plan.price, plan.reference)
+    if speed is not None and _is_decimal(worth):
+        return {"tokens": _plain(worth), "per": f"{_tera(speed)}e12"}
     return {"tokens": _plain(rounded(tokens_per_unit(cost, plan)))}
 
 
@@ -146,8 +145,16 @@ def _status_sentence(gpu: Gpu) -> str:
     return f"The rates of the {gpu.name} were fitted to runs of our own."
 
 
-def _per_operation(cost: Cost) -> bool:
-    return cost.bytes_moved == 0 and {cost.linear_flop, cost.attention_flop} == {0, 1}
+def _speed(cost: Cost, gpu: Gpu) -> Fraction | None:
+    """How many of its units a GPU does in a second, when a unit is one operation or one byte."""
+    match cost.linear_flop, cost.attention_flop, cost.bytes_moved:
+        case 1, 0, 0:
+            return gpu.linear_flop_s
+        case 0, 1, 0:
+            return gpu.attention_flop_s
+        case 0, 0, 1:
+            return Fraction(gpu.bandwidth_bytes_s)
+    return None
 
 
 def _is_moving(cost: Cost, gpu: Gpu) -> bool:

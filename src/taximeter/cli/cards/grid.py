@@ -62,7 +62,7 @@ def compare(shelf: Shelf, cards: Cards, model_name: str | None, only: Sequence[s
 
 def picture(compared: GridComparison) -> str:
     """The misprice map as SVG."""
-    first, second = (card.id for card in compared.cards)
+    first, second = _names(compared.cards)
     found, grid = compared.found, compared.grid
     settled = f", {grid.settled}" if grid.settled else ""
     lines = [f"{compared.model.title or compared.model.name}{settled}."]
@@ -80,6 +80,12 @@ def picture(compared: GridComparison) -> str:
         above="asks too little" if agrees else "dearer",
     )
     return heat_map(found, captions)
+
+
+def _names(cards: Cards) -> tuple[str, str]:
+    """With versions only where the names alone do not tell the cards apart: a picture outlives a version."""
+    first, second = cards
+    return (first.id, second.id) if first.name == second.name else (first.name, second.name)
 
 
 def _scaled(found: MispriceMap) -> str:

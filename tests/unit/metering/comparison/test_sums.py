@@ -13,7 +13,7 @@ from taximeter.pricing.model import Line, Term
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RATES = st.fractions(min_value=Fraction(1, 10**6), max_value=1000, max_denominator=10**6)
-WORKS = st.one_of(
+WORKS: st.SearchStrategy[dict[str, int]] = st.one_of(
     st.fixed_dictionaries({"steps": st.integers(0, 10**9), "frames": st.integers(0, 10**6)}),
     st.fixed_dictionaries({"steps": st.integers(0, 10**9)}),
     st.fixed_dictionaries({"tokens": st.integers(0, 10**6)}),

@@ -90,7 +90,7 @@ def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
     file = tmp_path / "l40s.yaml"
     file.write_text(PROFILE, encoding="utf-8")
     gpu = find_gpu(str(file))
-    assert (gpu.name, gpu.linear_flop_s, gpu.memory_bytes) == ("L40S", 100_500 * 10**9, 48 * 10**9)
+    assert (gpu.name, gpu.linear_flop_s, gpu.memory_bytes) == ("L40S", Fraction(100_500 * 10**9), 48 * 10**9)
 
 
 @pytest.mark.parametrize(

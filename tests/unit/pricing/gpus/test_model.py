@@ -5,8 +5,8 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taximeter.metering.fares import read_catalog
 from taximeter.kernel.clock import SystemClock, utc_from_ms
+from taximeter.metering.fares import read_catalog
 from taximeter.pricing.gpus import GpuPrice, builtin_gpus, tokens_per_second
 
 H100 = builtin_gpus()["H100"]

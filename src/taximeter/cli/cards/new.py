@@ -11,8 +11,9 @@ from taximeter.cli.cards import drafting, families, folder, published
 from taximeter.kernel.clock import SystemClock, utc_from_ms
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.units import UTOK_PER_TOKEN, parse_tokens
-from taximeter.pricing.documents import CURRENCY, NAME
+from taximeter.pricing.documents import NAME
 from taximeter.pricing.gpus import Gpu, GpuPrice, builtin_gpus, find_gpu
+from taximeter.pricing.gpus.files import CURRENCY
 from taximeter.pricing.gpus.model import REFERENCE
 
 

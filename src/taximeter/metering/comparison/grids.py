@@ -1,6 +1,7 @@
 """Typical requests of a model as a grid of work: what its own meter expects, or counts from a report.  Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from taximeter import meters, pricing
@@ -10,6 +11,8 @@ from taximeter.meters import Work
 
 VIDEO_SIZES = ("640x360", "832x480", "1280x720", "1920x1088")
 VIDEO_SECONDS = (1, 2, 3, 5, 8, 10)
+IMAGE_SIZES = ("512x512", "768x768", "1024x1024", "1536x1024", "2048x2048")
+IMAGE_STEPS = (4, 10, 20, 30, 50)
 SIZES_MAX = 8
 PROMPT_TOKENS = (100, 1_000, 8_000, 32_000, 128_000)
 ANSWER_TOKENS = (100, 300, 1_000, 4_000)
@@ -31,10 +34,17 @@ def typical(model: pricing.ModelEntry) -> Grid:
 
 
 def _video(model: pricing.ModelEntry) -> Grid:
-    listed = [size for size in model.profile.get("sizes", ()) if _area(size) and int(size.partition("x")[0]) >= int(size.partition("x")[2])]
-    sizes = sorted({*listed, *VIDEO_SIZES}, key=lambda size: (_area(size), size))[:SIZES_MAX]
+    sizes = _sizes(model, VIDEO_SIZES)
     requests = [[{"prompt": "x", "size": size, "seconds": str(seconds)} for seconds in VIDEO_SECONDS] for size in sizes]
     return _estimated(model, requests, ("Size (pixels)", "Length of the film (seconds)"), (sizes, [f"{seconds} s" for seconds in VIDEO_SECONDS]))
+
+
+def _images(model: pricing.ModelEntry) -> Grid:
+    sizes = _sizes(model, IMAGE_SIZES)
+    requests = [[{"prompt": "x", "size": size, "steps": steps} for steps in IMAGE_STEPS] for size in sizes]
+    found = _estimated(model, requests, ("Size (pixels)", "Denoising steps"), (sizes, [str(steps) for steps in IMAGE_STEPS]))
+    # The steps that the last cell was asked for are not what all cells have in common.
+    return replace(found, settled="")
 
 
 def _speech(model: pricing.ModelEntry) -> Grid:
@@ -53,12 +63,19 @@ def _chat(model: pricing.ModelEntry) -> Grid:
     return _reported(model, request, reports, ("Prompt (tokens)", "Answer (tokens)"), names)
 
 
-def _embeddings(model: pricing.ModelEntry) -> Grid:
+def _one_text(model: pricing.ModelEntry) -> Grid:
     reports: list[list[dict[str, int] | None]] = [[{"prompt_tokens": tokens, "inputs": 1} for tokens in EMBEDDED_TOKENS]]
     return _reported(model, {"input": "Hello"}, reports, ("", "Length of the text (tokens)"), (["one text"], [f"{n:,}" for n in EMBEDDED_TOKENS]))
 
 
-_GRIDS: Mapping[str, Callable[[pricing.ModelEntry], Grid]] = {"video": _video, "speech": _speech, "chat": _chat, "embeddings": _embeddings}
+_GRIDS: Mapping[str, Callable[[pricing.ModelEntry], Grid]] = {
+    "chat": _chat,
+    "classification": _one_text,
+    "embeddings": _one_text,
+    "images": _images,
+    "speech": _speech,
+    "video": _video,
+}
 Names = tuple[Sequence[str], Sequence[str]]
 
 
@@ -118,6 +135,12 @@ def _settled(request: Mapping[str, Any]) -> str:
 def _fits(model: pricing.ModelEntry, tokens: int) -> bool:
     context = model.profile.get("context_tokens")
     return not isinstance(context, int) or tokens <= context
+
+
+def _sizes(model: pricing.ModelEntry, usual: Sequence[str]) -> list[str]:
+    """The model's own sizes, those that are not upright, and the usual ones; the smallest first."""
+    listed = [size for size in model.profile.get("sizes", ()) if _area(size) and int(size.partition("x")[0]) >= int(size.partition("x")[2])]
+    return sorted({*listed, *usual}, key=lambda size: (_area(size), size))[:SIZES_MAX]
 
 
 def _area(size: object) -> int:

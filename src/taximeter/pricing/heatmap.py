@@ -33,7 +33,9 @@ INK = "#1f2328"
 GREY = "#57606a"
 DARK_BELOW = 0.55
 FONT = "font-family=\"system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif\""
-TICKS = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2), Fraction(1), Fraction(2), Fraction(4), Fraction(8))
+# The scale is marked at powers of the first of these that gives few enough marks.
+TICK_BASES = (2, 10, 1000)
+TICKS_MAX = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +147,24 @@ def _legend(x: float, y: float, limit: Fraction, captions: Captions) -> list[str
         place = (2 * (index + 0.5) / LEGEND_STEPS - 1) * reach
         colour = _colour(Fraction(math.exp(place)).limit_denominator(10**6), limit)
         parts.append(f'<rect x="{_number(x + index * step)}" y="{y}" width="{_number(step + 0.3)}" height="{LEGEND_HEIGHT}" fill="{_hex(colour)}"/>')
-    for tick in TICKS:
-        if 1 / limit <= tick <= limit:
-            at = x + LEGEND_WIDTH * (math.log(float(tick)) / reach + 1) / 2
-            parts.append(f'<path d="M{_number(at)} {y + LEGEND_HEIGHT}v5" stroke="{GREY}"/>')
-            parts.append(_text(at, y + LEGEND_HEIGHT + 18, f"{float(tick):g}", f'font-size="12" fill="{GREY}" text-anchor="middle"'))
+    for tick in _ticks(limit):
+        at = x + LEGEND_WIDTH * (math.log(float(tick)) / reach + 1) / 2
+        parts.append(f'<path d="M{_number(at)} {y + LEGEND_HEIGHT}v5" stroke="{GREY}"/>')
+        parts.append(_text(at, y + LEGEND_HEIGHT + 18, f"{float(tick):g}", f'font-size="12" fill="{GREY}" text-anchor="middle"'))
     parts.append(_text(x - 12, y + LEGEND_HEIGHT - 2, captions.below, 'font-size="12" text-anchor="end"'))
     parts.append(_text(x + LEGEND_WIDTH + 12, y + LEGEND_HEIGHT - 2, captions.above, 'font-size="12"'))
     return parts
+
+
+def _ticks(limit: Fraction) -> list[Fraction]:
+    """1, and powers as far as the colours reach, either way."""
+    ticks: list[Fraction] = []
+    for base in TICK_BASES:
+        powers = [Fraction(base) ** power for power in range(1, TICKS_MAX) if base**power <= limit]
+        ticks = [*(1 / tick for tick in reversed(powers)), Fraction(1), *powers]
+        if len(ticks) <= TICKS_MAX:
+            break
+    return ticks
 
 
 def _text(x: float, y: float, words: str, attributes: str) -> str:

@@ -54,9 +54,12 @@ def consumed(card: RateCard, work: Mapping[str, int], labels: Collection[str] = 
 def misprice_map(rows: Sequence[str], columns: Sequence[str], amounts: Sequence[Sequence[Amounts | None]], agree: Cell | None) -> MispriceMap:
     """The map of what both cards ask (first, second), cell by cell; cells where either asks nothing are left out.
 
-    Raises ValueError when the cell where they are to agree has no amounts.
+    Raises ValueError when no cell has amounts by both, or not the one where they are to agree.
     """
     ratios = [[_ratio(cell) for cell in row] for row in amounts]
+    if all(ratio is None for row in ratios for ratio in row):
+        message = "one of the cards asks nothing for all of these requests"
+        raise ValueError(message)
     scale: Fraction | None = Fraction(1)
     if agree is not None:
         scale = ratios[agree[0]][agree[1]]

@@ -46,6 +46,13 @@ def test_the_same_map_gives_the_same_bytes() -> None:
     assert drawn(Fraction(1, 3), Fraction(5)) == drawn(Fraction(1, 3), Fraction(5))
 
 
+@pytest.mark.parametrize(("far", "marks"), [("1.2", ["1"]), ("3", ["0.5", "1", "2"]), ("700", ["0.01", "0.1", "1", "10", "100"])])
+def test_the_scale_has_few_marks_however_far_it_reaches(far: str, marks: list[str]) -> None:
+    picture = drawn(Fraction(far))
+    assert re.findall(r'text-anchor="middle">([0-9.]+)</text>', picture)[-len(marks) :] == marks
+    assert picture.count("v5") == len(marks)
+
+
 @given(st.lists(RATIOS, min_size=1, max_size=8))
 def test_numbers_can_be_read_on_their_colour(ratios: list[Fraction]) -> None:
     picture = drawn(*ratios)

@@ -42,6 +42,8 @@ def test_ratios_are_scaled_to_one_where_the_cards_agree() -> None:
     assert free.spread == scaled.spread == 3
     with pytest.raises(ValueError, match="no prices to agree on at b, x"):
         misprice_map(["a", "b"], ["x", "y"], amounts, (1, 0))
+    with pytest.raises(ValueError, match="one of the cards asks nothing"):
+        misprice_map(["a"], ["x"], [[(Fraction(0), Fraction(1))]], None)
 
 
 AMOUNT = st.fractions(min_value=Fraction(1, 1000), max_value=1000)

@@ -69,7 +69,7 @@ def picture(compared: GridComparison) -> str:
     lines.append(f"Numbers: Tokens by {second} over Tokens by {first}" + _scaled(found))
     if compared.only:
         lines.append(f"Of {first} only this counts: {', '.join(compared.only)}.")
-    lines.append(f"The largest is {ratio_text(found.spread)} times the smallest: no price of a Token makes both cards agree on all of them.")
+    lines.append(_spread(found))
     agrees = found.agree is not None
     captions = Captions(
         title=f"Where {first} asks too much or too little, judged by {second}" if agrees else f"{second} against {first}",
@@ -80,6 +80,12 @@ def picture(compared: GridComparison) -> str:
         above="asks too little" if agrees else "dearer",
     )
     return heat_map(found, captions)
+
+
+def _spread(found: MispriceMap) -> str:
+    if found.spread == 1:
+        return "All are equal: the cards differ by the size of their Tokens, or not at all."
+    return f"The largest is {ratio_text(found.spread)} times the smallest: no price of a Token makes both cards agree on all of them."
 
 
 def _names(cards: Cards) -> tuple[str, str]:

@@ -93,8 +93,10 @@ def test_the_guide_shows_the_command_and_the_numbers() -> None:
             assert f"| {size}, {names[kind]} | {' | '.join(cells)} |" in guide
 
 
-def test_a_card_against_itself_changes_nothing(diff: Diff) -> None:
-    printed = diff("wan2.2-t2v-a14b-calibrated", "wan2.2-t2v-a14b-calibrated")
+def test_a_card_against_itself_changes_nothing(diff: Diff, tmp_path: Path) -> None:
+    picture = tmp_path / "same.svg"
+    printed = diff("wan2.2-t2v-a14b-calibrated", "wan2.2-t2v-a14b-calibrated", "--model", "wan2.2-t2v-a14b", "--picture", str(picture))
+    assert "All are equal" in picture.read_text(encoding="utf-8")
     assert "typical requests of wan2.2-t2v-a14b, 40 steps, 16 frames a second, with guidance" in printed
     assert "The largest B over A is 1.00 times the smallest" in printed
     assert printed.count(" 0.0 % ") == 24

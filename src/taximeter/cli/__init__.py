@@ -27,6 +27,7 @@ COMMANDS = (
     "migrate",
     "apply",
     "quote",
+    "cards",
     "keys",
     "topup",
     "refund",

@@ -5,20 +5,17 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from taximeter.cli.arguments import Subparsers
 from taximeter.cli.database import open_database
+from taximeter.cli.progress import Progress
 from taximeter.cli.table import count
 from taximeter.db.pool import connect_owner
-from taximeter.kernel.clock import Clock, SystemClock
+from taximeter.kernel.clock import SystemClock
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.units import format_tokens
 from taximeter.ledger.replay import Report, replay
-
-LINE_EVERY_S = 0.5
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -59,7 +56,7 @@ def _show(report: Report) -> None:
 
 
 async def _replay(args: argparse.Namespace) -> Report:
-    progress = _Progress(SystemClock()).tell if args.progress or sys.stderr.isatty() else lambda _rows, _of: None
+    progress = Progress("replay", SystemClock()).tell if args.progress or sys.stderr.isatty() else lambda _rows, _of: None
     with contextlib.ExitStack() as stack:
         lines = None
         if args.acknowledged is not None:
@@ -78,27 +75,3 @@ async def _replay(args: argparse.Namespace) -> Report:
                 return await replay(connection, progress, lines)
             finally:
                 await connection.close()
-
-
-@dataclass
-class _Progress:
-    """A line on standard error: rows, per cent, and how long it will take yet.  In a terminal it is written over."""
-
-    clock: Clock
-    say: Callable[[str], None] = lambda line: print(line, end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
-    began_s: float = field(init=False)
-    told_s: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        """The clock starts."""
-        self.began_s = self.told_s = self.clock.monotonic_s()
-
-    def tell(self, rows: int, of: int) -> None:
-        """At most twice a second, and at the end."""
-        now_s = self.clock.monotonic_s()
-        if rows < of and now_s - self.told_s < LINE_EVERY_S:
-            return
-        self.told_s = now_s
-        took_s = now_s - self.began_s
-        left_s = took_s * (of - rows) / rows if rows else 0.0
-        self.say(f"replay: {rows:,} of {of:,} rows, {100 * rows // max(of, 1)} %, {took_s:.0f} s, {left_s:.0f} s to go ")

@@ -32,4 +32,5 @@ def _width(cell: str) -> int:
 
 
 def _is_number(cell: str) -> bool:
-    return cell.replace(".", "", 1).removeprefix("-").isdigit() or not cell
+    """Also 1,000 and +12.5 %."""
+    return cell.removesuffix(" %").replace(",", "").replace(".", "", 1).removeprefix("-").removeprefix("+").isdigit() or not cell

@@ -86,7 +86,8 @@ def _files(path: Path, problems: list[Problem]) -> list[Path]:
     return files
 
 
-def _load_file(file: Path, shown: str, problems: list[Problem]) -> list[Document]:
+def load_nodes(file: Path, shown: str, problems: list[Problem]) -> list[Node]:
+    """The documents of one file as trees; what is wrong with it as YAML is added to ``problems`` under the name ``shown``."""
     try:
         data = file.read_bytes() if file.stat().st_size <= FILE_BYTES_MAX else None
         if data is None:
@@ -100,16 +101,26 @@ def _load_file(file: Path, shown: str, problems: list[Problem]) -> list[Document
         line = error.object[: error.start].count(b"\n") + 1
         problems.append(Problem(shown, line, "the file is not UTF-8"))
         return []
-    return _load_text(text, shown, problems)
+    return _nodes(text, shown, problems)
+
+
+def _load_file(file: Path, shown: str, problems: list[Problem]) -> list[Document]:
+    return _documents(load_nodes(file, shown, problems), shown, problems)
 
 
 def _load_text(text: str, file: str, problems: list[Problem]) -> list[Document]:
-    documents = []
+    return _documents(_nodes(text, file, problems), file, problems)
+
+
+def _documents(nodes: Sequence[Node], file: str, problems: list[Problem]) -> list[Document]:
+    documents = (read(node, file, problems) for node in nodes)
+    return [document for document in documents if document is not None]
+
+
+def _nodes(text: str, file: str, problems: list[Problem]) -> list[Node]:
+    nodes: list[Node] = []
     try:
-        for node in _trees(text):
-            document = read(node, file, problems)
-            if document is not None:
-                documents.append(document)
+        nodes.extend(_trees(text))
     except _Fault as fault:
         problems.append(Problem(file, fault.line, fault.message))
     except yaml.MarkedYAMLError as error:
@@ -118,7 +129,7 @@ def _load_text(text: str, file: str, problems: list[Problem]) -> list[Document]:
     except yaml.YAMLError as error:
         first, *_ = str(error).splitlines()
         problems.append(Problem(file, 0, f"this is not YAML: {first}"))
-    return documents
+    return nodes
 
 
 def _trees(text: str) -> Iterator[Node]:

@@ -13,7 +13,7 @@ from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Status
-from taximeter.metering.desk import Desk, hold, price_order
+from taximeter.metering.desk import Desk, buyer_of, hold, price_order
 from taximeter.metering.fares import quote_fare
 from taximeter.metering.model import Order, Quote
 from taximeter.metering.repeats import Repeats, in_progress
@@ -32,9 +32,9 @@ class Metering:
         self._desk = desk
         self._repeats = Repeats(desk, store)
 
-    def quote(self, caller: Caller, model: str, request: dict[str, Any]) -> Quote:  # noqa: ARG002 - prices will depend on the caller's plan
+    def quote(self, caller: Caller, model: str, request: dict[str, Any]) -> Quote:
         """What a request would cost now.  Raises ModelNotFound, ModelNotPriced, InvalidRequest."""
-        fare = quote_fare(self._desk.catalog, model, request)
+        fare = quote_fare(self._desk.catalog, model, request, buyer=buyer_of(caller))
         now = utc_from_ms(self._desk.clock.now_ms())
         return Quote(self._desk.ids.new(), fare, now + timedelta(seconds=self._desk.settings.quote_ttl_s))
 

@@ -157,7 +157,7 @@ class Ride:
         done: Done | None = None,
         posted: Outcome | None = None,
     ) -> Receipt:
-        parts = self.fare.parts
+        parts, money = self.fare.parts, self.fare.priced.price(self.fare.buyer)
         detail: dict[str, Any] = {} if done is None else done.detail
         return Receipt(
             id=self.id,
@@ -165,7 +165,10 @@ class Ride:
             modality=self.fare.model.modality,
             rate_card=parts.rate_card,
             tariff=parts.tariff,
-            multiplier=str(parts.multiplier),
+            service_tier=self.fare.tier,
+            multiplier=charge.multiplier if charge.multipliers else parts.multiplier,
+            multipliers=charge.multipliers,
+            price=model.Price(money.currency, money.price_nano),
             held_utok=self._held_utok,
             created_at=self.created_at,
             outcome=outcome,

@@ -10,7 +10,7 @@ import asyncpg
 
 from taximeter.db import sql
 from taximeter.ledger import Operation, Outcome, store
-from taximeter.metering.model import Answer, Earlier, Receipt, Refund, RefundOrder
+from taximeter.metering.model import Answer, Earlier, Price, Receipt, Refund, RefundOrder
 from taximeter.metering.rules import whole_days
 
 _SQL = sql.load("taximeter.metering")
@@ -150,11 +150,18 @@ def _earlier(row: asyncpg.Record) -> Earlier:
 
 def _receipt(row: asyncpg.Record) -> Receipt:
     base: dict[str, Any] = {name: row[name] for name in ("id", "model", "modality", "rate_card", "tariff", "multiplier", "held_utok", "created_at")}
+    fare = json.loads(row["fare"])
+    if "currency" in fare:
+        base |= {"service_tier": fare["service_tier"], "price": Price(fare["currency"], fare["price_nano"])}
     if row["outcome"] is None:
         return Receipt(**base)
     refunds = json.loads(row["refunds"] or "[]")
+    detail = json.loads(row["detail"])
+    # What explains the charge stands beside what the engine said; it is shown at places of its own.
+    detail.pop("reported", None)
     return Receipt(
-        **base,
+        **base | {"multiplier": detail.pop("multiplier", base["multiplier"])},
+        multipliers=tuple(detail.pop("multipliers", ())),
         outcome=row["outcome"],
         reason=row["reason"],
         work={name: int(value) for name, value in json.loads(row["work"]).items()},
@@ -163,7 +170,7 @@ def _receipt(row: asyncpg.Record) -> Receipt:
         charged_utok=row["charged_utok"],
         settlement="settled",
         lines=tuple(json.loads(row["lines"])),
-        detail=json.loads(row["detail"]),
+        detail=detail,
         engine_ms=row["engine_ms"],
         settled_at=row["settled_at"],
         refunds=tuple(read_refund({**one, "created_at": datetime.fromisoformat(one["created_at"])}) for one in refunds),

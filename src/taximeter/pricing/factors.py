@@ -94,6 +94,10 @@ class Factors(msgspec.Struct, frozen=True):
             total *= multiplier.ratio
         return total if self.cap is None else min(total, Fraction(self.cap))
 
+    def multiplier(self, work: Mapping[str, int]) -> str:
+        """The product as text, exactly."""
+        return "1" if self.plain else exact_text(self.product(work))
+
     def charge(self, consumed_utok: int, work: Mapping[str, int], maximum_utok: int | None = None) -> int:
         """Micro-Tokens charged: times the product, rounded once, and at most ``maximum_utok``."""
         assert consumed_utok >= 0

@@ -67,7 +67,7 @@ class Metering:
             raise self.refusal
         return self.rides.pop(0)
 
-    def models(self) -> Sequence[dict[str, Any]]:
+    def models(self, caller: Caller | None = None) -> Sequence[dict[str, Any]]:
         return [
             {"id": "tiny", "object": "model", "created": 1, "owned_by": "taximeter", "modality": "chat", "price": None},
             {"id": "up/stream", "object": "model", "created": 1, "owned_by": "taximeter", "modality": "speech", "price": None},

@@ -31,6 +31,8 @@ COMMANDS = (
     "topup",
     "refund",
     "receipts",
+    "explain",
+    "prices",
     "usage",
     "replay",
     "reconcile",

@@ -66,9 +66,8 @@ def _take_include_usage(body: dict[str, Any], *, stream: bool) -> bool:
 
 
 def _head(ride: Ride, kind: str, model: str) -> dict[str, Any]:
-    # OpenAI's word for the standard tier is default.
-    tier = "default" if ride.fare.tier == "standard" else ride.fare.tier
-    return {"id": f"chatcmpl-{ride.id.hex}", "object": kind, "created": ride.created_at_s, "model": model, "service_tier": tier}
+    head = {"id": f"chatcmpl-{ride.id.hex}", "object": kind, "created": ride.created_at_s, "model": model}
+    return {**head, "service_tier": ride.service_tier}
 
 
 async def _plain(request: Request, ride: Ride, model: str) -> Response:

@@ -31,6 +31,13 @@ from metering.requests q
 left join lateral (select * from metering.receipts x where x.id = q.id order by x.phase desc limit 1) r on true
 where q.project_id = $1 and q.id = any ($2::uuid[])
 
+-- name: record
+select q.id, q.project_id, q.model, q.modality, q.rate_card, q.tariff, q.multiplier, q.held_utok, q.fare, q.created_at,
+    (select jsonb_agg(to_jsonb(x) order by x.phase) from metering.receipts x where x.id = q.id) as phases,
+    (select jsonb_agg(f order by f.created_at, f.id) from metering.refunds f where f.request_id = q.id) as refunds
+from metering.requests q
+where q.id = $1 and ($2::uuid is null or q.project_id = $2)
+
 -- name: usage
 -- Whole days ($4 up to, not including, $5) from the daily sums and the receipts that are not in them yet; what lies before and
 -- after them from the receipts.

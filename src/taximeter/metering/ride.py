@@ -46,6 +46,11 @@ class Ride:
         """Unix seconds, for OpenAI's ``created``."""
         return int(self.created_at.timestamp())
 
+    @property
+    def service_tier(self) -> str:
+        """The tier it runs in, by OpenAI's name: the standard one is ``default``."""
+        return "default" if self.fare.tier == "standard" else self.fare.tier
+
     def headers(self) -> dict[str, str]:
         """The ``taximeter-*`` headers that are known before the engine runs."""
         return {

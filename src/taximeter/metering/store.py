@@ -7,9 +7,11 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from taximeter.db import sql
 from taximeter.ledger import Operation, Outcome, store
+from taximeter.metering.explanation import Phase, Record
 from taximeter.metering.model import Answer, Earlier, Price, Receipt, Refund, RefundOrder
 from taximeter.metering.rules import whole_days
 
@@ -34,6 +36,18 @@ class MeteringStore:
         """One of the project's receipts."""
         row = await self._pool.fetchrow(_SQL["receipt"], receipt_id, project_id)
         return None if row is None else _receipt(row)
+
+    async def find_record(self, request_id: UUID, project_id: UUID | None) -> Record | None:
+        """All that is stored about a request; of any project when none is named."""
+        row = await self._pool.fetchrow(_SQL["record"], request_id, project_id)
+        if row is None:
+            return None
+        read = {name: json.loads(row[name] or "[]") for name in ("fare", "phases", "refunds")}
+        refunds = [read_refund({**one, "created_at": datetime.fromisoformat(one["created_at"])}) for one in read["refunds"]]
+        named = {
+            name: row[name] for name in ("id", "project_id", "model", "modality", "rate_card", "tariff", "multiplier", "held_utok", "created_at")
+        }
+        return Record(**named, fare=read["fare"], phases=msgspec.convert(read["phases"], list[Phase]), refunds=refunds)
 
     async def list_receipts(self, project_id: UUID, after: UUID | None, limit: int) -> list[Receipt]:
         """A page of the project's receipts, newest first."""

@@ -8,7 +8,17 @@ from typing import Literal, TypeVar
 
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.pricing import rules
-from taximeter.pricing.errors import CardNotFound, CurrencyNotPriced, ModelNotFound, ModelNotPriced, PlanNotPriced, TierNotOffered
+from taximeter.pricing.currencies import MINOR_UNITS
+from taximeter.pricing.errors import (
+    CardNotFound,
+    CurrencyNotPriced,
+    ModelNotFound,
+    ModelNotPriced,
+    PlanNotPriced,
+    TierNotOffered,
+    UnknownCurrency,
+    UnknownPlan,
+)
 from taximeter.pricing.factors import PLAIN, Factors
 from taximeter.pricing.model import Document, Kind, ModelEntry, Plan, RateCard, Tariff
 from taximeter.pricing.rules import Estimated, FareParts
@@ -190,6 +200,15 @@ class Catalog:
             message = f"{name} has no price for the plan {buyer.plan[:100]!r}, which is not in force; ask your administrator"
             raise PlanNotPriced(message, param="model")
         return plan
+
+    def check_buyer(self, plan: str | None, currency: str | None) -> None:
+        """Raises UnknownPlan or UnknownCurrency for what no project can have; None is not checked."""
+        if plan is not None and plan not in self.plans and plan != DEFAULT_PLAN:
+            message = f"there is no plan {plan[:100]!r} in force; there are {', '.join(sorted({*self.plans, DEFAULT_PLAN}))}"
+            raise UnknownPlan(message, param="plan")
+        if currency is not None and currency not in MINOR_UNITS:
+            message = f"{currency[:20]!r} is not a currency by ISO 4217, such as USD"
+            raise UnknownCurrency(message, param="currency")
 
     def history(self, kind: Kind) -> tuple[PublishedVersion, ...]:
         """Every published version of a kind, by name and version, with the time it was or will be in force."""

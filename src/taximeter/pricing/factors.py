@@ -59,7 +59,7 @@ class Factors(msgspec.Struct, frozen=True):
     Attributes:
         fixed: those that are known before it runs; none of them is 1.
         bands: those that its work decides.
-        cap: what the product may be at most; None: no limit.
+        cap: what the product may be at most, 1 or more; None: no limit.
     """
 
     fixed: tuple[Multiplier, ...] = ()

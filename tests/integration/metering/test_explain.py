@@ -11,8 +11,7 @@ import pytest
 
 from taximeter.db.pool import connect_owner
 from taximeter.engines import Chunk, Done, EngineFailed, Media, Vectors
-from taximeter.ledger import Kind, Leg, Operation, operator_account
-from taximeter.ledger import AccountCode
+from taximeter.ledger import AccountCode, Kind, Leg, Operation, operator_account
 from taximeter.metering import Receipt
 from taximeter.metering.desk import wallet_of
 from taximeter.metering.errors import ReceiptNotFound
@@ -53,7 +52,7 @@ async def ride_to_its_end(town: Town, caller: Any, modality: Any = "chat", **cha
 
 
 @pytest.mark.parametrize("truncated", [False, True])
-async def test_a_completed_and_a_truncated_chat_are_computed_again(town: Town, truncated: bool) -> None:
+async def test_a_completed_and_a_truncated_chat_are_computed_again(town: Town, *, truncated: bool) -> None:
     caller = await town.caller()
     town.engines["chat"].script = (TEXT, Done(work=REPORT.work, truncated=truncated))
     parts = await agreed(town, await ride_to_its_end(town, caller))
@@ -65,7 +64,7 @@ async def test_a_completed_and_a_truncated_chat_are_computed_again(town: Town, t
 
 async def test_embeddings_and_speech_are_computed_again(town: Town) -> None:
     caller = await town.caller()
-    town.engines["embeddings"].script = (Vectors(vectors=[[0.0]]), Done(work={"prompt_tokens": 3, "inputs": 2}))
+    town.engines["embeddings"].script = (Vectors(vectors=[bytes(4)]), Done(work={"prompt_tokens": 3, "inputs": 2}))
     assert await agreed(town, await ride_to_its_end(town, caller, "embeddings"))
     town.engines["speech"].script = (Media(data=b"x"), Done(work={"characters": 12, "phoneme_tokens": 12, "audio_frames": 40}))
     assert await agreed(town, await ride_to_its_end(town, caller, "speech"))

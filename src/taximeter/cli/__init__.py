@@ -32,6 +32,8 @@ COMMANDS = (
     "topup",
     "refund",
     "receipts",
+    "explain",
+    "prices",
     "usage",
     "replay",
     "reconcile",

@@ -21,6 +21,7 @@ from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import Order
 from taximeter.metering.rules import NOTHING, encode_fact, key_fact, receipt_fact, request_fact
 from taximeter.metering.settlements import Settlements
+from taximeter.pricing import Buyer
 
 
 @dataclass
@@ -67,16 +68,22 @@ def wallet_of(caller: Caller) -> Wallet:
     return Wallet(lane=caller.lane, allowance=caller.allowance_account, prepaid=caller.prepaid_account)
 
 
+def buyer_of(caller: Caller) -> Buyer:
+    """Whom prices are for when this caller asks."""
+    return Buyer(plan=caller.plan, currency=caller.currency)
+
+
 def price_order(desk: Desk, order: Order) -> Fare:
     """The fare of an order, checked against what its sender allows.
 
-    Raises ModelNotFound, ModelNotPriced, WrongModality, InvalidRequest, TooExpensive, AboveCallersMaximum.
+    Raises ModelNotFound, ModelNotPriced (CurrencyNotPriced, PlanNotPriced), TierNotOffered, WrongModality, InvalidRequest, TooExpensive,
+    AboveCallersMaximum.
     """
     model = desk.catalog.model(order.model)
     if model.modality != order.modality:
         message = f"{model.name} is a model for {model.modality}, not for {order.modality}; GET /v1/models lists what each is for"
         raise WrongModality(message, param="model")
-    fare = quote_fare(desk.catalog, order.model, order.request)
+    fare = quote_fare(desk.catalog, order.model, order.request, buyer=buyer_of(order.caller))
     if fare.maximum_utok > AMOUNT_UTOK_MAX:
         message = f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens; no single request may cost more than 10^9"
         raise TooExpensive(message)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from taximeter import pricing
 from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.identity import Caller
 from taximeter.jobs import Job, JobStore
@@ -18,7 +19,7 @@ from taximeter.ledger import Kind, Operation, Status
 from taximeter.metering.desk import Desk, hold, price_order, wallet_of
 from taximeter.metering.errors import VideoExpired, VideoFailed, VideoNotFound, VideoNotReady
 from taximeter.metering.fares import Fare
-from taximeter.metering.model import RECEIPT_PREFIX, VIDEO_PREFIX, Earlier, Order, Receipt
+from taximeter.metering.model import RECEIPT_PREFIX, VIDEO_PREFIX, Earlier, Order, Price, Receipt
 from taximeter.metering.objects import Objects, StoredFile
 from taximeter.metering.repeats import Repeats, in_progress
 from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
@@ -35,6 +36,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         request: the normalised request for the engine.
         rate_card: ``name@version``; versions stay in the catalog for ever.
+        factors: from consumed to charged; None: ``multiplier`` alone, which is 1 unless an earlier release wrote it.
     """
 
     lane: int
@@ -50,6 +52,8 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     multiplier: str
     maximum_utok: int
     keep_s: int
+    factors: pricing.Factors | None = None
+    service_tier: str = "standard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +177,11 @@ class Videos:
             rate_card=fare.parts.rate_card,
             meter=fare.model.meter,
             profile=dict(fare.model.profile),
-            multiplier=str(fare.parts.multiplier),
+            multiplier=fare.parts.multiplier,
             maximum_utok=fare.maximum_utok,
             keep_s=desk.settings.video_ttl_s,
+            factors=None if fare.parts.factors.plain else fare.parts.factors,
+            service_tier=fare.tier,
         )
         job = {"project_id": str(order.caller.project_id), "kind": KIND, "payload": msgspec.to_builtins(payload)}
         outcome = await hold(desk, video_id, order, fare, ttl_s=desk.settings.video_hold_ttl_s, job=job)
@@ -303,9 +309,11 @@ def _just_ordered(desk: Desk, order: Order, fare: Fare, video_id: UUID, held_uto
         modality=fare.model.modality,
         rate_card=fare.parts.rate_card,
         tariff=fare.parts.tariff,
-        multiplier=str(fare.parts.multiplier),
+        multiplier=fare.parts.multiplier,
         held_utok=held_utok,
         created_at=now,
+        service_tier=fare.tier,
+        price=Price(fare.money.currency, fare.money.price_nano),
     )
     return VideoView(job, receipt)
 

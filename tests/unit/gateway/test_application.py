@@ -36,6 +36,7 @@ ADMIN_ROUTES = [
     ("POST", "/v1/admin/projects"),
     ("GET", "/v1/admin/projects"),
     ("GET", "/v1/admin/projects/x"),
+    ("PATCH", "/v1/admin/projects/x"),
     ("POST", "/v1/admin/projects/x/keys"),
     ("GET", "/v1/admin/projects/x/keys"),
     ("DELETE", "/v1/admin/projects/x/keys/y"),

@@ -1,23 +1,18 @@
 """Which family of models a folder belongs to: each reader looks at the files and says what it makes of them."""
 
-import importlib
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from typing import cast
 
 from taximeter.kernel.errors import InvalidRequest
-from taximeter.meters import BadProfile
+from taximeter.meters import BadProfile, diffusion, language, voxcpm
 from taximeter.meters.draft import Draft, Files
 
 Reader = Callable[[Files], Draft | None]
-# Each has ``draft(files) -> Draft | None``.
-READERS = ("taximeter.meters.diffusion", "taximeter.meters.voxcpm", "taximeter.meters.language")
 KNOWN = "diffusion transformers in the layout of diffusers, VoxCPM, and language models with a Hugging Face config.json"
 
 
 def readers() -> tuple[Reader, ...]:
     """The readers, in the order in which they are asked."""
-    return tuple(cast("Reader", importlib.import_module(name).draft) for name in READERS if find_spec(name))
+    return diffusion.draft, voxcpm.draft, language.draft
 
 
 def recognise(files: Files, ask: Sequence[Reader]) -> Draft:

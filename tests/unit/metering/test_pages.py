@@ -15,7 +15,7 @@ from taximeter.metering.fares import METERS
 from taximeter.meters.embeddings_tokens import EmbeddingsProfile
 from taximeter.meters.speech_frames import CLASSES, FramesProfile
 from taximeter.meters.speech_steps import StepsProfile
-from taximeter.meters.text_tokens import TextProfile
+from taximeter.meters.text_prompt import TextProfile
 from taximeter.meters.tokenizers import NAMES
 from taximeter.meters.video_dit import DitProfile
 from taximeter.meters.video_frames import FramesProfile as VideoProfile

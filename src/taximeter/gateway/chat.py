@@ -38,17 +38,26 @@ def routes(services: Services) -> list[Route]:
 
 
 def usage(receipt: Receipt) -> dict[str, Any]:
-    """OpenAI's ``usage``: cached is part of prompt, reasoning is part of completion."""
+    """OpenAI's ``usage``: cached, written, heard and seen are parts of prompt; reasoning and sound are parts of completion.
+
+    Details beyond OpenAI's first ones stand there when the model's meter counts them.
+    """
     work = receipt.work
-    reasoning = work.get("reasoning_tokens", 0)
-    prompt = work.get("prompt_tokens", 0)
-    completion = work.get("output_tokens", 0) + reasoning
+    reasoning, prompt = work.get("reasoning_tokens", 0), work.get("prompt_tokens", 0)
+    completion = work.get("output_tokens", 0) + reasoning + work.get("audio_output_tokens", 0)
+    into = {"cached_tokens": work.get("cached_prompt_tokens", 0)}
+    out = {"reasoning_tokens": reasoning}
+    if "audio_input_tokens" in work:
+        into["audio_tokens"] = work["audio_input_tokens"]
+        into["image_tokens"] = work["image_input_tokens"]
+        into["cache_write_tokens"] = work["cache_write_5m_tokens"] + work["cache_write_1h_tokens"]
+        out["audio_tokens"] = work["audio_output_tokens"]
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": work.get("cached_prompt_tokens", 0)},
-        "completion_tokens_details": {"reasoning_tokens": reasoning},
+        "prompt_tokens_details": into,
+        "completion_tokens_details": out,
     }
 
 

@@ -109,7 +109,7 @@ class Ride:
             return
         expected = self.fare.estimate.expected
         reported = {
-            "prompt_tokens": expected.get("fresh_prompt_tokens", 0) + expected.get("cached_prompt_tokens", 0),
+            "prompt_tokens": expected["prompt_tokens"],
             "cached_tokens": 0,
             "output_tokens": min(self._output_tokens, self._job.bound["output_tokens"]),
             "reasoning_tokens": 0,

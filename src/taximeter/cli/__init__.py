@@ -32,6 +32,7 @@ COMMANDS = (
     "refund",
     "receipts",
     "usage",
+    "drift",
     "replay",
     "reconcile",
     "bench",

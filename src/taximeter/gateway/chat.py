@@ -1,5 +1,7 @@
 """POST /v1/chat/completions, plain and streamed."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -12,6 +14,7 @@ from taximeter.gateway.completion import Completion
 from taximeter.gateway.disconnect import ClientWatch
 from taximeter.gateway.envelopes import encode_json, json_response
 from taximeter.gateway.idempotency import fingerprint_of, keep
+from taximeter.gateway.metrics import Metrics
 from taximeter.gateway.orders import make_order, read_call
 from taximeter.gateway.rides import RideEvent, first_event, open_ride
 from taximeter.gateway.services import Services
@@ -20,7 +23,7 @@ from taximeter.kernel.errors import InvalidRequest
 from taximeter.metering import Receipt, Ride
 
 
-def routes(services: Services) -> list[Route]:
+def routes(services: Services, metrics: Metrics) -> list[Route]:
     """The chat route."""
 
     async def create(request: Request) -> Response:
@@ -30,9 +33,11 @@ def routes(services: Services) -> list[Route]:
         with_usage = _take_include_usage(body, stream=stream)
         order = make_order(request, caller, "chat", body, stream=stream, fingerprint=fingerprint)
         ride = await open_ride(services, request, order)
+        telling = partial(_tell_drift, metrics, ride)
         if stream:
-            return await _streamed(request, ride, order.model, with_usage=with_usage)
-        return await keep(services, order, ride, await _plain(request, ride, order.model))
+            writer = _ChunkWriter(_head(ride, "chat.completion.chunk", order.model), telling, with_usage=with_usage)
+            return await _streamed(request, ride, writer)
+        return await keep(services, order, ride, await _plain(request, ride, order.model, telling))
 
     return [Route("/v1/chat/completions", create, methods=["POST"])]
 
@@ -78,7 +83,13 @@ def _head(ride: Ride, kind: str, model: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{ride.id.hex}", "object": kind, "created": ride.created_at_s, "model": model}
 
 
-async def _plain(request: Request, ride: Ride, model: str) -> Response:
+def _tell_drift(metrics: Metrics, ride: Ride, receipt: Receipt) -> None:
+    """Count what was expected beside what the provider counted; what was estimated in the end, or cut short, tells nothing."""
+    if receipt.measured and receipt.outcome in ("completed", "truncated"):
+        metrics.counted(receipt.model, ride.expected_work, receipt.work)
+
+
+async def _plain(request: Request, ride: Ride, model: str, telling: Callable[[Receipt], None]) -> Response:
     completion = Completion()
     receipt: Receipt | None = None
     async with ClientWatch(request.receive):
@@ -88,6 +99,7 @@ async def _plain(request: Request, ride: Ride, model: str) -> Response:
             elif isinstance(event, Receipt):
                 receipt = event
     assert receipt is not None, "a ride ends with its receipt"
+    telling(receipt)
     body = _head(ride, "chat.completion", model)
     body["choices"] = completion.choices(truncated=receipt.outcome == "truncated")
     body["usage"] = usage(receipt)
@@ -95,11 +107,10 @@ async def _plain(request: Request, ride: Ride, model: str) -> Response:
     return json_response(body, receipt.headers(extra))
 
 
-async def _streamed(request: Request, ride: Ride, model: str, *, with_usage: bool) -> Response:
+async def _streamed(request: Request, ride: Ride, writer: "_ChunkWriter") -> Response:
     events = ride.events()
     # Errors before the first delta are still plain HTTP errors.
     first = await first_event(request, events)
-    writer = _ChunkWriter(_head(ride, "chat.completion.chunk", model), with_usage=with_usage)
     return EventStream(first, events, writer.encode, ride.headers())
 
 
@@ -111,7 +122,8 @@ class _ChunkWriter:
     every chunk.  That one is therefore kept back until the receipt is there.
     """
 
-    def __init__(self, head: dict[str, Any], *, with_usage: bool) -> None:
+    def __init__(self, head: dict[str, Any], telling: Callable[[Receipt], None], *, with_usage: bool) -> None:
+        self._telling = telling
         self._head = b"data: " + encode_json(head)[:-1] + b',"choices":'
         self._with_usage = with_usage
         self._kept: list[dict[str, Any]] | None = None
@@ -122,6 +134,7 @@ class _ChunkWriter:
         if isinstance(event, Chunk):
             return self._delta(event.choices)
         assert isinstance(event, Receipt), "chat has no other events"
+        self._telling(event)
         return self._end(event)
 
     def _delta(self, choices: list[dict[str, Any]]) -> bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -45,6 +45,11 @@ class Ride:
     def created_at_s(self) -> int:
         """Unix seconds, for OpenAI's ``created``."""
         return int(self.created_at.timestamp())
+
+    @property
+    def expected_work(self) -> Mapping[str, int]:
+        """What it was estimated to take."""
+        return self.fare.estimate.expected
 
     def headers(self) -> dict[str, str]:
         """The ``taximeter-*`` headers that are known before the engine runs."""

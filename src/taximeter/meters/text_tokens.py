@@ -7,7 +7,9 @@ from typing import Any
 from taximeter.meters import chat_request, fields
 from taximeter.meters.errors import BadReport
 from taximeter.meters.model import Estimate, Work
-from taximeter.meters.text_prompt import TextProfile, bind_answer, check_entry, prompt_tokens
+from taximeter.meters.text_prompt import TextProfile, bind_answer, check_entry, prompt_tokens, render_smollm2
+
+__all__ = ["TextProfile", "TextTokens", "render_smollm2"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class Ride:
     script: Sequence[Any]
     id: uuid.UUID = RIDE_ID
     created_at_s: int = 1_760_000_000
+    expected_work: Mapping[str, int] = field(default_factory=dict)
     closed: bool = False
 
     def headers(self) -> dict[str, str]:

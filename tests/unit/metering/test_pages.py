@@ -15,7 +15,9 @@ from taximeter.metering.fares import METERS
 from taximeter.meters.embeddings_tokens import EmbeddingsProfile
 from taximeter.meters.speech_frames import CLASSES, FramesProfile
 from taximeter.meters.speech_steps import StepsProfile
-from taximeter.meters.text_prompt import TextProfile
+from taximeter.meters.text_flops import FlopsProfile
+from taximeter.meters.text_tokens import TextProfile
+from taximeter.meters.text_work import WideProfile
 from taximeter.meters.tokenizers import NAMES
 from taximeter.meters.video_dit import DitProfile
 from taximeter.meters.video_frames import FramesProfile as VideoProfile
@@ -24,12 +26,14 @@ from taximeter.pricing.yaml_source import builtin_dir, load_dir, load_text
 
 DOCS = Path(__file__).parents[3] / "docs"
 TOKENS = (DOCS / "concepts" / "tokens.md").read_text(encoding="utf-8")
-METERS_PAGE = (DOCS / "reference" / "meters.md").read_text(encoding="utf-8")
+METERS_PAGE = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference" / "meters").glob("*.md")))
 CATALOG = (DOCS / "reference" / "catalog.md").read_text(encoding="utf-8")
 
 EXAMPLES = re.findall(r"^\| `taximeter (quote .+?)` \| ([0-9.]+) \|$", TOKENS, re.MULTILINE)
 PROFILES: dict[str, type[msgspec.Struct]] = {
+    "text.flops/1": FlopsProfile,
     "text.tokens/1": TextProfile,
+    "text.tokens/2": WideProfile,
     "embeddings.tokens/1": EmbeddingsProfile,
     "speech.frames/1": FramesProfile,
     "speech.steps/1": StepsProfile,
@@ -63,7 +67,7 @@ def test_the_worked_film_has_the_printed_work(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("meter", meters.IDS)
 def test_every_quantity_is_explained_in_the_words_of_the_code(meter: str) -> None:
-    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.+?) \|$", part(meter).split("| profile |")[0], re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([a-z0-9_]+)` \| (.+?) \|$", part(meter).split("| profile |")[0], re.MULTILINE))
     assert set(rows) == set(meters.get(meter).quantities)
     for quantity, sentence in meters.get(meter).quantities.items():
         assert rows[quantity].startswith(sentence)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.meters import BadProfile, BadReport, PromptTooLong, get
 from taximeter.meters.errors import UnsupportedParameter
-from taximeter.meters.text_prompt import render_smollm2
+from taximeter.meters.text_tokens import render_smollm2
 
 METER = get("text.tokens/1")
 SMOLLM2 = {"tokenizer": "smollm2", "template": "smollm2", "context_tokens": 4096, "default_output_tokens": 512}

@@ -1,7 +1,8 @@
 """Counting fresh texts by each tokenizer: ours against its own library, in one process.
 
 Every text is new to both, so that nothing that is remembered about texts or conversations can help: what is left is what our code
-adds to the library's.  Two thirds of the words are new, too.  Both count the same texts, in turns that change from round to round; the time is the process's own.
+adds to the library's.  Two thirds of the words are new, too.  Both count the same texts, in turns that change from round to
+round; the time is the process's own.
 """
 
 import argparse
@@ -26,9 +27,41 @@ TURN = 5
 Count = Callable[[str], int]
 
 WORDS = (
-    "the taxi meter counts every token of a request fairly before it runs and settles what was measured river bridge "
-    "function return value import class number street morning energy window paper because although quickly"
-).split()
+    "the",
+    "taxi",
+    "meter",
+    "counts",
+    "every",
+    "token",
+    "of",
+    "a",
+    "request",
+    "fairly",
+    "before",
+    "it",
+    "runs",
+    "and",
+    "settles",
+    "what",
+    "was",
+    "measured",
+    "river",
+    "bridge",
+    "function",
+    "return",
+    "value",
+    "import",
+    "class",
+    "number",
+    "street",
+    "morning",
+    "energy",
+    "window",
+    "paper",
+    "because",
+    "although",
+    "quickly",
+)
 CHINESE = "今天天气真好我们一起去公园散步顺便计算一下令牌数量出租车计价器按照实际工作量收费每个请求都有收据"
 CODE = "def {0}(self, {1}: int) -> list[str]:\n    return [str({1} * {2}) for _ in range({2})]\n\n"
 EMOJI = "😀🚕👍🏽🇩🇪🌦"
@@ -156,7 +189,10 @@ def main() -> int:
         gc.collect()
     worst = min((name for name in facts if "remembering" not in name), key=lambda name: spread(facts[name]["ratios"]).median)
     median = spread(facts[worst]["ratios"]).median
-    table.notes = (f"{rounds} rounds of {texts_each} texts; slowest beside its library: {worst}", verdict(f">= {GOAL}", median, met=median >= GOAL, digits=3))
+    table.notes = (
+        f"{rounds} rounds of {texts_each} texts; slowest beside its library: {worst}",
+        verdict(f">= {GOAL}", median, met=median >= GOAL, digits=3),
+    )
     publish(NAME, [table], {"rounds": facts})
     return 0
 

@@ -69,7 +69,8 @@ def made(name: str) -> tuple[Any, Architecture]:
     kind, sizes = MODELS[name]
     config = getattr(transformers, kind)(**sizes)
     torch.manual_seed(1)
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", experts_implementation="eager").eval()
+    automatic: Any = transformers.AutoModelForCausalLM
+    model = automatic.from_config(config, attn_implementation="eager", experts_implementation="eager").eval()
     drafted = draft({"config.json": json.loads(config.to_json_string())})
     assert drafted is not None
     return model, Architecture(**drafted.profile["architecture"])
@@ -78,7 +79,7 @@ def made(name: str) -> tuple[Any, Architecture]:
 def operations(counts: Mapping[str, Mapping[Any, int]]) -> int:
     """All that were counted, but for the angles of positions."""
     angles = sum(sum(found.values()) for module, found in counts.items() if module.endswith("rotary_emb"))
-    return sum(counts["Global"].values()) - angles
+    return int(sum(counts["Global"].values()) - angles)
 
 
 def expanded_again(name: str) -> int:
@@ -88,13 +89,13 @@ def expanded_again(name: str) -> int:
     if not name.startswith("deepseek"):
         return 0
     once = 2 * LATENT["kv_lora_rank"] * LATENT["num_attention_heads"] * (LATENT["qk_nope_head_dim"] + LATENT["v_head_dim"])
-    return int(once) * LATENT["num_hidden_layers"] * PROMPT * (PROMPT - 1) // 2
+    return int(once) * int(LATENT["num_hidden_layers"]) * PROMPT * (PROMPT - 1) // 2
 
 
 def linear(model: Any, architecture: Architecture) -> int:  # noqa: ANN401 - a model of transformers
     """Operations of a token in matrix products."""
-    vectors = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim == 1)
-    return 2 * (architecture.active_parameters - vectors)
+    vectors: int = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim == 1)
+    return 2 * (architecture.active_parameters - int(vectors))
 
 
 @pytest.mark.parametrize("name", MODELS)

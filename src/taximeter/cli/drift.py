@@ -40,7 +40,8 @@ async def _drift(args: argparse.Namespace) -> Sequence[Drift]:
     async with open_command_office(args.environ) as office:
         today = utc_from_ms(office.desk.clock.now_ms()).date()
         start, end = args.start or today - timedelta(days=DAYS), args.end or today + timedelta(days=1)
-        return await find_drift(office.store, *(datetime.combine(value, time(), tzinfo=UTC) for value in (start, end)), args.model)
+        first, after = (datetime.combine(value, time(), tzinfo=UTC) for value in (start, end))
+        return await find_drift(office.store, first, after, args.model)
 
 
 def _rows(drift: Drift) -> list[list[str]]:

@@ -57,10 +57,17 @@ def test_of_plain_chat_it_says_what_the_first_version_says(request_: dict[str, A
 def test_the_providers_own_words_are_read() -> None:
     estimate = METER.estimate(chat([PICTURE, sound(wav(8000))]), WIDE)
     reported = {
-        **{"prompt_tokens": 100, "cached_tokens": 40, "output_tokens": 20, "reasoning_tokens": 5},
-        **{"provider.prompt_tokens": 100, "provider.completion_tokens": 20, "provider.total_tokens": 120},
-        **{"provider.prompt_tokens_details.cached_tokens": 40, "provider.prompt_tokens_details.image_tokens": 30},
-        **{"provider.prompt_tokens_details.audio_tokens": 20, "provider.completion_tokens_details.reasoning_tokens": 5},
+        "prompt_tokens": 100,
+        "cached_tokens": 40,
+        "output_tokens": 20,
+        "reasoning_tokens": 5,
+        "provider.prompt_tokens": 100,
+        "provider.completion_tokens": 20,
+        "provider.total_tokens": 120,
+        "provider.prompt_tokens_details.cached_tokens": 40,
+        "provider.prompt_tokens_details.image_tokens": 30,
+        "provider.prompt_tokens_details.audio_tokens": 20,
+        "provider.completion_tokens_details.reasoning_tokens": 5,
     }
     work = METER.actual(reported, estimate, WIDE)
     assert {name: work[name] for name in DISJOINT if work[name]} == {
@@ -80,9 +87,12 @@ def test_the_providers_own_words_are_read() -> None:
 
 def test_what_the_request_cannot_lead_to_is_counted_as_what_was_held_for() -> None:
     reported = {
-        **{"provider.prompt_tokens": 100, "provider.completion_tokens": 20},
-        **{"provider.prompt_tokens_details.image_tokens": 30, "provider.prompt_tokens_details.audio_tokens": 20},
-        **{"provider.cache_creation_input_tokens": 15, "provider.completion_tokens_details.audio_tokens": 12},
+        "provider.prompt_tokens": 100,
+        "provider.completion_tokens": 20,
+        "provider.prompt_tokens_details.image_tokens": 30,
+        "provider.prompt_tokens_details.audio_tokens": 20,
+        "provider.cache_creation_input_tokens": 15,
+        "provider.completion_tokens_details.audio_tokens": 12,
     }
     work = METER.actual(reported, METER.estimate(chat("Hello"), WIDE), WIDE)
     assert {name: work[name] for name in DISJOINT if work[name]} == {"fresh_prompt_tokens": 100, "output_tokens": 20}
@@ -97,7 +107,12 @@ def test_a_prompt_that_asks_to_be_kept_is_held_as_written() -> None:
     most = plain.maximum["fresh_prompt_tokens"]
     assert (short.maximum["cache_write_5m_tokens"], short.maximum["fresh_prompt_tokens"]) == (most, 0)
     assert (long.maximum["cache_write_1h_tokens"], long.expected["cache_write_1h_tokens"]) == (most, plain.expected["fresh_prompt_tokens"])
-    told = {"prompt_tokens": 50, "completion_tokens": 1, "cache_creation.ephemeral_5m_input_tokens": 10, "cache_creation.ephemeral_1h_input_tokens": 20}
+    told = {
+        "prompt_tokens": 50,
+        "completion_tokens": 1,
+        "cache_creation.ephemeral_5m_input_tokens": 10,
+        "cache_creation.ephemeral_1h_input_tokens": 20,
+    }
     nested = {f"provider.{'prompt_tokens_details.' if name.startswith('cache') else ''}{name}": count for name, count in told.items()}
     kept = [METER.actual(nested, estimate, WIDE) for estimate in (plain, short, long)]
     names = ("fresh_prompt_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
@@ -183,9 +198,9 @@ COUNTS = st.integers(0, 5000)
 
 
 @settings(max_examples=150)
-@given(st.lists(COUNTS, min_size=9, max_size=9), st.booleans(), st.booleans(), st.sampled_from([None, "5m", "1h"]), st.booleans())
-def test_no_card_that_keeps_the_order_of_prices_exceeds_what_was_held(  # noqa: PLR0913, PLR0917
-    counts: list[int], pictures: bool, sounds: bool, ttl: str | None, spoken: bool
+@given(st.lists(COUNTS, min_size=9, max_size=9), st.integers(0, 1), st.integers(0, 1), st.sampled_from([None, "5m", "1h"]), st.booleans())
+def test_no_card_that_keeps_the_order_of_prices_exceeds_what_was_held(
+    counts: list[int], pictures: int, sounds: int, ttl: str | None, spoken: object
 ) -> None:
     """Whatever mixture comes, priced by any card that ``held_as`` allows, costs no more than as many tokens of what was held."""
     content: list[dict[str, Any]] = [{"type": "text", "text": "Hello"}]
@@ -227,3 +242,23 @@ def test_more_of_anything_never_has_a_smaller_maximum(first: str, second: str, f
     large = METER.estimate(chat([{"type": "text", "text": f"x{first}{second}"}, *[PICTURE] * (fewer + more)]), WIDE)
     assert all(small.maximum[name] <= large.maximum[name] for name in small.maximum)
     assert all(large.expected[name] <= large.maximum[name] for name in large.expected)
+
+
+@settings(max_examples=150)
+@given(COUNTS, COUNTS, COUNTS, COUNTS, st.sampled_from([{}, {"provider.prompt_tokens_details.audio_tokens": 0}, {"provider.prompt_ms": 7}]))
+def test_what_the_engine_has_read_already_is_read_alike(fresh: int, cached: int, visible: int, reasoning: int, more: dict[str, int]) -> None:
+    prompt, output = fresh + cached, visible + reasoning
+    told = {
+        "provider.prompt_tokens": prompt,
+        "provider.completion_tokens": output,
+        "provider.total_tokens": prompt + output,
+        "provider.prompt_tokens_details.cached_tokens": cached,
+        "provider.completion_tokens_details.reasoning_tokens": reasoning,
+        **more,
+    }
+    own = {"prompt_tokens": prompt, "cached_tokens": cached, "output_tokens": output, "reasoning_tokens": reasoning}
+    estimate = METER.estimate(chat("Hello"), PLAIN)
+    assert METER.actual({**own, **told}, estimate, PLAIN) == METER.actual(told, estimate, PLAIN) == METER.actual(own, estimate, PLAIN)
+    for name in own:
+        # The provider's own words decide where the two differ.
+        assert METER.actual({**own, name: own[name] + 1, **told}, estimate, PLAIN) == METER.actual(told, estimate, PLAIN)

@@ -93,9 +93,9 @@ def _details_add_up(raw: Mapping[str, Any], prompt: int, output: int) -> bool:
 def _leaves(raw: Mapping[str, Any]) -> dict[str, int]:
     """Every count under its path; what is no count (times, names, lists) is left out, and so is what is too much or too deep."""
     found: dict[str, int] = {}
-    places = [("", raw)]
+    places: list[tuple[str, Mapping[Any, Any]]] = [("", raw)]
     for depth in range(DEPTH_MAX):
-        deeper = []
+        deeper: list[tuple[str, Mapping[Any, Any]]] = []
         for prefix, place in places:
             for name, value in place.items():
                 if not isinstance(name, str) or len(name) > NAME_CHARS_MAX or "." in name:

@@ -16,9 +16,11 @@ class Count(msgspec.Struct, frozen=True):
     total: int
 
     def __add__(self, other: "Count") -> "Count":
+        """Both."""
         return Count(self.active + other.active, self.total + other.total)
 
     def __mul__(self, layers: int) -> "Count":
+        """So many layers of it."""
         return Count(self.active * layers, self.total * layers)
 
 
@@ -59,9 +61,9 @@ def grouped(config: Settings, family: Family) -> Attention:
     hidden, heads = config.whole("hidden_size"), config.whole("num_attention_heads")
     kv_heads = config.whole("num_key_value_heads", heads)
     if heads % kv_heads:
-        raise config.fault("num_key_value_heads", f"{kv_heads} does not divide the {heads} heads")
+        raise config.fault(key="num_key_value_heads", message=f"{kv_heads} does not divide the {heads} heads")
     if "head_dim" not in config and hidden % heads:
-        raise config.fault("num_attention_heads", f"{heads} does not divide hidden_size {hidden}, and there is no head_dim")
+        raise config.fault(key="num_attention_heads", message=f"{heads} does not divide hidden_size {hidden}, and there is no head_dim")
     head = config.whole("head_dim", hidden // heads)
     bias = config.flag("attention_bias", default=family.bias_default)
     weights = hidden * head * (2 * heads + 2 * kv_heads)
@@ -113,7 +115,7 @@ def _routed(config: Settings, key: str, inner: int) -> Count:
     name = key if key in config or "num_local_experts" not in config else "num_local_experts"
     hidden, experts, chosen = config.whole("hidden_size"), config.whole(name), config.whole("num_experts_per_tok")
     if chosen > experts:
-        raise config.fault("num_experts_per_tok", f"{chosen} are more than the {experts} experts")
+        raise config.fault(key="num_experts_per_tok", message=f"{chosen} are more than the {experts} experts")
     router, expert = hidden * experts, 3 * hidden * inner
     return Count(router + chosen * expert, router + experts * expert)
 
@@ -181,7 +183,7 @@ def _windows(config: Settings, family: Family, layers: int) -> tuple[int, int]:
     if kinds:
         unknown = [kind for kind in kinds if kind not in ("full_attention", "sliding_attention")]
         if unknown or len(kinds) != layers:
-            raise config.fault("layer_types", f"must be full_attention or sliding_attention for each of the {layers} layers")
+            raise config.fault(key="layer_types", message=f"must be full_attention or sliding_attention for each of the {layers} layers")
         return kinds.count("sliding_attention"), window
     if family.windows == "all":
         return layers, window

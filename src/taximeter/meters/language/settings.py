@@ -17,6 +17,7 @@ class Settings:
         self._values = values
 
     def __contains__(self, key: str) -> bool:
+        """Whether the key is there, and not null."""
         return self._values.get(key) is not None
 
     def fault(self, key: str, message: str) -> BadProfile:

@@ -34,7 +34,7 @@ class Model(msgspec.Struct, frozen=True):
 def read(data: bytes) -> Model:
     """The parts that matter.  Raises ValueError when this is no byte-pair model, or one that normalises its text."""
     pieces: list[tuple[str, float, int]] = []
-    kind, prefix, charsmap, spaces = 1, True, b"", True
+    kind, prefix, changes = 1, True, True
     try:
         for field, value in _fields(data):
             if field == _PIECE and isinstance(value, bytes):
@@ -48,14 +48,14 @@ def read(data: bytes) -> Model:
                 kind = int(dict(_fields(value)).get(3, 1))
             elif field == _NORMALIZER and isinstance(value, bytes):
                 inner = dict(_fields(value))
-                charsmap, prefix, spaces = inner.get(2, b""), bool(inner.get(3, 1)), bool(inner.get(4, 1))
+                changes, prefix = bool(inner.get(2)) or bool(inner.get(4, 1)), bool(inner.get(3, 1))
     except (AssertionError, IndexError, TypeError, UnicodeDecodeError, struct.error) as error:
         message = "is not a SentencePiece model"
         raise ValueError(message) from error
     if kind != _BPE or not pieces or len(pieces) > PIECES_MAX:
         message = "is not a byte-pair model of SentencePiece"
         raise ValueError(message)
-    if charsmap or spaces:
+    if changes:
         message = "changes its text before it cuts it, which is not done here"
         raise ValueError(message)
     return Model(tuple(pieces), prefix)

@@ -1,7 +1,7 @@
 """Usage as providers report it, in buckets that never overlap.  Pure."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from taximeter.meters.errors import BadReport
 from taximeter.meters.usage import dialects
@@ -47,7 +47,7 @@ def detect(usage: object) -> Dialect:
     raise BadReport(message)
 
 
-def normalise(dialect: str, usage: Mapping[str, Any]) -> Buckets:
+def normalise(dialect: str, usage: object) -> Buckets:
     """A provider's usage in buckets.
 
     Raises BadReport when a count is missing, negative, fractional or absurd, when parts are larger than their whole, and when

@@ -168,8 +168,8 @@ class Inside(msgspec.Struct, frozen=True, kw_only=True):
         fresh = self.prompt - self.cached - self.written_5m - self.written_1h - audio - image
         if fresh < 0:
             message = (
-                f"the provider reports {self.cached} cached, {self.written_5m + self.written_1h} cache-writing, {audio} fresh audio and {image} fresh "
-                f"image tokens of {self.prompt} prompt tokens, which is too many; the request was not charged"
+                f"the provider reports {self.cached} cached, {self.written_5m + self.written_1h} cache-writing, {audio} fresh audio and {image} "
+                f"fresh image tokens of {self.prompt} prompt tokens, which is too many; the request was not charged"
             )
             raise BadReport(message)
         return Buckets(

@@ -152,8 +152,12 @@ async def test_details_that_are_null_count_as_nothing(engine: OpenAIEngine, upst
     done = done_of(await collect(engine, chat()))
     assert done.measured
     assert done.work == {
-        **{"prompt_tokens": 5, "cached_tokens": 0, "output_tokens": 11, "reasoning_tokens": 0},
-        **{"provider.prompt_tokens": 5, "provider.completion_tokens": 11},
+        "prompt_tokens": 5,
+        "cached_tokens": 0,
+        "output_tokens": 11,
+        "reasoning_tokens": 0,
+        "provider.prompt_tokens": 5,
+        "provider.completion_tokens": 11,
     }
 
 

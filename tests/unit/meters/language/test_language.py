@@ -187,7 +187,9 @@ def test_a_model_that_sees_is_drafted_by_its_language_part() -> None:
     assert drafted.family == "Llama"
 
 
-@pytest.mark.parametrize("files", [{}, {"model_index.json": {"_class_name": "WanPipeline"}}, {"config.json": {}}, {"config.json": {"model_type": "bert"}}])
+@pytest.mark.parametrize(
+    "files", [{}, {"model_index.json": {"_class_name": "WanPipeline"}}, {"config.json": {}}, {"config.json": {"model_type": "bert"}}]
+)
 def test_other_families_are_left_to_others(files: dict[str, Any]) -> None:
     assert draft(files) is None
 

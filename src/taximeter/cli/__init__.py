@@ -35,6 +35,7 @@ COMMANDS = (
     "explain",
     "prices",
     "usage",
+    "drift",
     "replay",
     "reconcile",
     "bench",

@@ -5,25 +5,30 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.security import HTTPBearer
+from starlette.requests import Request
 
 from taximeter.gateway import admin_views as views
 from taximeter.gateway import catalog_views
 from taximeter.gateway.admin_route import admin_route
+from taximeter.gateway.native import span
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
 from taximeter.identity import KeyLimits
+from taximeter.kernel.clock import Clock, utc_from_ms
 from taximeter.kernel.errors import InvalidRequest, NotFound
 from taximeter.kernel.ids import decode_id
 from taximeter.kernel.units import parse_tokens
 
 Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
+DRIFT_DAYS = 7
+DRIFT_DAYS_MAX = 31
 OPERATOR = "admin"
 """What refunds say that were made with the admin key, of which there is one."""
 
 Cursor = Annotated[str | None, Query(description="The `next_cursor` of the page before.")]
 
 
-def router(services: Services) -> APIRouter:
+def router(services: Services, clock: Clock) -> APIRouter:
     """Everything under ``/v1/admin``."""
     # The route class checks the key; this only tells the OpenAPI document that there is one.
     key = HTTPBearer(auto_error=False, scheme_name="AdminKey", description="The admin key.")
@@ -34,6 +39,7 @@ def router(services: Services) -> APIRouter:
     _add_wallets(admin, services)
     _add_refunds(admin, services)
     _add_jobs(admin, services)
+    _add_drift(admin, services, clock)
     _add_catalog(admin, services)
     return admin
 
@@ -168,6 +174,21 @@ def _add_jobs(admin: APIRouter, services: Services) -> None:
         """
         found = await services.videos.at_providers(state, cursor("video", after), limit + 1)
         return page(found, limit, lambda view: view.to_api())
+
+
+def _add_drift(admin: APIRouter, services: Services, clock: Clock) -> None:
+    @admin.get("/drift", response_model=views.DriftPage, tags=["Drift"], summary="Compare estimates with what was counted")
+    async def list_drift(
+        request: Request,
+        start: Annotated[str | None, Query(alias="from", description=f"Day or time; {DRIFT_DAYS} days before `to`.")] = None,
+        end: Annotated[str | None, Query(alias="to", description="Day (included) or time; today.")] = None,
+        model: Annotated[str | None, Query(description="Only this model.")] = None,
+    ) -> Any:  # noqa: ANN401
+        """Tokens of chats as they were expected, beside those that were counted, by model."""
+        del start, end  # Read below, as everywhere else; named here for the reference.
+        first, after = span(request, utc_from_ms(clock.now_ms()), DRIFT_DAYS, DRIFT_DAYS_MAX)
+        found = await services.records.drift(first, after, model)
+        return {"from": first.isoformat(), "to": after.isoformat(), "data": [drift.to_api() for drift in found]}
 
 
 def _add_catalog(admin: APIRouter, services: Services) -> None:

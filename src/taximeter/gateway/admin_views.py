@@ -88,6 +88,33 @@ class NewRefund(BaseModel):
     ] = None
 
 
+class DriftOf(BaseModel):
+    """One side of a chat: tokens expected and counted, and by how much a single estimate was wrong."""
+
+    expected: int
+    counted: int
+    mean_error: Annotated[float | None, Field(description="Mean of |counted - expected| / counted; null when nothing was measured.")]
+    p90_error: Annotated[float | None, Field(description="Nine requests of ten are wrong by less.")]
+
+
+class DriftView(BaseModel):
+    """One model's drift."""
+
+    model: str
+    requests: int
+    measured: Annotated[int, Field(description="Requests whose provider reported; the others are not compared.")]
+    prompt: DriftOf
+    answer: DriftOf
+
+
+class DriftPage(BaseModel):
+    """Answer of ``GET /v1/admin/drift``."""
+
+    from_: Annotated[str, Field(alias="from")]
+    to: str
+    data: list[DriftView]
+
+
 class OrganisationView(BaseModel):
     """An organisation."""
 

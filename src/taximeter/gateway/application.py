@@ -85,7 +85,7 @@ def create_app(services: Services, around: Surroundings) -> FastAPI:
     )
     # Hot routes first: routes are tried in order.
     routes = [
-        *chat.routes(services),
+        *chat.routes(services, around.metrics),
         *embeddings.routes(services),
         *speech.routes(services),
         *videos.routes(services),
@@ -95,7 +95,7 @@ def create_app(services: Services, around: Surroundings) -> FastAPI:
         *pages.routes(app, services),
     ]
     app.router.routes.extend(routes)
-    admin_router = admin.router(services)
+    admin_router = admin.router(services, around.clock)
     app.include_router(admin_router)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     exceptions.install(app)

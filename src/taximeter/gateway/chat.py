@@ -1,5 +1,7 @@
 """POST /v1/chat/completions, plain and streamed."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -12,6 +14,7 @@ from taximeter.gateway.completion import Completion
 from taximeter.gateway.disconnect import ClientWatch
 from taximeter.gateway.envelopes import encode_json, json_response
 from taximeter.gateway.idempotency import fingerprint_of, keep
+from taximeter.gateway.metrics import Metrics
 from taximeter.gateway.orders import make_order, read_call
 from taximeter.gateway.rides import RideEvent, first_event, open_ride
 from taximeter.gateway.services import Services
@@ -20,7 +23,7 @@ from taximeter.kernel.errors import InvalidRequest
 from taximeter.metering import Receipt, Ride
 
 
-def routes(services: Services) -> list[Route]:
+def routes(services: Services, metrics: Metrics) -> list[Route]:
     """The chat route."""
 
     async def create(request: Request) -> Response:
@@ -30,25 +33,36 @@ def routes(services: Services) -> list[Route]:
         with_usage = _take_include_usage(body, stream=stream)
         order = make_order(request, caller, "chat", body, stream=stream, fingerprint=fingerprint)
         ride = await open_ride(services, request, order)
+        telling = partial(_tell_drift, metrics, ride)
         if stream:
-            return await _streamed(request, ride, order.model, with_usage=with_usage)
-        return await keep(services, order, ride, await _plain(request, ride, order.model))
+            writer = _ChunkWriter(_head(ride, "chat.completion.chunk", order.model), telling, with_usage=with_usage)
+            return await _streamed(request, ride, writer)
+        return await keep(services, order, ride, await _plain(request, ride, order.model, telling))
 
     return [Route("/v1/chat/completions", create, methods=["POST"])]
 
 
 def usage(receipt: Receipt) -> dict[str, Any]:
-    """OpenAI's ``usage``: cached is part of prompt, reasoning is part of completion."""
+    """OpenAI's ``usage``: cached, written, heard and seen are parts of prompt; reasoning and sound are parts of completion.
+
+    Details beyond OpenAI's first ones stand there when the model's meter counts them.
+    """
     work = receipt.work
-    reasoning = work.get("reasoning_tokens", 0)
-    prompt = work.get("prompt_tokens", 0)
-    completion = work.get("output_tokens", 0) + reasoning
+    reasoning, prompt = work.get("reasoning_tokens", 0), work.get("prompt_tokens", 0)
+    completion = work.get("output_tokens", 0) + reasoning + work.get("audio_output_tokens", 0)
+    into = {"cached_tokens": work.get("cached_prompt_tokens", 0)}
+    out = {"reasoning_tokens": reasoning}
+    if "audio_input_tokens" in work:
+        into["audio_tokens"] = work["audio_input_tokens"]
+        into["image_tokens"] = work["image_input_tokens"]
+        into["cache_write_tokens"] = work["cache_write_5m_tokens"] + work["cache_write_1h_tokens"]
+        out["audio_tokens"] = work["audio_output_tokens"]
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": work.get("cached_prompt_tokens", 0)},
-        "completion_tokens_details": {"reasoning_tokens": reasoning},
+        "prompt_tokens_details": into,
+        "completion_tokens_details": out,
     }
 
 
@@ -70,7 +84,13 @@ def _head(ride: Ride, kind: str, model: str) -> dict[str, Any]:
     return {**head, "service_tier": ride.service_tier}
 
 
-async def _plain(request: Request, ride: Ride, model: str) -> Response:
+def _tell_drift(metrics: Metrics, ride: Ride, receipt: Receipt) -> None:
+    """Count what was expected beside what the provider counted; what was estimated in the end, or cut short, tells nothing."""
+    if receipt.measured and receipt.outcome in ("completed", "truncated"):
+        metrics.counted(receipt.model, ride.expected_work, receipt.work)
+
+
+async def _plain(request: Request, ride: Ride, model: str, telling: Callable[[Receipt], None]) -> Response:
     completion = Completion()
     receipt: Receipt | None = None
     async with ClientWatch(request.receive):
@@ -80,6 +100,7 @@ async def _plain(request: Request, ride: Ride, model: str) -> Response:
             elif isinstance(event, Receipt):
                 receipt = event
     assert receipt is not None, "a ride ends with its receipt"
+    telling(receipt)
     body = _head(ride, "chat.completion", model)
     body["choices"] = completion.choices(truncated=receipt.outcome == "truncated")
     body["usage"] = usage(receipt)
@@ -87,11 +108,10 @@ async def _plain(request: Request, ride: Ride, model: str) -> Response:
     return json_response(body, receipt.headers(extra))
 
 
-async def _streamed(request: Request, ride: Ride, model: str, *, with_usage: bool) -> Response:
+async def _streamed(request: Request, ride: Ride, writer: "_ChunkWriter") -> Response:
     events = ride.events()
     # Errors before the first delta are still plain HTTP errors.
     first = await first_event(request, events)
-    writer = _ChunkWriter(_head(ride, "chat.completion.chunk", model), with_usage=with_usage)
     return EventStream(first, events, writer.encode, ride.headers())
 
 
@@ -103,7 +123,8 @@ class _ChunkWriter:
     every chunk.  That one is therefore kept back until the receipt is there.
     """
 
-    def __init__(self, head: dict[str, Any], *, with_usage: bool) -> None:
+    def __init__(self, head: dict[str, Any], telling: Callable[[Receipt], None], *, with_usage: bool) -> None:
+        self._telling = telling
         self._head = b"data: " + encode_json(head)[:-1] + b',"choices":'
         self._with_usage = with_usage
         self._kept: list[dict[str, Any]] | None = None
@@ -114,6 +135,7 @@ class _ChunkWriter:
         if isinstance(event, Chunk):
             return self._delta(event.choices)
         assert isinstance(event, Receipt), "chat has no other events"
+        self._telling(event)
         return self._end(event)
 
     def _delta(self, choices: list[dict[str, Any]]) -> bytes:

@@ -35,6 +35,11 @@ class Metrics:
         )
         self._open = Gauge("taximeter_http_requests_open", "Requests being answered now.", registry=self._registry, multiprocess_mode="livesum")
         self._left = Counter("taximeter_http_clients_gone", "Requests whose client left before the answer was complete.", registry=self._registry)
+        tokens = "Tokens of finished chats whose provider counted them, by model and part (prompt, answer), as"
+        labels = ["model", "part"]
+        self._expected = Counter("taximeter_chat_tokens_expected", f"{tokens} estimated before.", labels, registry=self._registry)
+        self._counted = Counter("taximeter_chat_tokens_counted", f"{tokens} counted after.", labels, registry=self._registry)
+        self._chats: dict[str, tuple[Counter, Counter, Counter, Counter]] = {}
         self._counts: dict[tuple[str, str, int], Counter] = {}
         self._durations: dict[str, Histogram] = {}
 
@@ -55,6 +60,19 @@ class Metrics:
         self._durations[route].observe(seconds)
         if client_gone:
             self._left.inc()
+
+    def counted(self, model: str, expected: Mapping[str, int], counted: Mapping[str, int]) -> None:
+        """A chat ended: what it was expected to be, and what its provider counted."""
+        if not {"prompt_tokens", "total_tokens"} <= expected.keys() & counted.keys():
+            return
+        counters = self._chats.get(model)
+        if counters is None:
+            labelled = [family.labels(model, part) for part in ("prompt", "answer") for family in (self._expected, self._counted)]
+            counters = self._chats[model] = (labelled[0], labelled[1], labelled[2], labelled[3])
+        counters[0].inc(expected["prompt_tokens"])
+        counters[1].inc(counted["prompt_tokens"])
+        counters[2].inc(expected["total_tokens"] - expected["prompt_tokens"])
+        counters[3].inc(counted["total_tokens"] - counted["prompt_tokens"])
 
     def render(self, figures: Mapping[str, tuple[str, float]]) -> bytes:
         """The text of a scrape; ``figures`` are taken now: name -> (help, value).

@@ -102,11 +102,18 @@ def _groups(text: str | None) -> list[str]:
 
 
 def _span(request: Request, now: datetime) -> tuple[datetime, datetime]:
-    """The wanted time: ``from`` included, ``to`` not; a ``to`` that is a day includes that day.  Without both: whole days, which are quick."""
+    return span(request, now, USAGE_DAYS, USAGE_DAYS_MAX)
+
+
+def span(request: Request, now: datetime, days: int, days_max: int) -> tuple[datetime, datetime]:
+    """The wanted time: ``from`` included, ``to`` not; a ``to`` that is a day includes that day.  Without both: whole days, which are quick.
+
+    Raises InvalidRequest for what is no time, and for more than ``days_max`` days.
+    """
     end = _time(request, "to", days=1) or datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
-    start = _time(request, "from", days=0) or max(end, EARLIEST + timedelta(days=USAGE_DAYS)) - timedelta(days=USAGE_DAYS)
-    if not start < end or end - start > timedelta(days=USAGE_DAYS_MAX):
-        message = f"'from' must be before 'to', by at most {USAGE_DAYS_MAX} days."
+    start = _time(request, "from", days=0) or max(end, EARLIEST + timedelta(days=days)) - timedelta(days=days)
+    if not start < end or end - start > timedelta(days=days_max):
+        message = f"'from' must be before 'to', by at most {days_max} days."
         raise InvalidRequest(message, param="from")
     return start, end
 

@@ -36,6 +36,11 @@ class IdFactory:
         return UUID(int=value)
 
 
+def first_id_at(milliseconds: int) -> UUID:
+    """No id that was made at this Unix time or later is smaller."""
+    return UUID(int=max(0, milliseconds) << 80)
+
+
 def encode_id(prefix: str, value: UUID) -> str:
     """The public form of an id: ``rcp_`` and 26 letters."""
     number = value.int

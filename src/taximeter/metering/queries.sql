@@ -87,6 +87,38 @@ from (
 group by 1, 2, 3, 4
 order by 1, 2, 3, 4
 
+-- name: drift
+-- What was expected of chats beside what was counted, by model.  Ids are in the order of time: the span is a range of the primary keys.
+select
+    c.model,
+    count(*) as requests,
+    count(*) filter (where c.measured) as measured,
+    coalesce(sum(c.prompt_expected) filter (where c.measured), 0)::numeric as prompt_expected,
+    coalesce(sum(c.prompt_counted) filter (where c.measured), 0)::numeric as prompt_counted,
+    avg(abs(c.prompt_counted - c.prompt_expected) / greatest(c.prompt_counted, 1)) filter (where c.measured) as prompt_error,
+    percentile_cont(0.9) within group (order by (abs(c.prompt_counted - c.prompt_expected) / greatest(c.prompt_counted, 1))::float8)
+        filter (where c.measured) as prompt_error_p90,
+    coalesce(sum(c.answer_expected) filter (where c.measured), 0)::numeric as answer_expected,
+    coalesce(sum(c.answer_counted) filter (where c.measured), 0)::numeric as answer_counted,
+    avg(abs(c.answer_counted - c.answer_expected) / greatest(c.answer_counted, 1)) filter (where c.measured) as answer_error,
+    percentile_cont(0.9) within group (order by (abs(c.answer_counted - c.answer_expected) / greatest(c.answer_counted, 1))::float8)
+        filter (where c.measured) as answer_error_p90
+from (
+    select
+        q.model, r.measured,
+        (e.work ->> 'prompt_tokens')::numeric as prompt_expected,
+        (r.work ->> 'prompt_tokens')::numeric as prompt_counted,
+        (e.work ->> 'total_tokens')::numeric - (e.work ->> 'prompt_tokens')::numeric as answer_expected,
+        (r.work ->> 'total_tokens')::numeric - (r.work ->> 'prompt_tokens')::numeric as answer_counted
+    from metering.requests q
+    join metering.receipts r on r.id = q.id and r.phase = 1
+    cross join lateral (select q.fare -> 'work_expected' as work) e
+    where q.id >= $1 and q.id < $2 and q.modality = 'chat' and ($3::text is null or q.model = $3)
+        and r.outcome in ('completed', 'truncated') and r.work ? 'total_tokens' and e.work ? 'total_tokens'
+) c
+group by c.model
+order by c.model
+
 -- name: fold_usage
 select metering.fold_usage($1)
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from taximeter.identity import Caller
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
+from taximeter.metering.drift import Drift, find_drift
 from taximeter.metering.errors import ReceiptNotFound
 from taximeter.metering.explain import explain
 from taximeter.metering.explanation import Explanation
@@ -29,6 +30,10 @@ class Records:
     def __init__(self, store: MeteringStore) -> None:
         self._store = store
         self.refunds = Refunds(store)
+
+    async def drift(self, start: datetime, end: datetime, model: str | None = None) -> Sequence[Drift]:
+        """Estimates beside counts of the chats requested from ``start`` up to, not including, ``end``, by model."""
+        return await find_drift(self._store, start, end, model)
 
     async def receipt(self, caller: Caller, receipt_id: UUID) -> Receipt:
         """One of the caller's receipts.  Raises ReceiptNotFound."""

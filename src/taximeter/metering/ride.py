@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -50,6 +50,11 @@ class Ride:
     def service_tier(self) -> str:
         """The tier it runs in, by OpenAI's name: the standard one is ``default``."""
         return "default" if self.fare.tier == "standard" else self.fare.tier
+
+    @property
+    def expected_work(self) -> Mapping[str, int]:
+        """What it was estimated to take."""
+        return self.fare.estimate.expected
 
     def headers(self) -> dict[str, str]:
         """The ``taximeter-*`` headers that are known before the engine runs."""
@@ -114,7 +119,7 @@ class Ride:
             return
         expected = self.fare.estimate.expected
         reported = {
-            "prompt_tokens": expected.get("fresh_prompt_tokens", 0) + expected.get("cached_prompt_tokens", 0),
+            "prompt_tokens": expected["prompt_tokens"],
             "cached_tokens": 0,
             "output_tokens": min(self._output_tokens, self._job.bound["output_tokens"]),
             "reasoning_tokens": 0,

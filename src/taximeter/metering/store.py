@@ -72,6 +72,11 @@ class MeteringStore:
         rows: list[asyncpg.Record] = await self._pool.fetch(_SQL["usage_refunds"], project_id, start, end, *flags)
         return rows
 
+    async def drift(self, first: UUID, after: UUID, model: str | None) -> list[asyncpg.Record]:
+        """Estimates beside counts of the chats with ids from ``first`` up to, not including, ``after``, by model."""
+        rows: list[asyncpg.Record] = await self._pool.fetch(_SQL["drift"], first, after, model)
+        return rows
+
     async def refund(self, wanted: RefundOrder) -> asyncpg.Record:
         """Post a refund with its row: the outcome, what was charged, what is left, and the row (see ``metering.refund``)."""
         arguments = (wanted.id, wanted.request_id, wanted.reference, wanted.amount_utok, wanted.reason, wanted.operator)

@@ -20,6 +20,9 @@ TOP_LOGPROBS_MAX = 20
 BIAS_MAX = 100
 RESPONSE_FORMATS = ("text", "json_object", "json_schema")
 PART_TYPES = frozenset({"text", "refusal", "image_url", "input_audio", "file"})
+TEXT_PARTS = frozenset({"text"})
+"""The parts of a message that every model reads."""
+URL_CHARS_MAX = 20_000_000
 
 # Abilities that only some models have.  Without them in the profile such a request is refused,
 # because an answer that ignored them would be wrong.
@@ -40,6 +43,7 @@ class Limits(msgspec.Struct, frozen=True):
     prompt_chars: int
     choices: int
     accepts: frozenset[str]
+    parts: frozenset[str] = TEXT_PARTS
 
 
 def normalise(request: Mapping[str, Any], limits: Limits, *, flatten: bool) -> dict[str, Any]:
@@ -103,7 +107,7 @@ def content_text(message: Mapping[str, Any]) -> str:
     """The text of a checked message: its parts joined by line ends."""
     content = message.get("content")
     if isinstance(content, list):
-        return "\n".join(part["text"] for part in content)
+        return "\n".join([part["text"] for part in content if part["type"] == "text"])
     return content or ""
 
 
@@ -120,12 +124,16 @@ def _messages(value: object, limits: Limits, *, flatten: bool) -> list[dict[str,
     if total > limits.prompt_chars:
         message = f"the messages have {total} characters; this model takes at most {limits.prompt_chars}"
         raise PromptTooLong(message, param="messages")
-    if not any(text.strip() for text in texts):
+    if not any(text.strip() for text in texts) and (limits.parts is TEXT_PARTS or not _has_media(checked)):
         message = "the prompt is empty; send some text"
         raise InvalidRequest(message, param="messages")
     if flatten:
         return [{**entry, "content": text} for entry, text in zip(checked, texts, strict=True)]
     return checked
+
+
+def _has_media(messages: list[dict[str, Any]]) -> bool:
+    return any(part["type"] != "text" for message in messages if isinstance(message["content"], list) for part in message["content"])
 
 
 def _message(entry: object, name: str, limits: Limits) -> dict[str, Any]:
@@ -152,10 +160,18 @@ def _check_part(part: object, name: str, limits: Limits) -> None:
     if not isinstance(part, dict) or not isinstance(kind, str) or kind not in PART_TYPES:
         message = f"{name} must be an object of type text"
         raise InvalidRequest(message, param=name)
-    if kind != "text":
-        message = f"{name} is of type {kind}; this model reads text only"
+    if kind not in limits.parts:
+        message = f"{name} is of type {kind}; this model reads {'text only' if limits.parts is TEXT_PARTS else ', '.join(sorted(limits.parts))}"
         raise UnsupportedParameter(message, param=name)
-    fields.text(part.get("text"), f"{name}.text", limits.prompt_chars, blank=True)
+    if kind == "text":
+        fields.text(part.get("text"), f"{name}.text", limits.prompt_chars, blank=True)
+        return
+    inner = part.get(kind)
+    if not isinstance(inner, dict):
+        message = f"{name}.{kind} must be an object"
+        raise InvalidRequest(message, param=f"{name}.{kind}")
+    if kind == "image_url":
+        fields.text(inner.get("url"), f"{name}.image_url.url", URL_CHARS_MAX)
 
 
 def _output_tokens(request: Mapping[str, Any]) -> int | None:

@@ -12,6 +12,8 @@ from taximeter.meters.speech_frames import SpeechFrames
 from taximeter.meters.speech_seconds import SpeechSeconds
 from taximeter.meters.speech_steps import SpeechSteps
 from taximeter.meters.speech_steps_v2 import SpeechStepsV2
+from taximeter.meters.text_buckets import TextBuckets
+from taximeter.meters.text_flops import TextFlops
 from taximeter.meters.text_tokens import TextTokens
 from taximeter.meters.video_dit import VideoDit
 from taximeter.meters.video_dit_2 import VideoDit2
@@ -26,6 +28,8 @@ _METERS: dict[str, Meter] = {
         SpeechSeconds(),
         SpeechSteps(),
         SpeechStepsV2(),
+        TextBuckets(),
+        TextFlops(),
         TextTokens(),
         VideoDit(),
         VideoDit2(),

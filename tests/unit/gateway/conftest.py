@@ -35,6 +35,7 @@ class Ride:
     id: uuid.UUID = RIDE_ID
     created_at_s: int = 1_760_000_000
     service_tier: str = "default"
+    expected_work: Mapping[str, int] = field(default_factory=dict)
     closed: bool = False
 
     def headers(self) -> dict[str, str]:

@@ -46,6 +46,7 @@ ADMIN_ROUTES = [
     ("POST", "/v1/admin/receipts/x/refunds"),
     ("GET", "/v1/admin/receipts/x/refunds"),
     ("GET", "/v1/admin/jobs"),
+    ("GET", "/v1/admin/drift"),
     ("GET", "/v1/admin/models"),
     ("GET", "/v1/admin/rate-cards"),
     ("GET", "/v1/admin/tariffs"),

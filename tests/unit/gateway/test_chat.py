@@ -2,6 +2,7 @@
 # ruff: noqa: ANN401 - the fixtures' classes stand in conftest.py, which tests cannot import
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -215,3 +216,27 @@ async def test_a_malformed_header_is_named(client: Any, metering: Any, name: str
     answer = await client("POST", URL, ASK, {name: value})
     assert (answer.status, answer.error["param"], answer.error["code"]) == (400, name, "invalid_value")
     assert metering.orders == []
+
+
+async def test_the_details_of_a_meter_that_counts_them_are_in_the_usage(client: Any, rides: Callable[..., Any], receipt: Receipt) -> None:
+    work = {
+        "fresh_prompt_tokens": 1,
+        "cached_prompt_tokens": 2,
+        "cache_write_5m_tokens": 3,
+        "cache_write_1h_tokens": 4,
+        "audio_input_tokens": 5,
+        "image_input_tokens": 6,
+        "output_tokens": 7,
+        "reasoning_tokens": 8,
+        "audio_output_tokens": 9,
+        "prompt_tokens": 21,
+        "total_tokens": 45,
+    }
+    rides(delta("x", "stop"), dataclasses.replace(receipt, work=work))
+    assert (await client("POST", URL, ASK)).json["usage"] == {
+        "prompt_tokens": 21,
+        "completion_tokens": 24,
+        "total_tokens": 45,
+        "prompt_tokens_details": {"cached_tokens": 2, "audio_tokens": 5, "image_tokens": 6, "cache_write_tokens": 7},
+        "completion_tokens_details": {"reasoning_tokens": 8, "audio_tokens": 9},
+    }

@@ -30,6 +30,17 @@ def test_requests_are_counted_and_timed() -> None:
     assert "taximeter_holds_open 3.0" in text
 
 
+def test_chats_are_compared_with_what_was_expected_of_them() -> None:
+    metrics = Metrics()
+    for _ in range(2):
+        metrics.counted("teller", {"prompt_tokens": 10, "total_tokens": 30}, {"prompt_tokens": 12, "total_tokens": 15})
+    metrics.counted("other", {"steps": 5}, {"steps": 5})
+    lines = metrics.render({}).decode().splitlines()
+    for name, part, value in (("expected", "prompt", 20), ("counted", "prompt", 24), ("expected", "answer", 40), ("counted", "answer", 6)):
+        assert f'taximeter_chat_tokens_{name}_total{{model="teller",part="{part}"}} {value}.0' in lines
+    assert not any("other" in line for line in lines)
+
+
 def test_processes_with_a_shared_folder_answer_for_each_other(tmp_path: Path) -> None:
     source = Path(__file__).parents[3] / "src"
     environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(source)}

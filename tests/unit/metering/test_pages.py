@@ -21,7 +21,9 @@ from taximeter.meters.speech_frames import CLASSES, FramesProfile
 from taximeter.meters.speech_seconds import SecondsProfile
 from taximeter.meters.speech_steps import StepsProfile
 from taximeter.meters.speech_steps_v2 import LoopProfile
+from taximeter.meters.text_flops import FlopsProfile
 from taximeter.meters.text_tokens import TextProfile
+from taximeter.meters.text_work import WideProfile
 from taximeter.meters.tokenizers import NAMES
 from taximeter.meters.video_dit import DitProfile
 from taximeter.meters.video_dit_2 import Limits
@@ -36,8 +38,10 @@ CATALOG = (DOCS / "reference" / "catalog.md").read_text(encoding="utf-8")
 
 EXAMPLES = re.findall(r"^\| `taximeter (quote .+?)` \| ([0-9.]+) \|$", TOKENS, re.MULTILINE)
 PROFILES: dict[str, type[msgspec.Struct]] = {
+    "text.flops/1": FlopsProfile,
     "text.tokens/1": TextProfile,
     "classification.tokens/1": ClassificationProfile,
+    "text.tokens/2": WideProfile,
     "embeddings.tokens/1": EmbeddingsProfile,
     "speech.characters/1": CharactersProfile,
     "images.steps/1": ImagesProfile,

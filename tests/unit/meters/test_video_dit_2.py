@@ -265,9 +265,9 @@ def test_a_broken_profile_names_its_entry(entry: dict[str, object], key: str, pr
 
 
 def test_a_second_expert_needs_its_switch(profile: Profiles) -> None:
-    profile = {key: value for key, value in profile(T2V).items() if key != "switch"}
+    alone = {key: value for key, value in profile(T2V).items() if key != "switch"}
     with pytest.raises(BadProfile, match="come together"):
-        METER.check(profile)
+        METER.check(alone)
 
 
 def test_experts_of_different_sizes_are_counted_apart(configs: Configs) -> None:

@@ -22,6 +22,7 @@ class _Answer(msgspec.Struct):
 
     choices: list[Choice] | None = None
     usage: Any = None
+    timings: Any = None
     error: Any = None
 
 
@@ -185,6 +186,8 @@ class OpenAIEngine:
             raise self._link.failed(line.error, tally.work())
         if line.usage is not None:
             tally.hear(line.usage)
+        if line.timings is not None:
+            tally.hear_timings(line.timings)
         return line
 
     def _read_loosely(self, data: bytes, tally: Tally) -> _Answer:

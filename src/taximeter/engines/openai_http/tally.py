@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from taximeter.engines.model import Done, Job
-from taximeter.engines.openai_http.usage import CountTokens, Usage, estimate_tokens, prompt_texts, read_usage
+from taximeter.engines.openai_http.usage import CountTokens, Usage, estimate_tokens, prompt_texts, read_usage, with_timings
 
 Choice = dict[str, Any]
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
@@ -88,15 +88,21 @@ class Tally:
         if usage is not None and (usage.output > 0 or self.output == 0):
             self.usage = usage
 
+    def hear_timings(self, raw: object) -> None:
+        """Take llama.cpp's ``timings``, which come with its ``usage`` or instead of it."""
+        usage = with_timings(self.usage, raw)
+        if usage is not None and (usage.output > 0 or self.output == 0):
+            self.usage = usage
+
     def work(self) -> dict[str, int]:
         """The work until now by the meters' names, never above the bound."""
         if self.usage is None:
             prompt = estimate_tokens(prompt_texts(self._job.request.get("messages")), self._count)
             return Usage(prompt, 0, min(self.output, self._bound), 0).work()
-        work = self.usage.work()
-        work["output_tokens"] = min(self.usage.output, self._bound)
-        work["reasoning_tokens"] = min(self.usage.reasoning, self._bound)
-        return work
+        if self.usage.output > self._bound:
+            # Not believed as it is, so nothing else that the upstream says of it is passed on.
+            return Usage(self.usage.prompt, self.usage.cached, self._bound, min(self.usage.reasoning, self._bound)).work()
+        return self.usage.work()
 
     def done(self, mode: str, engine_ms: int) -> Done:
         """The final report; ``measured`` only when the upstream's figures were believed as they are."""
@@ -105,9 +111,12 @@ class Tally:
         over = self.usage is not None and self.usage.output > self._bound
         if over and self.usage is not None:
             detail["upstream_output_tokens"] = self.usage.output
+        contradicted = self.usage is not None and self.usage.told_total is not None
+        if contradicted and self.usage is not None:
+            detail["upstream_total_tokens"] = self.usage.told_total
         return Done(
             work=work,
-            measured=self.usage is not None and not over,
+            measured=self.usage is not None and not over and not contradicted,
             truncated=self.truncated or (self._at_length and work["output_tokens"] >= self._bound),
             engine_ms=engine_ms,
             detail=detail,

@@ -15,22 +15,35 @@ BYTES_PER_TOKEN = 4
 """Rule of thumb for text whose tokenizer is unknown; used only where a receipt then says ``estimated``."""
 
 
+LEAVES_MAX = 64
+DEPTH_MAX = 4
+NAME_CHARS_MAX = 64
+"""More counts, deeper or under longer names, are no usage report."""
+
+
 class Usage(msgspec.Struct, frozen=True):
-    """Token counts that passed the checks: ``cached`` is part of ``prompt``, ``reasoning`` part of ``output``."""
+    """Token counts that passed the checks: ``cached`` is part of ``prompt``, ``reasoning`` part of ``output``.
+
+    Attributes:
+        told: every count of the upstream's own report, under its own path (``prompt_tokens_details.audio_tokens``).
+        told_total: the upstream's total, when it is another one than prompt and output together.
+    """
 
     prompt: int
     cached: int
     output: int
     reasoning: int
+    told: Mapping[str, int] = {}
+    told_total: int | None = None
 
     def work(self) -> dict[str, int]:
-        """The counts by the meters' names."""
+        """The counts by the meters' names, and those of the upstream by its own, behind ``provider.``."""
         return {
             "prompt_tokens": self.prompt,
             "cached_tokens": self.cached,
             "output_tokens": self.output,
             "reasoning_tokens": self.reasoning,
-        }
+        } | {f"provider.{path}": value for path, value in self.told.items()}
 
 
 def read_usage(raw: object) -> Usage | None:
@@ -49,7 +62,70 @@ def read_usage(raw: object) -> Usage | None:
         return None
     if prompt == 0 or cached > prompt or reasoning > output:
         return None
-    return Usage(prompt, cached, output, reasoning)
+    if not _details_add_up(raw, prompt, output):
+        return None
+    total = _count(raw.get("total_tokens"))
+    if total is not None and total != prompt + output:
+        return Usage(prompt, cached, output, reasoning, told_total=total)
+    return Usage(prompt, cached, output, reasoning, _leaves(raw))
+
+
+# What is told of a prompt and of an answer; the names of a line never mean the same tokens.
+_TOGETHER = (
+    ("prompt_tokens_details", ("cached_tokens", "cache_write_tokens", "cache_creation_tokens")),
+    ("prompt_tokens_details", ("audio_tokens", "image_tokens")),
+    ("completion_tokens_details", ("reasoning_tokens", "audio_tokens")),
+    ("completion_tokens_details", ("accepted_prediction_tokens", "rejected_prediction_tokens")),
+)
+
+
+def _details_add_up(raw: Mapping[str, Any], prompt: int, output: int) -> bool:
+    """Whether what is told of the prompt and the answer are counts, and no parts are above their whole."""
+    for outer, names in _TOGETHER:
+        if raw.get(outer) is None:
+            continue
+        counts = [_count(_inner(raw, outer, name)) for name in names]
+        if None in counts or sum(filter(None, counts)) > (prompt if outer.startswith("prompt") else output):
+            return False
+    return True
+
+
+def _leaves(raw: Mapping[str, Any]) -> dict[str, int]:
+    """Every count under its path; what is no count (times, names, lists) is left out, and so is what is too much or too deep."""
+    found: dict[str, int] = {}
+    places: list[tuple[str, Mapping[Any, Any]]] = [("", raw)]
+    for depth in range(DEPTH_MAX):
+        deeper: list[tuple[str, Mapping[Any, Any]]] = []
+        for prefix, place in places:
+            for name, value in place.items():
+                if not isinstance(name, str) or len(name) > NAME_CHARS_MAX or "." in name:
+                    continue
+                if type(value) is int:
+                    if 0 <= value <= PLAUSIBLE_MAX and len(found) < LEAVES_MAX:
+                        found[prefix + name] = value
+                elif isinstance(value, Mapping) and depth < DEPTH_MAX - 1 and len(deeper) < LEAVES_MAX:
+                    deeper.append((f"{prefix}{name}.", value))
+        if not deeper:
+            break
+        places = deeper
+    return found
+
+
+def with_timings(usage: Usage | None, raw: object) -> Usage | None:
+    """llama.cpp's ``timings`` beside its ``usage``, or in place of one that is missing; left out when the two disagree."""
+    if not isinstance(raw, Mapping):
+        return usage
+    computed, output, cached = _count(raw.get("prompt_n")), _count(raw.get("predicted_n")), _count(raw.get("cache_n", 0))
+    if computed is None or output is None or cached is None:
+        return usage
+    timings = {f"timings.{path}": value for path, value in _leaves(raw).items()}
+    if usage is None:
+        return Usage(computed + cached, cached, output, 0, timings) if computed + cached else None
+    told_cache = usage.told.get("prompt_tokens_details.cached_tokens", cached)
+    if not usage.told or (usage.prompt, usage.output, told_cache) != (computed + cached, output, cached):
+        return usage
+    told = {f"usage.{path}": value for path, value in usage.told.items()} | timings
+    return Usage(usage.prompt, cached, output, usage.reasoning, told)
 
 
 def read_prompt_tokens(raw: object) -> int | None:

@@ -35,6 +35,11 @@ class HubTokenizer:
         self._mark = re.compile("|".join(re.escape(mark) for mark in ordered)) if ordered else None
         self._remembered = RememberedCounts(self._count_part)
 
+    @property
+    def encoder(self) -> Encoder:
+        """The library's own."""
+        return self._encoder
+
     def count(self, text: str) -> int:
         """Tokens of ``text``, nothing added before or after."""
         if self._mark is None:

@@ -55,6 +55,11 @@ class OpenAITokenizer:
     def __init__(self, encoding: Any) -> None:  # noqa: ANN401 - tiktoken.Encoding, an optional part
         self._encoding = encoding
 
+    @property
+    def encoding(self) -> Any:  # noqa: ANN401 - as above
+        """The library's own."""
+        return self._encoding
+
     def count(self, text: str) -> int:
         """Tokens of ``text``."""
         return len(self._encoding.encode_ordinary(text))

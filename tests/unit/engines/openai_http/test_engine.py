@@ -24,7 +24,17 @@ async def test_a_stream_yields_every_delta_and_ends_with_the_upstreams_usage(eng
     assert text_of(events) == "Once upon a time a taxi ran on and on."
     assert [event.output_tokens for event in events if isinstance(event, Chunk)] == [0, *range(1, 12), 11]
     done = done_of(events)
-    assert done.work == {"prompt_tokens": 6, "cached_tokens": 2, "output_tokens": 11, "reasoning_tokens": 4}
+    assert done.work == {
+        "prompt_tokens": 6,
+        "cached_tokens": 2,
+        "output_tokens": 11,
+        "reasoning_tokens": 4,
+        "provider.prompt_tokens": 6,
+        "provider.prompt_tokens_details.cached_tokens": 2,
+        "provider.completion_tokens": 11,
+        "provider.completion_tokens_details.reasoning_tokens": 4,
+        "provider.total_tokens": 17,
+    }
     assert done.measured
     assert not done.truncated
 
@@ -141,7 +151,14 @@ async def test_details_that_are_null_count_as_nothing(engine: OpenAIEngine, upst
     upstream.behaviour.usage = {"prompt_tokens": 5, "completion_tokens": 11, "prompt_tokens_details": None, "completion_tokens_details": {}}
     done = done_of(await collect(engine, chat()))
     assert done.measured
-    assert done.work == {"prompt_tokens": 5, "cached_tokens": 0, "output_tokens": 11, "reasoning_tokens": 0}
+    assert done.work == {
+        "prompt_tokens": 5,
+        "cached_tokens": 0,
+        "output_tokens": 11,
+        "reasoning_tokens": 0,
+        "provider.prompt_tokens": 5,
+        "provider.completion_tokens": 11,
+    }
 
 
 async def test_an_upstream_that_cannot_stream_is_passed_on_as_one_delta(engine: OpenAIEngine, upstream: MockOpenAI) -> None:

@@ -39,6 +39,13 @@ def format_tokens(amount_utok: int) -> str:
     return f"{sign}{whole}.{fraction:06d}".rstrip("0")
 
 
+def format_nano(amount_nano: int) -> str:
+    """Nano-units of a currency as a decimal string with at least two decimals: ``1234500000`` -> ``"1.2345"``."""
+    whole, part = divmod(amount_nano, NANO_PER_UNIT)
+    decimals = f"{part:09d}".rstrip("0").ljust(2, "0")
+    return f"{whole}.{decimals}"
+
+
 def parse_tokens(text: str) -> int:
     """A decimal string of Tokens as micro-Tokens.
 

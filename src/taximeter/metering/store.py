@@ -30,6 +30,11 @@ class MeteringStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """Its connections."""
+        return self._pool
+
     async def find_receipt(self, project_id: UUID, receipt_id: UUID) -> Receipt | None:
         """One of the project's receipts."""
         row = await self._pool.fetchrow(_SQL["receipt"], receipt_id, project_id)
@@ -150,6 +155,7 @@ def _earlier(row: asyncpg.Record) -> Earlier:
 
 def _receipt(row: asyncpg.Record) -> Receipt:
     base: dict[str, Any] = {name: row[name] for name in ("id", "model", "modality", "rate_card", "tariff", "multiplier", "held_utok", "created_at")}
+    base["quote"] = json.loads(row["fare"]).get("quote")
     if row["outcome"] is None:
         return Receipt(**base)
     refunds = json.loads(row["refunds"] or "[]")

@@ -175,6 +175,8 @@ ATTEMPTS: dict[str, Attempt] = {
     "identity.projects.projects_name_check": second("identity.projects", name="''"),
     "identity.projects.projects_lane_check": second("identity.projects", lane="-1"),
     "identity.projects.projects_organisation_id_fkey": second("identity.projects", organisation_id=NEITHER),
+    "identity.projects.projects_plan_is_a_name": second("identity.projects", plan="'Gold'"),
+    "identity.projects.projects_currency_is_a_code": second("identity.projects", currency="'usd'"),
     "identity.projects.projects_allowance_account_key": again("identity.projects", "allowance_account"),
     "identity.projects.projects_prepaid_account_key": again("identity.projects", "prepaid_account"),
     "identity.api_keys.api_keys_pkey": again("identity.api_keys", "id"),
@@ -313,7 +315,7 @@ ATTEMPTS: dict[str, Attempt] = {
         Attempt(second("metering.quote_uses").sql, STRANGERS),
         Attempt(second("metering.quote_uses").sql.replace(OTHER, NEITHER, 1), STRANGERS),
     ),
-    "metering.quote_uses.used_once": does(f"update metering.quote_uses set request_id = {OTHER}", _parents("metering.quote_uses")),
+    "metering.quote_uses.used_once": does(f"update metering.quote_uses set request_id = {OTHER}", _parents("metering.quote_uses")),  # noqa: S608 - ours
     # sums and reconciliation
     "metering.usage_daily.usage_daily_pkey": again("metering.usage_daily", "day"),
     "metering.usage_daily.no_truncate": does("truncate metering.usage_daily"),

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+DEFAULT_PLAN = "standard"
+DEFAULT_CURRENCY = "USD"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
@@ -15,6 +18,8 @@ class Caller:
         prepaid_account: the wallet's account of bought Tokens.
         requests_per_minute: the key's limit; None: none.
         tokens_per_minute_utok: the key's limit; None: none.
+        plan: the project's plan, by its name in the catalog.
+        currency: what the project pays in, by ISO 4217.
     """
 
     organisation_id: UUID
@@ -26,6 +31,8 @@ class Caller:
     prepaid_account: int
     requests_per_minute: int | None = None
     tokens_per_minute_utok: int | None = None
+    plan: str = DEFAULT_PLAN
+    currency: str = DEFAULT_CURRENCY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +46,12 @@ class Organisation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A cost centre: it owns a wallet, keys, receipts and videos."""
+    """A cost centre: it owns a wallet, keys, receipts and videos.
+
+    Attributes:
+        plan: by its name in the catalog; with the currency it decides what a Token costs.
+        currency: what it pays in, by ISO 4217.
+    """
 
     id: UUID
     organisation_id: UUID
@@ -48,6 +60,8 @@ class Project:
     allowance_account: int
     prepaid_account: int
     created_at: datetime
+    plan: str = DEFAULT_PLAN
+    currency: str = DEFAULT_CURRENCY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +74,8 @@ class NewProject:
     lane: int
     allowance_account: int
     prepaid_account: int
+    plan: str = DEFAULT_PLAN
+    currency: str = DEFAULT_CURRENCY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

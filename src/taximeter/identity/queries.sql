@@ -14,15 +14,22 @@ order by id desc
 limit $2;
 
 -- name: insert_project
-insert into identity.projects (id, organisation_id, name, lane, allowance_account, prepaid_account)
-values ($1, $2, $3, $4, $5, $6)
-returning id, organisation_id, name, lane, allowance_account, prepaid_account, created_at;
+insert into identity.projects (id, organisation_id, name, lane, allowance_account, prepaid_account, plan, currency)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+returning id, organisation_id, name, lane, allowance_account, prepaid_account, plan, currency, created_at;
+
+-- name: update_project
+-- What is null stays as it is.
+update identity.projects
+set plan = coalesce($2, plan), currency = coalesce($3, currency)
+where id = $1
+returning id, organisation_id, name, lane, allowance_account, prepaid_account, plan, currency, created_at;
 
 -- name: find_project
-select id, organisation_id, name, lane, allowance_account, prepaid_account, created_at from identity.projects where id = $1;
+select id, organisation_id, name, lane, allowance_account, prepaid_account, plan, currency, created_at from identity.projects where id = $1;
 
 -- name: list_projects
-select id, organisation_id, name, lane, allowance_account, prepaid_account, created_at
+select id, organisation_id, name, lane, allowance_account, prepaid_account, plan, currency, created_at
 from identity.projects
 where ($1::uuid is null or id < $1) and ($2::uuid is null or organisation_id = $2)
 order by id desc
@@ -55,7 +62,7 @@ with found as (
     select
         k.id, k.name, k.requests_per_minute, k.tokens_per_minute_utok, k.secret_sha256, k.revoked_at, k.expires_at, k.last_used_at,
         p.id as project_id, p.organisation_id, p.lane,
-        p.allowance_account, p.prepaid_account
+        p.allowance_account, p.prepaid_account, p.plan, p.currency
     from identity.api_keys k
     join identity.projects p on p.id = k.project_id
     where k.prefix = $1
@@ -78,6 +85,8 @@ select
     prepaid_account,
     requests_per_minute,
     tokens_per_minute_utok,
+    plan,
+    currency,
     secret_sha256,
     revoked_at is not null as revoked,
     extract(epoch from expires_at - clock_timestamp())::double precision as remaining_s

@@ -31,8 +31,15 @@ class IdentityStore:
             project.lane,
             project.allowance_account,
             project.prepaid_account,
+            project.plan,
+            project.currency,
         )
         return Project(**row)
+
+    async def update_project(self, project_id: UUID, plan: str | None, currency: str | None) -> Project | None:
+        """Give a project another plan or currency; None leaves what it has.  None when there is no such project."""
+        row = await self._pool.fetchrow(_SQL["update_project"], project_id, plan, currency)
+        return None if row is None else Project(**row)
 
     async def find_organisation(self, organisation_id: UUID) -> Organisation | None:
         """One organisation."""
@@ -91,5 +98,7 @@ class IdentityStore:
             prepaid_account=row["prepaid_account"],
             requests_per_minute=row["requests_per_minute"],
             tokens_per_minute_utok=row["tokens_per_minute_utok"],
+            plan=row["plan"],
+            currency=row["currency"],
         )
         return Credential(caller=caller, secret_sha256=row["secret_sha256"], revoked=row["revoked"], remaining_s=row["remaining_s"])

@@ -21,6 +21,7 @@ from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import QUOTE_PREFIX, Order
 from taximeter.metering.rules import NOTHING, encode_fact, key_fact, receipt_fact, request_fact
 from taximeter.metering.settlements import Settlements
+from taximeter.pricing import Buyer, Versions
 
 
 @dataclass
@@ -67,21 +68,21 @@ def wallet_of(caller: Caller) -> Wallet:
     return Wallet(lane=caller.lane, allowance=caller.allowance_account, prepaid=caller.prepaid_account)
 
 
-def buyer_of(caller: Caller) -> pricing.Buyer:
-    """Whose prices a caller gets."""
-    return pricing.Buyer(plan=caller.plan, currency=caller.currency)
+def buyer_of(caller: Caller) -> Buyer:
+    """Whom prices are for when this caller asks."""
+    return Buyer(plan=caller.plan, currency=caller.currency)
 
 
 class Offered(Protocol):
     """A quote that an order is to be held to."""
 
     @property
-    def versions(self) -> pricing.Versions:
+    def versions(self) -> Versions:
         """What it was computed by."""
         ...
 
     @property
-    def buyer(self) -> pricing.Buyer:
+    def buyer(self) -> Buyer:
         """Whose prices it was computed with."""
         ...
 
@@ -93,7 +94,8 @@ class Offered(Protocol):
 def price_order(desk: Desk, order: Order, offer: Offered | None = None) -> Fare:
     """The fare of an order, checked against what its sender allows; with a quote, what was quoted, whatever was published since.
 
-    Raises ModelNotFound, ModelNotPriced, WrongModality, InvalidRequest, QuoteMismatch, TooExpensive, AboveCallersMaximum.
+    Raises ModelNotFound, ModelNotPriced (CurrencyNotPriced, PlanNotPriced), TierNotOffered, WrongModality, InvalidRequest,
+    QuoteMismatch, TooExpensive, AboveCallersMaximum.
     """
     model = desk.catalog.model(order.model)
     if model.modality != order.modality:

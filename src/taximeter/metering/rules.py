@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +31,7 @@ class Bill(msgspec.Struct, frozen=True):
     consumed_utok: int
     charged_utok: int
     lines: tuple[Mapping[str, Any], ...]
+    multipliers: tuple[Mapping[str, Any], ...] = ()
 
 
 NOTHING = Bill(work={}, measured=True, consumed_utok=0, charged_utok=0, lines=())
@@ -44,13 +44,13 @@ class Terms(msgspec.Struct, frozen=True):
     meter: str
     profile: Mapping[str, Any]
     estimate: meters.Estimate
-    multiplier: Decimal
+    factors: pricing.Factors
     maximum_utok: int
 
 
 def terms_of(fare: Fare) -> Terms:
     """The terms of a fare that was just quoted."""
-    return Terms(fare.priced.card, fare.model.meter, fare.model.profile, fare.estimate, fare.parts.multiplier, fare.maximum_utok)
+    return Terms(fare.priced.card, fare.model.meter, fare.model.profile, fare.estimate, fare.parts.factors, fare.maximum_utok)
 
 
 def bill(terms: Terms, reported: Mapping[str, int], *, measured: bool) -> Bill:
@@ -63,12 +63,15 @@ def bill(terms: Terms, reported: Mapping[str, int], *, measured: bool) -> Bill:
     if consumption.total_utok > CONSUMED_UTOK_MAX:
         message = f"the engine reported work worth {format_tokens(consumption.total_utok)} Tokens, which cannot be; the request was not charged"
         raise meters.BadReport(message)
-    charged_utok = pricing.charge(consumption.total_utok, terms.multiplier, terms.maximum_utok)
+    charged_utok = terms.factors.charge(consumption.total_utok, work, terms.maximum_utok)
     assert 0 <= charged_utok <= terms.maximum_utok
+    changes: tuple[Mapping[str, Any], ...] = ()
+    if charged_utok != consumption.total_utok or not terms.factors.plain:
+        changes = tuple(line.to_api() for line in terms.factors.lines(consumption.total_utok, work, terms.maximum_utok))
     lines = tuple(
         {"label": line.label, "quantity": line.quantity, "rate": line.rate, "tokens": format_tokens(line.amount_utok)} for line in consumption.lines
     )
-    return Bill(work, measured, consumption.total_utok, charged_utok, lines)
+    return Bill(work, measured, consumption.total_utok, charged_utok, lines, changes)
 
 
 def request_fact(caller: Caller, fare: Fare, process_id: UUID | None, end_user: str | None) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Metering:
         earlier = await self._repeats.find(order)
         if earlier is not None:
             await self._repeats.answer(order.caller, earlier)
-        fare = price_order(desk, order, await open_offer(self._quotes, order))
+        fare = price_order(desk, order, await open_offer(desk, self._quotes, order))
         engine = desk.engine_of(fare)
         request_id = desk.ids.new()
         timeout_s = desk.timeout_s(order.modality)

@@ -8,7 +8,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ from taximeter.metering.providers import Providers
 from taximeter.metering.rules import NOTHING, Terms, bill, encode_fact, receipt_fact
 from taximeter.metering.videos import KIND, Payload
 from taximeter.meters import BadReport, Estimate
+from taximeter.pricing import Factors
 
 log = logging.getLogger(__name__)
 
@@ -318,7 +319,7 @@ class VideoRunner:
             meter=payload.meter,
             profile=payload.profile,
             estimate=Estimate(expected=payload.expected, maximum=payload.maximum, bound=payload.bound, request=payload.request),
-            multiplier=Decimal(payload.multiplier),
+            factors=Factors.base(Fraction(payload.multiplier)) if payload.factors is None else payload.factors,
             maximum_utok=payload.maximum_utok,
         )
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from taximeter import pricing
 from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.identity import Caller
 from taximeter.jobs import Job, JobStore
@@ -36,6 +37,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         request: the normalised request for the engine.
         rate_card: ``name@version``; versions stay in the catalog for ever.
+        factors: from consumed to charged; None: ``multiplier`` alone, which is 1 unless an earlier release wrote it.
     """
 
     lane: int
@@ -51,6 +53,8 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     multiplier: str
     maximum_utok: int
     keep_s: int
+    factors: pricing.Factors | None = None
+    service_tier: str = "standard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,7 @@ class Videos:
         earlier = await self._repeats.find(order)
         if earlier is not None:
             return await self._again(order.caller, earlier)
-        fare = price_order(desk, order, await open_offer(self._quotes, order))
+        fare = price_order(desk, order, await open_offer(desk, self._quotes, order))
         desk.engine_of(fare)
         video_id = desk.ids.new()
         payload = Payload(
@@ -175,9 +179,11 @@ class Videos:
             rate_card=fare.parts.rate_card,
             meter=fare.model.meter,
             profile=dict(fare.model.profile),
-            multiplier=str(fare.parts.multiplier),
+            multiplier=fare.parts.multiplier,
             maximum_utok=fare.maximum_utok,
             keep_s=desk.settings.video_ttl_s,
+            factors=None if fare.parts.factors.plain else fare.parts.factors,
+            service_tier=fare.tier,
         )
         job = {"project_id": str(order.caller.project_id), "kind": KIND, "payload": msgspec.to_builtins(payload)}
         outcome = await hold(desk, video_id, order, fare, ttl_s=desk.settings.video_hold_ttl_s, job=job)
@@ -305,7 +311,7 @@ def _just_ordered(desk: Desk, order: Order, fare: Fare, video_id: UUID, held_uto
         modality=fare.model.modality,
         rate_card=fare.parts.rate_card,
         tariff=fare.parts.tariff,
-        multiplier=str(fare.parts.multiplier),
+        multiplier=fare.parts.multiplier,
         held_utok=held_utok,
         created_at=now,
         quote=order.quote_id,

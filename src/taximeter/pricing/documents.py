@@ -5,14 +5,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from fractions import Fraction
 from typing import cast
 
-from taximeter.kernel.units import AMOUNT_UTOK_MAX, NANO_PER_UNIT, UTOK_PER_TOKEN, round_half_even
+from taximeter.kernel.units import AMOUNT_UTOK_MAX, UTOK_PER_TOKEN
 from taximeter.pricing.errors import Problem
 from taximeter.pricing.model import (
-    BASE_MULTIPLIER,
     KINDS,
     CardChoice,
     Document,
@@ -23,21 +21,17 @@ from taximeter.pricing.model import (
     Plan,
     RateCard,
     Rounding,
-    Tariff,
     Term,
 )
 from taximeter.pricing.nodes import Node, Reader, canonical, decimal_of, from_plain
+from taximeter.pricing.tariff_reader import WORD, Head, read_tariff
+from taximeter.pricing.tariffs import STANDARD, TIERS
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 REFERENCE = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}(@[1-9][0-9]{0,6})?")
-CURRENCY = re.compile(r"[A-Z]{3}")
 MODALITIES = ("chat", "embeddings", "speech", "video")
 VERSION_MAX = 1_000_000
 TERMS_MAX = 50
-PRICE_MAX_NANO = 10**15
-MULTIPLIER_MAX = 1000
-
-Head = tuple[str, int, datetime]
 
 
 def read(node: Node, file: str, problems: list[Problem]) -> Document | None:
@@ -161,31 +155,6 @@ def decimal_is_written(reader: Reader) -> bool:
     return node is not None and decimal_of(node) is not None
 
 
-def _tariff(reader: Reader, head: Head) -> Tariff:
-    currency = reader.text("currency")
-    if currency and not CURRENCY.fullmatch(currency):
-        reader.fault(reader.line("currency"), "currency must be a code of three capital letters, such as USD")
-    price = reader.decimal("price_per_token") * NANO_PER_UNIT
-    node = reader.take("price_per_token", required=False)
-    free = reader.flag("free")
-    if node is not None and decimal_of(node) is not None:
-        if price < 0:
-            reader.fault(node.line, "price_per_token must not be negative")
-        elif price == 0 and not free:
-            reader.fault(node.line, "price_per_token is 0; write free: true if that is meant")
-        elif price.denominator != 1 or price > PRICE_MAX_NANO:
-            reader.fault(node.line, "price_per_token must have at most nine decimals and be at most 1000000")
-    multipliers: dict[str, Decimal] = {}
-    for name, value in (reader.entries("multipliers") if reader.take("multipliers", required=False) else {}).items():
-        number = decimal_of(value)
-        if number is None or not 0 < number <= MULTIPLIER_MAX:
-            reader.fault(value.line, f"multiplier {name} must be a decimal above 0 and at most {MULTIPLIER_MAX}")
-        else:
-            multipliers[name] = number
-    multipliers.setdefault(BASE_MULTIPLIER, Decimal(1))
-    return Tariff(*head, currency=currency, price_nano=round_half_even(price), multipliers=multipliers, notes=reader.text("notes", default=""))
-
-
 def _model(reader: Reader, head: Head) -> ModelEntry:
     engine, engine_model = _engine(reader)
     profile = {key: node.plain() for key, node in reader.entries("meter").items()}
@@ -208,7 +177,33 @@ def _model(reader: Reader, head: Head) -> ModelEntry:
         default_card=default,
         title=reader.text("title", default=""),
         notes=reader.text("notes", default=""),
+        tiers=_tiers(reader),
+        size_class=_size_class(reader),
     )
+
+
+def _tiers(reader: Reader) -> tuple[str, ...]:
+    node = reader.take("tiers", required=False)
+    if node is None:
+        return (STANDARD,)
+    found: list[str] = []
+    for item in reader.items("tiers"):
+        if not isinstance(item.value, str) or item.value not in TIERS:
+            reader.fault(item.line, f"there is no service tier {str(item.value)[:40]!r}; there are {', '.join(TIERS)}")
+        elif item.value in found:
+            reader.fault(item.line, f"the service tier {item.value} stands twice")
+        else:
+            found.append(item.value)
+    if STANDARD not in found:
+        reader.fault(node.line, f"tiers must hold {STANDARD}, which is what a request gets that asks for none")
+    return tuple(tier for tier in TIERS if tier in found)
+
+
+def _size_class(reader: Reader) -> str | None:
+    size = reader.text("size_class", default="")
+    if size and not WORD.fullmatch(size):
+        reader.fault(reader.line("size_class"), "size_class must be lower-case letters, digits, dots, dashes and underscores")
+    return size or None
 
 
 def _engine(reader: Reader) -> tuple[str | None, str | None]:
@@ -248,6 +243,7 @@ def _plan(reader: Reader, head: Head) -> Plan:
         concurrent_max=_limit(reader, "concurrent_max"),
         postpaid=reader.flag("postpaid"),
         notes=reader.text("notes", default=""),
+        committed_utok=_tokens(reader, "committed_tokens", required=False) or 0,
     )
 
 
@@ -265,4 +261,4 @@ def _tokens(reader: Reader, key: str, *, required: bool) -> int | None:
     return amount.numerator
 
 
-_PARSERS: dict[str, Callable[[Reader, Head], Entry]] = {"model": _model, "rate_card": _rate_card, "tariff": _tariff, "plan": _plan}
+_PARSERS: dict[str, Callable[[Reader, Head], Entry]] = {"model": _model, "rate_card": _rate_card, "tariff": read_tariff, "plan": _plan}

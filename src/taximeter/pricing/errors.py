@@ -4,9 +4,12 @@ NotFound (kernel)         404
   ModelNotFound           404 model_not_found
 Refusal (kernel)
   ModelNotPriced          403 model_not_priced
+    CurrencyNotPriced     403 currency_not_priced
+    PlanNotPriced         403 plan_not_priced
   VersionIsPublished      409 version_is_published
 InvalidRequest (kernel)   400
   CardNotFound            400 card_not_found
+  TierNotOffered          400 service_tier_not_offered
   CatalogInvalid          400 catalog_invalid
 """
 
@@ -34,6 +37,24 @@ class CardNotFound(InvalidRequest):
     """The model has no rate card of this name; the message lists those it has."""
 
     code = "card_not_found"
+
+
+class CurrencyNotPriced(ModelNotPriced):
+    """The tariff has no price in the project's currency; the message lists those it has."""
+
+    code = "currency_not_priced"
+
+
+class PlanNotPriced(ModelNotPriced):
+    """The tariff has no price for the project's plan, or the plan is not in force."""
+
+    code = "plan_not_priced"
+
+
+class TierNotOffered(InvalidRequest):
+    """The model cannot be asked for this service tier; the message lists those it offers."""
+
+    code = "service_tier_not_offered"
 
 
 class VersionIsPublished(Refusal):

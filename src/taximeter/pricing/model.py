@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from taximeter.kernel.units import UTOK_PER_TOKEN, round_half_even
-from taximeter.pricing.errors import CardNotFound, ModelNotFound, ModelNotPriced
+from taximeter.pricing.tariffs import DEFAULT_CURRENCY, NO_FACTORS, STANDARD, CommittedVolume, ContextBand, TokenPrice
 
 Kind = Literal["model", "rate_card", "tariff", "plan"]
 KINDS: tuple[Kind, ...] = ("model", "rate_card", "tariff", "plan")
@@ -147,10 +147,16 @@ class Tariff:
         name: what models refer to.
         version: from 1 up.
         effective_from: when it comes into force.
-        currency: ISO 4217 code.
-        price_nano: money for one Token, in billionths of the currency's unit.
+        currency: of the first price.
+        price_nano: the first price: money for one Token, in billionths of the currency's unit.
         multipliers: factors from consumed to charged, by name; ``base`` is always there.
         notes: assumptions.
+        prices: money for one Token by plan and currency; the one above, for every plan, when left out.
+        service_tiers: factors by latency tier; ``standard`` is 1 when left out.
+        size_classes: factors by the size class of the model.
+        context_bands: factors that the size of a request decides.
+        committed: what a plan's committed volume saves.
+        multiplier_max: what the product of all factors may be at most.
     """
 
     name: str
@@ -160,6 +166,22 @@ class Tariff:
     price_nano: int
     multipliers: Mapping[str, Decimal]
     notes: str = ""
+    prices: tuple[TokenPrice, ...] = ()
+    service_tiers: Mapping[str, Fraction] = field(default_factory=lambda: NO_FACTORS)
+    size_classes: Mapping[str, Fraction] = field(default_factory=lambda: NO_FACTORS)
+    context_bands: tuple[ContextBand, ...] = ()
+    committed: CommittedVolume | None = None
+    multiplier_max: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        """A tariff with one price has it for every plan."""
+        if not self.prices:
+            object.__setattr__(self, "prices", (TokenPrice(None, self.currency or DEFAULT_CURRENCY, self.price_nano),))
+
+    @property
+    def base(self) -> Fraction:
+        """The factor that every request has."""
+        return Fraction(self.multipliers[BASE_MULTIPLIER])
 
     @property
     def id(self) -> str:
@@ -192,6 +214,8 @@ class ModelEntry:
         default_card: the one that requests are billed by.
         title: its name for people.
         notes: where it comes from, its licence.
+        tiers: the service tiers that it can be asked for.
+        size_class: what tariffs call models of its size; None: no factor for that.
     """
 
     name: str
@@ -206,6 +230,8 @@ class ModelEntry:
     default_card: str
     title: str = ""
     notes: str = ""
+    tiers: tuple[str, ...] = (STANDARD,)
+    size_class: str | None = None
 
     @property
     def id(self) -> str:
@@ -228,6 +254,7 @@ class Plan:
         concurrent_max: most requests at the same time.
         postpaid: billed afterwards instead of from a balance.
         notes: for people.
+        committed_utok: micro-Tokens that whoever has it commits to use in a period; tariffs may charge less for that.  0: none.
     """
 
     name: str
@@ -240,6 +267,7 @@ class Plan:
     concurrent_max: int | None = None
     postpaid: bool = False
     notes: str = ""
+    committed_utok: int = 0
 
     @property
     def id(self) -> str:
@@ -262,6 +290,7 @@ class Document:
         file: where it was read, or ``database``.
         line: the line it starts at; 0 when it was not read from a file.
         lines: the line of each part (``lines[0].quantity``), for messages.
+        published_at: when, by the database's clock; None: it is not.
     """
 
     kind: Kind
@@ -271,72 +300,18 @@ class Document:
     file: str = "database"
     line: int = 0
     lines: Mapping[str, int] = field(default_factory=dict)
+    published_at: datetime | None = None
+
+    @property
+    def in_force_from(self) -> datetime:
+        """When it came into force, or will: on its date, and not before it was published."""
+        effective = self.entry.effective_from
+        return effective if self.published_at is None else max(effective, self.published_at)
 
     @property
     def key(self) -> tuple[Kind, str, int]:
         """What makes it unique."""
         return (self.kind, self.entry.name, self.entry.version)
-
-
-@dataclass(frozen=True, slots=True)
-class Priced:
-    """A model with the card and tariff that its requests are rated by now."""
-
-    model: ModelEntry
-    card_name: str
-    card: RateCard
-    tariff: Tariff
-
-
-@dataclass(frozen=True, slots=True)
-class Catalog:
-    """A consistent view of everything published, as of one moment.
-
-    Attributes:
-        seq: the last publication it contains.
-        as_of: the moment that decides which versions are in force.
-        next_change: when a version that is already published comes into force, if any.
-        models: those in force, by name.
-        plans: those in force, by name.
-        cards: every version that is published, by ``name@version``, and those in force by ``name``.
-        tariffs: the same.
-    """
-
-    seq: int
-    as_of: datetime
-    next_change: datetime | None
-    models: Mapping[str, ModelEntry]
-    plans: Mapping[str, Plan]
-    cards: Mapping[str, RateCard]
-    tariffs: Mapping[str, Tariff]
-
-    def model(self, name: str) -> ModelEntry:
-        """One model.  Raises ModelNotFound."""
-        entry = self.models.get(name)
-        if entry is None:
-            message = f"there is no model {name[:100]!r}; GET /v1/models lists those there are"
-            raise ModelNotFound(message, param="model")
-        return entry
-
-    def priced(self, name: str, card: str | None = None) -> Priced:
-        """A model with its default card and tariff, or with another of its cards.
-
-        Raises ModelNotFound, CardNotFound, and ModelNotPriced when a card or tariff is missing or not yet in force.
-        """
-        model = self.model(name)
-        card_name = model.default_card if card is None else card
-        choice = model.cards.get(card_name)
-        if choice is None:
-            message = f"{name} has no card {card_name[:100]!r}; it has {', '.join(sorted(model.cards))}"
-            raise CardNotFound(message, param="card")
-        rate_card, tariff = self.cards.get(choice.rate_card), self.tariffs.get(choice.tariff)
-        if rate_card is None or rate_card.effective_from > self.as_of:
-            message = f"{name} has no price: its rate card {choice.rate_card} is not in force"
-            raise ModelNotPriced(message, param="model")
-        if tariff is None or tariff.effective_from > self.as_of:
-            message = f"{name} has no price: its tariff {choice.tariff} is not in force"
-            raise ModelNotPriced(message, param="model")
-        return Priced(model=model, card_name=card_name, card=rate_card, tariff=tariff)
 
 
 class ConsumptionLine(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 select pg_advisory_xact_lock(7307497710863117414);
 
 -- name: list_documents
-select seq, body from pricing.documents order by seq;
+select seq, body, published_at from pricing.documents order by seq;
 
 -- name: find_published
 select kind, name, version, sha256

@@ -9,7 +9,9 @@ import msgspec
 
 from taximeter.kernel.units import UTOK_PER_TOKEN, divide_half_even, round_half_even
 from taximeter.pricing.errors import ModelNotPriced
-from taximeter.pricing.model import BASE_MULTIPLIER, ConsumptionLine, FareLine, RateCard, Tariff
+from taximeter.pricing.factors import PLAIN, Factors, FareMultiplier
+from taximeter.pricing.model import ConsumptionLine, FareLine, RateCard, Tariff
+from taximeter.pricing.tariffs import exact_text
 
 Quantities = Mapping[str, int]
 
@@ -65,15 +67,20 @@ class Consumption(msgspec.Struct, frozen=True):
 
 
 class FareParts(msgspec.Struct, frozen=True):
-    """What a request will cost: charged micro-Tokens, expected and at most, and how they come about."""
+    """What a request will cost: charged micro-Tokens, expected and at most, and how they come about.
+
+    Attributes:
+        multiplier: the product of all factors at the maximum, exactly; ``factors`` says what it is made of.
+    """
 
     rate_card: str
     tariff: str
-    multiplier: Decimal
+    multiplier: str
     expected_utok: int
     maximum_utok: int
     expected: Consumption
     maximum: Consumption
+    factors: Factors = PLAIN
 
     @property
     def lines(self) -> tuple[FareLine, ...]:
@@ -90,6 +97,24 @@ class FareParts(msgspec.Struct, frozen=True):
                 maximum_utok=most[label].amount_utok if label in most else 0,
             )
             for label, line in {**most, **likely}.items()
+        )
+
+    @property
+    def multipliers(self) -> tuple[FareMultiplier, ...]:
+        """What each factor changes, expected and at most: with ``lines``, they add up to what is charged."""
+        if self.factors.plain:
+            return ()
+        likely = {line.label: line for line in self.factors.lines(self.expected.total_utok, self.expected.work)}
+        most = {line.label: line for line in self.factors.lines(self.maximum.total_utok, self.maximum.work)}
+        return tuple(
+            FareMultiplier(
+                line.name,
+                label,
+                line.factor,
+                expected_utok=likely[label].change_utok if label in likely else 0,
+                maximum_utok=most[label].change_utok if label in most else 0,
+            )
+            for label, line in {**likely, **most}.items()
         )
 
 
@@ -127,21 +152,23 @@ def charge(consumed_utok: int, multiplier: Decimal, cap_utok: int | None = None)
     return charged if cap_utok is None else min(charged, cap_utok)
 
 
-def fare(card: RateCard, tariff: Tariff, estimate: Estimated, multiplier: Decimal | None = None) -> FareParts:
+def fare(card: RateCard, tariff: Tariff, estimate: Estimated, factors: Factors | None = None) -> FareParts:
     """Expected and maximum cost of an estimate, line by line.
 
-    Without a ``multiplier`` the tariff's base applies.  Raises ModelNotPriced as ``rate`` does.
+    Without ``factors`` the tariff's base applies.  Raises ModelNotPriced as ``rate`` does.
     """
-    factor = tariff.multipliers[BASE_MULTIPLIER] if multiplier is None else multiplier
+    if factors is None:
+        factors = Factors.base(tariff.base)
     expected, maximum = rate(card, estimate.expected), rate(card, estimate.maximum)
     return FareParts(
         rate_card=card.id,
         tariff=tariff.id,
-        multiplier=factor,
-        expected_utok=charge(expected.total_utok, factor),
-        maximum_utok=charge(maximum.total_utok, factor),
+        multiplier="1" if factors.plain else exact_text(factors.product(maximum.work)),
+        expected_utok=factors.charge(expected.total_utok, expected.work),
+        maximum_utok=factors.charge(maximum.total_utok, maximum.work),
         expected=expected,
         maximum=maximum,
+        factors=factors,
     )
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import asyncpg
 
 from taximeter.pricing import checks, store, yaml_source
+from taximeter.pricing.catalog import Catalog
 from taximeter.pricing.errors import CatalogInvalid, VersionIsPublished
-from taximeter.pricing.model import Catalog, Document
+from taximeter.pricing.model import Document
 
 
 @dataclass(frozen=True, slots=True)

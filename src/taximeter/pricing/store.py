@@ -1,6 +1,7 @@
 """The catalog in PostgreSQL: published documents in, a snapshot out."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -9,7 +10,8 @@ import asyncpg
 from taximeter.db import sql
 from taximeter.kernel.errors import SetupError
 from taximeter.pricing import documents
-from taximeter.pricing.model import Catalog, Document, Entry, Kind, ModelEntry, Plan, RateCard, Tariff
+from taximeter.pricing.catalog import Catalog
+from taximeter.pricing.model import Document, Entry, Kind, ModelEntry, Plan, RateCard, Tariff
 
 _SQL = sql.load("taximeter.pricing")
 
@@ -40,7 +42,7 @@ class CatalogStore:
         newest = await self._newest()
         rows = await self._executor.fetch(_SQL["list_documents"])
         # Rows published between the two statements are newer than ``seq``: the next refresh reads again.
-        return snapshot([_parse(row["body"]) for row in rows], newest["now"], newest["seq"])
+        return snapshot([_parse(row) for row in rows], newest["now"], newest["seq"])
 
     async def refresh(self, catalog: Catalog) -> Catalog:
         """``catalog`` itself while nothing changed, else a new one: something was published or came into force."""
@@ -50,7 +52,7 @@ class CatalogStore:
 
     async def documents(self) -> tuple[Document, ...]:
         """Every published document, oldest first."""
-        return tuple(_parse(row["body"]) for row in await self._executor.fetch(_SQL["list_documents"]))
+        return tuple(_parse(row) for row in await self._executor.fetch(_SQL["list_documents"]))
 
     async def _newest(self) -> asyncpg.Record:
         row = await self._executor.fetchrow(_SQL["newest"])
@@ -78,16 +80,28 @@ async def insert(connection: asyncpg.Connection, document: Document) -> None:
 
 def snapshot(published: Iterable[Document], as_of: datetime, seq: int = 0) -> Catalog:
     """The catalog at a moment: of each name, the highest version that is in force."""
-    entries = [document.entry for document in published]
-    coming = [entry.effective_from for entry in entries if entry.effective_from > as_of]
+    every = tuple(published)
+    coming = [document.in_force_from for document in every if document.in_force_from > as_of]
+    entries = [document.entry for document in every]
     cards: dict[str, RateCard] = {entry.id: entry for entry in entries if isinstance(entry, RateCard)}
     tariffs: dict[str, Tariff] = {entry.id: entry for entry in entries if isinstance(entry, Tariff)}
     models: dict[str, ModelEntry] = {}
     plans: dict[str, Plan] = {}
-    for entry in sorted(entries, key=lambda each: each.version):
-        if entry.effective_from <= as_of:
-            _put(entry, models, plans, cards, tariffs)
-    return Catalog(seq=seq, as_of=as_of, next_change=min(coming, default=None), models=models, plans=plans, cards=cards, tariffs=tariffs)
+    for document in sorted(every, key=lambda each: each.entry.version):
+        if document.in_force_from <= as_of:
+            _put(document.entry, models, plans, cards, tariffs)
+    return Catalog(
+        seq=seq,
+        as_of=as_of,
+        next_change=min(coming, default=None),
+        models=models,
+        plans=plans,
+        cards=cards,
+        tariffs=tariffs,
+        models_by_id={entry.id: entry for entry in entries if isinstance(entry, ModelEntry)},
+        plans_by_id={entry.id: entry for entry in entries if isinstance(entry, Plan)},
+        published=every,
+    )
 
 
 def _put(entry: Entry, models: dict[str, ModelEntry], plans: dict[str, Plan], cards: dict[str, RateCard], tariffs: dict[str, Tariff]) -> None:
@@ -102,9 +116,9 @@ def _put(entry: Entry, models: dict[str, ModelEntry], plans: dict[str, Plan], ca
             tariffs[entry.name] = entry
 
 
-def _parse(body: str) -> Document:
+def _parse(row: asyncpg.Record) -> Document:
     try:
-        return documents.from_body(body)
+        return replace(documents.from_body(row["body"]), published_at=row["published_at"])
     except ValueError as error:
         message = f"the catalog in the database has an entry that this release cannot read ({error}); use the newest release"
         raise SetupError(message) from error

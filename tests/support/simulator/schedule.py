@@ -190,9 +190,10 @@ class World:
                 deal.cut_after_s = rng.random() * 3
             self.deals.append(deal)
 
-    def make_limits(self) -> dict[str, int]:
+    def make_limits(self) -> dict[str, Any]:
         """A key's limits: most have none, some have so little that their holders are refused, and let in again soon."""
-        rng, limits = self.rng, {}
+        rng = self.rng
+        limits: dict[str, Any] = {}
         if rng.random() < 0.25:
             limits["requests_per_minute"] = rng.randint(2, 5)
         if rng.random() < 0.25:

@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from taximeter import meters
 from taximeter.metering.fares import METERS, quote_fare, read_catalog
 from taximeter.metering.rules import CONSUMED_UTOK_MAX, Terms, bill, terms_of
 from taximeter.meters import BadReport
-from taximeter.pricing import Catalog, rate
+from taximeter.pricing import Buyer, Catalog, ModelNotPriced, Versions, rate
 from taximeter.pricing.errors import ModelNotFound
+from taximeter.pricing.tariffs import Multiplier
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "vectors" / "meters.json").read_text(encoding="utf-8"))
 WAN = "wan2.2-t2v-a14b"
@@ -78,9 +78,22 @@ def test_demo_requests_cost_what_the_pages_say(model: str, request_body: dict[st
 
 def test_a_multiplier_raises_the_charge(catalog: Catalog) -> None:
     plain = quote_fare(catalog, "sketch-video", {"prompt": "a fox"})
-    peak = quote_fare(catalog, "sketch-video", {"prompt": "a fox"}, multiplier=Decimal("1.5"))
+    surge = Multiplier("surge", "Busy hour", "1.5")
+    peak = quote_fare(catalog, "sketch-video", {"prompt": "a fox"}, buyer=Buyer(extra=(surge,)))
     assert peak.maximum_utok * 2 == plain.maximum_utok * 3
     assert peak.parts.maximum.total_utok == plain.parts.maximum.total_utok
+    (line,) = peak.multipliers
+    assert (line.name, line.label, line.factor) == ("surge", "Busy hour", "1.5")
+    assert plain.expected_utok + line.expected_utok == peak.expected_utok
+
+
+def test_a_fare_can_be_made_again_from_its_versions(catalog: Catalog) -> None:
+    fare = quote_fare(catalog, "sketch-video", {"prompt": "a fox", "service_tier": "auto"})
+    assert fare.model_id == fare.versions.model == "sketch-video@1"
+    again = quote_fare(catalog, "sketch-video", {"prompt": "a fox"}, versions=fare.versions)
+    assert (again.parts, again.money, again.tier) == (fare.parts, fare.money, "standard")
+    with pytest.raises(ModelNotPriced, match="standard@99, which is not published"):
+        quote_fare(catalog, "sketch-video", {"prompt": "a fox"}, versions=Versions(tariff="standard@99"))
 
 
 def test_an_unknown_model_is_not_found(catalog: Catalog) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taximeter.pricing.errors import ModelNotPriced
+from taximeter.pricing.factors import Factors
 from taximeter.pricing.model import Line, RateCard, Tariff, Term, decimal_text
 from taximeter.pricing.rules import ROUNDING_LABEL, charge, fare, money_nano, rate
 
@@ -95,7 +96,7 @@ def test_multipliers_and_caps_apply_to_what_is_charged(consumed: int, multiplier
 
 def test_a_fare_shows_both_sides_line_by_line() -> None:
     parts = fare(card(line("prompt", "0.001"), line("answer", "0.01")), TARIFF, Estimate({"prompt": 5, "answer": 10}, {"prompt": 5, "answer": 50}))
-    assert (parts.rate_card, parts.tariff, parts.multiplier) == ("card@3", "standard@1", Decimal(1))
+    assert (parts.rate_card, parts.tariff, parts.multiplier) == ("card@3", "standard@1", "1")
     assert (parts.expected_utok, parts.maximum_utok) == (105_000, 505_000)
     assert [(each.label, each.expected_utok, each.maximum_utok) for each in parts.lines] == [("prompt", 5000, 5000), ("answer", 100_000, 500_000)]
     assert [each.quantity for each in parts.lines] == ["5 prompt", "10 answer"]
@@ -108,7 +109,7 @@ def test_a_rounding_line_may_stand_on_one_side_only() -> None:
 
 
 def test_a_multiplier_changes_the_charge_and_not_the_consumption() -> None:
-    parts = fare(card(line("a", "1")), TARIFF, Estimate({"a": 1}, {"a": 2}), Decimal("1.5"))
+    parts = fare(card(line("a", "1")), TARIFF, Estimate({"a": 1}, {"a": 2}), Factors.base(Fraction("1.5")))
     assert (parts.expected_utok, parts.maximum_utok) == (1_500_000, 3_000_000)
     assert (parts.expected.total_utok, parts.maximum.total_utok) == (1_000_000, 2_000_000)
 

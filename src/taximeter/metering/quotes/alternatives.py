@@ -1,6 +1,6 @@
 """The same job cheaper: what a request would cost with something less of it.  Pure; every figure is a fare of its own."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -53,22 +53,29 @@ def alternatives(request: Request, fare: Fare, price: Price) -> list[Alternative
         fare: its fare.
         price: the fare of another body on the same model for the same buyer.
     """
+    return ranked(tried(request, fare, price))
+
+
+def tried(request: Request, fare: Fare, price: Price) -> Iterator[Alternative | None]:
+    """Each attempt, one by one, for whoever has other things to do between them; None: it is not possible, not new or not cheaper."""
     seen = {fingerprint(job_of(fare))}
-    found: list[Alternative] = []
     for changes in _candidates(request, fare):
         other = {**request, **{change.field: change.after for change in changes}}
         try:
             cheaper = price(other)
         except Refusal:
             # Below what the model takes, or a tier that it does not have.
+            yield None
             continue
         job = fingerprint(job_of(cheaper))
-        if job in seen or not _is_cheaper(cheaper, fare):
-            continue
+        yield Alternative(changes, other, cheaper) if job not in seen and _is_cheaper(cheaper, fare) else None
         seen.add(job)
-        found.append(Alternative(changes, other, cheaper))
-    found.sort(key=lambda each: (each.fare.maximum_utok, each.fare.expected_utok))
-    return found[:ALTERNATIVES_MAX]
+
+
+def ranked(found: Iterable[Alternative | None]) -> list[Alternative]:
+    """The cheapest first, and not too many."""
+    cheaper = [each for each in found if each is not None]
+    return sorted(cheaper, key=lambda each: (each.fare.maximum_utok, each.fare.expected_utok))[:ALTERNATIVES_MAX]
 
 
 def _is_cheaper(other: Fare, fare: Fare) -> bool:

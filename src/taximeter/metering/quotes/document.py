@@ -29,7 +29,7 @@ class Validity(msgspec.Struct, frozen=True):
 
     quote_id: UUID
     project_id: UUID
-    plan: str | None
+    plan: str
     issued_at: datetime
     expires_at: datetime
 
@@ -55,7 +55,7 @@ def priced(fare: Fare) -> dict[str, Any]:
         "tariff": fare.parts.tariff,
         "versions": versions(fare),
         "service_tier": fare.tier,
-        "multiplier": str(fare.parts.multiplier),
+        "multiplier": fare.parts.multiplier,
         "multipliers": multipliers(fare),
     }
 
@@ -88,7 +88,7 @@ def read_quote(text: str | bytes) -> dict[str, Any]:
         message = f"this is not the JSON of a quote ({error})"
         raise InvalidQuote(message) from error
     if not isinstance(document, dict) or document.get("object") != "quote":
-        message = "this is not a quote: no object with \"object\": \"quote\""
+        message = 'this is not a quote: no object with "object": "quote"'
         raise InvalidQuote(message)
     return document
 
@@ -138,8 +138,17 @@ def versions(fare: Fare) -> dict[str, str | None]:
 
 
 def multipliers(fare: Fare) -> list[dict[str, str]]:
-    """What lies between Tokens consumed and charged, factor by factor."""
-    return [{"name": each.name, "label": each.label, "factor": str(each.factor)} for each in fare.multipliers]
+    """What lies between Tokens consumed and charged: each factor, and what it changes.  With the breakdown they add up to the fare."""
+    return [
+        {
+            "name": each.name,
+            "label": each.label,
+            "factor": each.factor,
+            "tokens_expected": format_tokens(each.expected_utok),
+            "tokens_max": format_tokens(each.maximum_utok),
+        }
+        for each in fare.multipliers
+    ]
 
 
 def line_text(line: Mapping[str, Any]) -> str:

@@ -1,9 +1,12 @@
 """Holding a request to its quote: the offer that it names, and whether it is what was offered."""
 
+import asyncio
+
 import msgspec
 
 from taximeter.identity import Caller
 from taximeter.kernel.ids import decode_id, encode_id
+from taximeter.metering.desk import Desk
 from taximeter.metering.errors import QuoteExpired, QuoteMismatch, QuoteNotFound, QuoteUsed
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import QUOTE_PREFIX, RECEIPT_PREFIX, Order
@@ -13,6 +16,8 @@ from taximeter.pricing import Buyer, Versions
 
 HEADER = "taximeter-quote"
 _FIELDS_SHOWN = 5
+# A catalog is looked for during two times its refresh, ten times in each.
+_LOOKS = 20
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -20,13 +25,11 @@ class Offer(msgspec.Struct, frozen=True):
 
     Attributes:
         kept: the quote on record.
-        model: that it is for.
         versions: to price by.
         buyer: whose price it was; a plan that has changed since changes nothing.
     """
 
     kept: Kept
-    model: str
     versions: Versions
     buyer: Buyer
 
@@ -50,7 +53,7 @@ async def find_offer(store: QuoteStore, caller: Caller, quote_id: str) -> Kept:
     return kept
 
 
-async def open_offer(store: QuoteStore, order: Order) -> Offer | None:
+async def open_offer(desk: Desk, store: QuoteStore, order: Order) -> Offer | None:
     """The offer that an order names; None when it names none.
 
     Raises QuoteNotFound, QuoteUsed, QuoteExpired, and QuoteMismatch when it is for another model.
@@ -68,7 +71,17 @@ async def open_offer(store: QuoteStore, order: Order) -> Offer | None:
         raise mismatch(["model"])
     by = offer["versions"]
     versions = Versions(model=by["model"], card=by["rate_card"], tariff=by["tariff"], plan=by["plan"])
-    return Offer(kept, offer["model"], versions, Buyer(plan=offer["plan"], currency=offer["money"]["currency"]))
+    await _until_known(desk, versions)
+    return Offer(kept, versions, Buyer(plan=offer["plan"], currency=offer["money"]["currency"]))
+
+
+async def _until_known(desk: Desk, versions: Versions) -> None:
+    """Wait for the catalog that another process has quoted by, if it was published a moment ago."""
+    for _ in range(_LOOKS):
+        catalog = desk.catalog
+        if versions.model in catalog.models_by_id and versions.card in catalog.cards and versions.tariff in catalog.tariffs:
+            return
+        await asyncio.sleep(desk.settings.catalog_refresh_s / 10)
 
 
 async def taken(store: QuoteStore, order: Order) -> QuoteUsed:
@@ -90,5 +103,8 @@ def used(kept: Kept) -> QuoteUsed:
 def mismatch(fields: list[str]) -> QuoteMismatch:
     """The refusal of a request that was not quoted, naming what differs."""
     shown = ", ".join(fields[:_FIELDS_SHOWN]) + (f" and {len(fields) - _FIELDS_SHOWN} more" if len(fields) > _FIELDS_SHOWN else "")
-    message = f"the request is not the one that was quoted: {shown or 'something'} differs; send what was quoted, or ask for a quote for this; nothing was run or charged"
+    message = (
+        f"the request is not the one that was quoted: {shown} {'differ' if len(fields) > 1 else 'differs'}; send what was quoted, or ask for a"
+        f" quote for this; nothing was run or charged"
+    )
     return QuoteMismatch(message, param=fields[0] if fields else HEADER)

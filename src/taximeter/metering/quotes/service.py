@@ -20,7 +20,7 @@ from taximeter.metering.desk import Desk, buyer_of
 from taximeter.metering.errors import TooManyQuotes
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import RECEIPT_PREFIX
-from taximeter.metering.quotes.alternatives import Alternative, alternatives
+from taximeter.metering.quotes.alternatives import Alternative, ranked, tried
 from taximeter.metering.quotes.document import Validity, offer, priced, sign
 from taximeter.metering.quotes.fingerprint import fingerprint, job_of, parts_of
 from taximeter.metering.quotes.offers import find_offer
@@ -61,11 +61,15 @@ class Quotes:
         await self._store.keep([row])
         return row.document
 
-    def cheaper(self, caller: Caller, wish: Wish) -> list[dict[str, Any]]:
+    async def cheaper(self, caller: Caller, wish: Wish) -> list[dict[str, Any]]:
         """The same job with something less of it, for what it costs less.  Nothing is put on record."""
         fare = self._fare(caller, wish)
-        found = alternatives(wish.request, fare, lambda request: self._fare(caller, Wish(wish.model, request)))
-        return [alternative_view(wish.model, fare, each) for each in found]
+        found: list[Alternative | None] = []
+        for attempt in tried(wish.request, fare, lambda request: self._fare(caller, Wish(wish.model, request))):
+            found.append(attempt)
+            # Each may count a long prompt anew.
+            await asyncio.sleep(0)
+        return [alternative_view(fare, each) for each in ranked(found)]
 
     async def make_many(self, caller: Caller, wishes: Sequence[Wish]) -> dict[str, Any]:
         """A quote or an error for each wish, in their order, and what the quotes come to together.  Raises TooManyQuotes."""
@@ -173,13 +177,13 @@ class Quotes:
         return status.st_mtime_ns, status.st_ino, status.st_size
 
 
-def alternative_view(model: str, fare: Fare, each: Alternative) -> dict[str, Any]:
+def alternative_view(fare: Fare, each: Alternative) -> dict[str, Any]:
     """An alternative as the API shows it."""
     shown = priced(each.fare)
     return {
         "text": f"{', '.join(change.text for change in each.changes)}: at most {shown['tokens_max']} Tokens",
         "changes": [{"field": change.field, "from": change.before, "to": change.after} for change in each.changes],
-        "model": model,
+        "model": fare.model.name,
         "request": dict(each.request),
         "tokens_expected": shown["tokens_expected"],
         "tokens_max": shown["tokens_max"],

@@ -107,5 +107,6 @@ def _write(path: Path, ring: KeyRing) -> Path:
 
 def _unusable(path: Path, error: OSError) -> SetupError:
     return SetupError(
-        f"the signing keys in {path} cannot be used ({error.strerror}); TAXIMETER_SIGNING_KEYS_FILE names them, `taximeter signing-keys create` makes them"
+        f"the signing keys in {path} cannot be used ({error.strerror}); TAXIMETER_SIGNING_KEYS_FILE names them,"
+        f" `taximeter signing-keys create` makes them"
     )

@@ -99,7 +99,7 @@ def _video(request: Request, normal: Request, profile: Mapping[str, Any]) -> Ite
     for fewer in _less(steps):
         yield (Change("steps", steps, fewer, f"{fewer} steps instead of {steps}"),)
     if normal.get("guidance") is True:
-        yield (Change("guidance", True, False, "without guidance: one pass a step instead of two"),)
+        yield (Change("guidance", before=True, after=False, text="without guidance: one pass a step instead of two"),)
     size = f"{normal['width']}x{normal['height']}"
     for smaller in _smaller(normal["width"], normal["height"], profile.get("sizes", ())):
         yield (Change("size", size, smaller, f"{smaller} instead of {size}"),)

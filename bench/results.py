@@ -9,7 +9,7 @@ from typing import Any
 from bench.figures import Table
 from bench.processes import OUT, ROOT
 
-NAMES = ("startup", "ledger", "replay", "gateway", "peers", "memory", "soak")
+NAMES = ("startup", "ledger", "replay", "gateway", "peers", "memory", "soak", "quotes")
 RESULTS = ROOT / "bench" / "results"
 
 

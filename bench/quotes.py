@@ -173,7 +173,8 @@ def main() -> int:
         made = uvloop.run(run(server, plan))
         wrong = asyncio.run(audit(server, made.quotes))
     shown = table(made, plan)
-    shown.notes = (*shown.notes, f"books: {made.quotes:,} quotes answered: {'; '.join(wrong) or 'all are on record, and one of each kind was checked'}")
+    found = "; ".join(wrong) or "all are on record, and one of each kind was checked"
+    shown.notes = (*shown.notes, f"books: {made.quotes:,} quotes answered: {found}")
     cells = [{"kind": kind, "connections": connections, "rounds": cells} for (kind, connections), cells in made.cells.items()]
     publish(NAME, [shown], {"plan": plan, "cells": cells, "quotes": made.quotes})
     return 1 if wrong else 0

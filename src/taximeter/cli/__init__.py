@@ -27,6 +27,8 @@ COMMANDS = (
     "migrate",
     "apply",
     "quote",
+    "quotes",
+    "signing-keys",
     "keys",
     "topup",
     "refund",

@@ -8,7 +8,7 @@ store         keeps them, many at a time
 offers        holds a request to its quote
 """
 
-from taximeter.metering.quotes.alternatives import ALTERNATIVES_MAX, alternatives
+from taximeter.metering.quotes.alternatives import ALTERNATIVES_MAX, Alternative, alternatives
 from taximeter.metering.quotes.document import InvalidQuote, priced, read_quote, verify_quote
 from taximeter.metering.quotes.offers import Offer, open_offer, taken
 from taximeter.metering.quotes.service import Quotes, Wish, alternative_view
@@ -16,6 +16,7 @@ from taximeter.metering.quotes.store import QuoteStore
 
 __all__ = [
     "ALTERNATIVES_MAX",
+    "Alternative",
     "InvalidQuote",
     "Offer",
     "QuoteStore",

@@ -20,7 +20,7 @@ from taximeter.metering.desk import Desk, buyer_of
 from taximeter.metering.errors import TooManyQuotes
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import RECEIPT_PREFIX
-from taximeter.metering.quotes.alternatives import Alternative, ranked, tried
+from taximeter.metering.quotes.alternatives import Alternative, alternatives, ranked, tried
 from taximeter.metering.quotes.document import Validity, offer, priced, sign
 from taximeter.metering.quotes.fingerprint import fingerprint, job_of, parts_of
 from taximeter.metering.quotes.offers import find_offer
@@ -70,6 +70,15 @@ class Quotes:
             # Each may count a long prompt anew.
             await asyncio.sleep(0)
         return [alternative_view(fare, each) for each in ranked(found)]
+
+    def listed(self, wish: Wish) -> tuple[Fare, list[Alternative]]:
+        """The list price of a job and of cheaper ones, for nobody in particular.  Binds nobody; nothing is put on record."""
+
+        def price(request: Mapping[str, Any]) -> Fare:
+            return quote_fare(self._desk.catalog, wish.model, request)
+
+        fare = price(wish.request)
+        return fare, alternatives(wish.request, fare, price)
 
     async def make_many(self, caller: Caller, wishes: Sequence[Wish]) -> dict[str, Any]:
         """A quote or an error for each wish, in their order, and what the quotes come to together.  Raises TooManyQuotes."""

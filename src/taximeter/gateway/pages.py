@@ -14,6 +14,7 @@ from taximeter.gateway import quote_page, reference
 from taximeter.gateway.envelopes import json_response
 from taximeter.gateway.openapi import PARAGRAPHS, document
 from taximeter.gateway.services import Services
+from taximeter.metering.quotes import large_numbers
 
 # The pages are complete in themselves; whatever tries to load more is not ours.
 _HEADERS = {
@@ -27,6 +28,7 @@ def routes(app: FastAPI, services: Services) -> list[Route]:
     """The pages that people read, and the document behind them."""
     environment = Environment(loader=PackageLoader("taximeter.gateway"), autoescape=True, undefined=StrictUndefined)
     environment.filters["code"] = with_code
+    environment.filters["large_numbers"] = large_numbers
     shows_prices = quote_page.is_shown(services.settings)
 
     async def front(request: Request) -> Response:

@@ -110,7 +110,7 @@ def _video(request: Request, normal: Request, profile: Mapping[str, Any]) -> Ite
     seconds = Fraction(frames, fps)
     for fewer in _less(int(seconds)):
         # As OpenAI's client sends them: seconds are a text.
-        yield (Change("seconds", _decimal(seconds), str(fewer), f"{fewer} seconds instead of {_decimal(seconds)}"),)
+        yield (Change("seconds", _decimal(seconds), str(fewer), f"{fewer} second{'s' if fewer > 1 else ''} instead of {_decimal(seconds)}"),)
 
 
 def _smaller(width: int, height: int, sizes: Sequence[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from taximeter.ledger import Status
 from taximeter.metering.desk import Desk, hold, price_order
 from taximeter.metering.fares import quote_fare
 from taximeter.metering.model import Order
-from taximeter.metering.quotes import QuoteStore, open_offer, taken
+from taximeter.metering.quotes import open_offer, taken
 from taximeter.metering.repeats import Repeats, in_progress
 from taximeter.metering.ride import Ride
 from taximeter.metering.store import MeteringStore
@@ -28,8 +28,8 @@ class Metering:
 
     def __init__(self, desk: Desk, store: MeteringStore) -> None:
         self._desk = desk
+        self._store = store
         self._repeats = Repeats(desk, store)
-        self._quotes = QuoteStore(store.pool)
 
     def warm_up(self) -> None:
         """Load what estimates need (vocabularies), so that no request waits for it.  Blocks for up to a second: call it in a thread."""
@@ -51,7 +51,7 @@ class Metering:
         earlier = await self._repeats.find(order)
         if earlier is not None:
             await self._repeats.answer(order.caller, earlier)
-        fare = price_order(desk, order, await open_offer(desk, self._quotes, order))
+        fare = price_order(desk, order, await open_offer(desk, self._store, order))
         engine = desk.engine_of(fare)
         request_id = desk.ids.new()
         timeout_s = desk.timeout_s(order.modality)
@@ -60,7 +60,7 @@ class Metering:
             # Another request took the key or the quote in the meantime; that may have been the first of two with one key.
             earlier = await self._repeats.find(order)
             if earlier is None:
-                raise in_progress() if outcome.status is Status.KEY_USED else await taken(self._quotes, order)
+                raise in_progress() if outcome.status is Status.KEY_USED else await taken(self._store, order)
             await self._repeats.answer(order.caller, earlier)
         job = Job(
             id=encode_id("req", request_id),

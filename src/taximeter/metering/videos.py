@@ -21,7 +21,7 @@ from taximeter.metering.errors import VideoExpired, VideoFailed, VideoNotFound, 
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import RECEIPT_PREFIX, VIDEO_PREFIX, Earlier, Order, Receipt
 from taximeter.metering.objects import Objects, StoredFile
-from taximeter.metering.quotes import QuoteStore, open_offer, taken
+from taximeter.metering.quotes import open_offer, taken
 from taximeter.metering.repeats import Repeats, in_progress
 from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
 from taximeter.metering.store import MeteringStore
@@ -154,7 +154,6 @@ class Videos:
         self._store = store
         self._objects = objects
         self._repeats = Repeats(desk, store)
-        self._quotes = QuoteStore(store.pool)
 
     async def submit(self, order: Order) -> VideoView:
         """Hold the maximum and queue the job, in one transaction; for a repeat, the video that was ordered before.
@@ -165,7 +164,7 @@ class Videos:
         earlier = await self._repeats.find(order)
         if earlier is not None:
             return await self._again(order.caller, earlier)
-        fare = price_order(desk, order, await open_offer(desk, self._quotes, order))
+        fare = price_order(desk, order, await open_offer(desk, self._store, order))
         desk.engine_of(fare)
         video_id = desk.ids.new()
         payload = Payload(
@@ -190,7 +189,7 @@ class Videos:
         if outcome.status in (Status.KEY_USED, Status.QUOTE_USED):
             earlier = await self._repeats.find(order)
             if earlier is None:
-                raise in_progress() if outcome.status is Status.KEY_USED else await taken(self._quotes, order)
+                raise in_progress() if outcome.status is Status.KEY_USED else await taken(self._store, order)
             return await self._again(order.caller, earlier)
         try:
             view = await self.find(order.caller, encode_id(VIDEO_PREFIX, video_id))

@@ -12,6 +12,7 @@ from taximeter.metering.fares import Fare
 from taximeter.metering.model import QUOTE_PREFIX, RECEIPT_PREFIX, Order
 from taximeter.metering.quotes.fingerprint import differences, fingerprint, job_of, parts_of
 from taximeter.metering.quotes.store import Kept, QuoteStore
+from taximeter.metering.store import MeteringStore
 from taximeter.pricing import Buyer, Versions
 
 HEADER = "taximeter-quote"
@@ -53,14 +54,14 @@ async def find_offer(store: QuoteStore, caller: Caller, quote_id: str) -> Kept:
     return kept
 
 
-async def open_offer(desk: Desk, store: QuoteStore, order: Order) -> Offer | None:
+async def open_offer(desk: Desk, store: MeteringStore, order: Order) -> Offer | None:
     """The offer that an order names; None when it names none.
 
     Raises QuoteNotFound, QuoteUsed, QuoteExpired, and QuoteMismatch when it is for another model.
     """
     if order.quote_id is None:
         return None
-    kept = await find_offer(store, order.caller, order.quote_id)
+    kept = await find_offer(QuoteStore(store.pool), order.caller, order.quote_id)
     if kept.used_by is not None:
         raise used(kept)
     if kept.expired:
@@ -84,10 +85,10 @@ async def _until_known(desk: Desk, versions: Versions) -> None:
         await asyncio.sleep(desk.settings.catalog_refresh_s / 10)
 
 
-async def taken(store: QuoteStore, order: Order) -> QuoteUsed:
+async def taken(store: MeteringStore, order: Order) -> QuoteUsed:
     """The refusal of an order whose quote another one took between the look at it and the hold.  Raises QuoteNotFound."""
     assert order.quote_id is not None
-    return used(await find_offer(store, order.caller, order.quote_id))
+    return used(await find_offer(QuoteStore(store.pool), order.caller, order.quote_id))
 
 
 def used(kept: Kept) -> QuoteUsed:

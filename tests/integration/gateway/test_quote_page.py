@@ -64,8 +64,8 @@ async def test_command_line_api_page_and_settlement_tell_the_same(
     await gateway.until_no_hold_is_open()
     receipt = (await gateway.call("GET", f"/v1/receipts/{headers['taximeter-receipt']}", tenant.key))[2]
     assert Decimal(receipt["tokens_charged"]) <= Decimal(offer["tokens_max"])
-    if model in {"mapper", "painter"}:
-        # What these take is known before.
+    if model == "painter":
+        # What it takes is known before.
         assert receipt["tokens_charged"] == offer["tokens_expected"]
         assert [line["tokens"] for line in receipt["lines"]] == [line["tokens_expected"] for line in offer["breakdown"]]
 
@@ -99,9 +99,14 @@ async def test_a_page_that_cannot_show_a_fare_says_why(gateway: Any, query: str,
     assert "default-src 'none'" in headers["Content-Security-Policy"]
 
 
-async def test_every_model_of_the_built_in_catalog_has_a_page(gateway: Any) -> None:
+async def test_every_model_of_the_built_in_catalog_has_a_page(gateway: Any, tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    for file in builtin_dir().glob("*.yaml"):
+        # The tests' own tariff has the name of a built-in one.
+        documents = [each for each in file.read_text(encoding="utf-8").split("---\n") if "kind: tariff\nname: standard\n" not in each]
+        (tmp_path / "all" / file.name).write_text("---\n".join(documents), encoding="utf-8")
     owner = await connect_owner(gateway.office.settings.database_url)
-    await apply_dir(owner, builtin_dir(), METERS)
+    await apply_dir(owner, tmp_path / "all", METERS)
     await owner.close()
     catalog = gateway.office.desk.catalog
     while "kokoro-82m" not in (catalog := gateway.office.desk.catalog).models:

@@ -14,7 +14,7 @@ from taximeter.gateway import quote_page, reference
 from taximeter.gateway.envelopes import json_response
 from taximeter.gateway.openapi import PARAGRAPHS, document
 from taximeter.gateway.services import Services
-from taximeter.metering.quotes import large_numbers
+from taximeter.kernel.units import large_numbers
 
 # The pages are complete in themselves; whatever tries to load more is not ours.
 _HEADERS = {

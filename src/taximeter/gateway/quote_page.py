@@ -10,8 +10,6 @@ from urllib.parse import urlencode
 from taximeter.gateway.services import Services
 from taximeter.kernel.errors import InvalidRequest, NotFound, Refusal
 from taximeter.kernel.settings import Settings
-from taximeter.kernel.units import format_tokens
-from taximeter.metering.quotes import Alternative, Wish, priced
 from taximeter.pricing import ModelEntry, ModelNotPriced
 
 TEXT_CHARS_MAX = 4000
@@ -114,12 +112,11 @@ def answer(services: Services, query: Mapping[str, str]) -> Asked:
     asked = Asked(models, model, fields=_fields(model, query, offered), path=_PATHS.get(model.modality, model.modality))
     try:
         request = _request(model, asked.fields)
-        fare, alternatives = services.quotes.listed(Wish(model.name, request))
+        asked.offer, cheaper = services.quotes.listed(model.name, request)
     except Refusal as refusal:
         asked.refusal = refusal
         return asked
-    asked.offer = priced(fare)
-    asked.cheaper = [_cheaper(each, fare.maximum_utok, asked) for each in alternatives]
+    asked.cheaper = [_cheaper(each, asked) for each in cheaper]
     body = {"model": model.name, **request}
     wish = {"model": model.name, "request": request}
     asked.body = shlex.quote(json.dumps(wish, ensure_ascii=False))
@@ -191,15 +188,14 @@ def _number(each: Field) -> int | str | float:
         raise InvalidRequest(message, param=each.name) from error
 
 
-def _cheaper(each: Alternative, maximum_utok: int, asked: Asked) -> Cheaper:
-    shown = priced(each.fare)
-    values = {one.name: one.value for one in asked.fields} | {change.field: str(change.after) for change in each.changes}
+def _cheaper(each: Mapping[str, Any], asked: Asked) -> Cheaper:
+    values = {one.name: one.value for one in asked.fields} | {change["field"]: str(change["to"]) for change in each["changes"]}
     kept = {name: value for name, value in values.items() if value}
     return Cheaper(
-        text=", ".join(change.text for change in each.changes),
-        tokens_max=shown["tokens_max"],
-        money=f"{shown['money']['maximum']} {shown['money']['currency']}",
-        saved=format_tokens(maximum_utok - each.fare.maximum_utok),
+        text=", ".join(change["text"] for change in each["changes"]),
+        tokens_max=each["tokens_max"],
+        money=f"{each['money']['maximum']} {each['money']['currency']}",
+        saved=each["tokens_saved"],
         href="/quote?" + urlencode({"model": asked.model.name, **kept}),
     )
 

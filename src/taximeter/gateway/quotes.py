@@ -15,7 +15,6 @@ from taximeter.gateway.orders import authenticate, read_call
 from taximeter.gateway.services import Services
 from taximeter.kernel.errors import InvalidRequest, Refusal
 from taximeter.kernel.key_file import public_set
-from taximeter.metering.quotes import Wish
 
 # What only concerns the form of the answer does not change the price.
 FORM_FIELDS = ("model", "stream", "stream_options", "stream_format", "encoding_format")
@@ -31,10 +30,10 @@ def routes(services: Services) -> list[Route]:
         if "items" in body:
             return json_response(await services.quotes.make_many(caller, _wishes(body)))
         with_alternatives = take_flag(body, "alternatives")
-        wish = _wish(body)
-        document = await services.quotes.make(caller, wish)
+        model, wanted = _wish(body)
+        document = await services.quotes.make(caller, model, wanted)
         if with_alternatives:
-            cheaper = await services.quotes.cheaper(caller, wish)
+            cheaper = await services.quotes.cheaper(caller, model, wanted)
             document = f'{document[:-1]},"alternatives":{msgspec.json.encode(cheaper).decode()}}}'
         return Response(document, 200, media_type=JSON)
 
@@ -57,7 +56,7 @@ def priced_request(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name not in FORM_FIELDS}
 
 
-def _wish(body: dict[str, Any]) -> Wish:
+def _wish(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """One ``{model, request}``.  Raises InvalidRequest."""
     model = take_model(body)
     wanted = body.get("request")
@@ -67,11 +66,11 @@ def _wish(body: dict[str, Any]) -> Wish:
     if not isinstance(wanted, dict):
         message = "'request' must be an object: the body that you would send to the model."
         raise InvalidRequest(message, param="request")
-    return Wish(model, priced_request(wanted))
+    return model, priced_request(wanted)
 
 
-def _wishes(body: Mapping[str, Any]) -> list[Wish]:
-    """All of a batch; what cannot be read is a wish that says why."""
+def _wishes(body: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]] | Refusal]:
+    """All of a batch; instead of one that cannot be read, why."""
     for name in ("model", "request", "alternatives"):
         if name in body:
             message = f"'{name}' does not go with 'items': each item has its own model and request, and alternatives are for single quotes."
@@ -83,11 +82,11 @@ def _wishes(body: Mapping[str, Any]) -> list[Wish]:
     return [_read_item(item) for item in items]
 
 
-def _read_item(item: object) -> Wish:
+def _read_item(item: object) -> tuple[str, dict[str, Any]] | Refusal:
     try:
         if isinstance(item, dict):
             return _wish(item)
         message = "an item must be an object {model, request}."
         raise InvalidRequest(message)
     except Refusal as refusal:
-        return Wish(refusal=refusal)
+        return refusal

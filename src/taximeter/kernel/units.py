@@ -13,6 +13,8 @@ AMOUNT_UTOK_MAX = 10**15
 # ASCII digits only: Python would also read "1_000", "1e3" and the digits of other scripts.
 _DECIMAL = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 _DECIMALS = 6
+_TRILLION = 10**12
+_LARGE = re.compile(r"\b\d{1,3}(?:,\d{3}){4,}\b")
 
 
 def round_half_even(value: Fraction) -> int:
@@ -66,3 +68,14 @@ def parse_tokens(text: str) -> int:
         message = f"{text!r} is more than {format_tokens(AMOUNT_UTOK_MAX)} Tokens"
         raise ValueError(message)
     return amount_utok
+
+
+def large_numbers(text: str) -> str:
+    """A text whose numbers of a million millions and more are told in trillions, to one decimal: nobody reads eighteen digits."""
+    return _LARGE.sub(_in_trillions, text)
+
+
+def _in_trillions(match: re.Match[str]) -> str:
+    tenths = divide_half_even(int(match[0].replace(",", "")), _TRILLION // 10)
+    whole, tenth = divmod(tenths, 10)
+    return f"{whole:,}{f'.{tenth}' if tenth else ''} trillion"

@@ -108,7 +108,7 @@ async def test_another_request_than_the_quoted_one_is_refused_and_told_which_fie
 
 
 async def test_a_form_and_json_are_one_job_and_so_are_a_default_and_its_value(gateway: Any, tenant: Any) -> None:
-    forms = [{"prompt": "a ball", "seconds": "1"}, {"prompt": "a ball", "seconds": 1, "size": "640x360", "steps": 20.0}]
+    forms: list[dict[str, Any]] = [{"prompt": "a ball", "seconds": "1"}, {"prompt": "a ball", "seconds": 1, "size": "640x360", "steps": 20.0}]
     for request_body in forms:
         offer = await quote(gateway, tenant, "painter", request_body)
         headers = {"taximeter-quote": offer["id"]}

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.signatures import PublicKey, SigningKey, from_text
+from taximeter.kernel.units import large_numbers
 from taximeter.metering.fares import Fare, quote_fare, read_catalog
-from taximeter.metering.quotes import ALTERNATIVES_MAX, InvalidQuote, alternatives, large_numbers, read_quote, verify_quote
+from taximeter.metering.quotes import ALTERNATIVES_MAX, InvalidQuote, alternatives, read_quote, verify_quote
 from taximeter.metering.quotes.document import CONTEXT, Validity, offer, sign
 from taximeter.metering.quotes.fingerprint import differences, fingerprint, job_of, parts_of
 

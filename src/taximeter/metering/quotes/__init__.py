@@ -9,9 +9,9 @@ offers        holds a request to its quote
 """
 
 from taximeter.metering.quotes.alternatives import ALTERNATIVES_MAX, Alternative, alternatives
-from taximeter.metering.quotes.document import InvalidQuote, large_numbers, priced, read_quote, verify_quote
+from taximeter.metering.quotes.document import InvalidQuote, priced, read_quote, verify_quote
 from taximeter.metering.quotes.offers import Offer, open_offer, taken
-from taximeter.metering.quotes.service import Quotes, Wish, alternative_view
+from taximeter.metering.quotes.service import Quotes
 from taximeter.metering.quotes.store import QuoteStore
 
 __all__ = [
@@ -21,10 +21,7 @@ __all__ = [
     "Offer",
     "QuoteStore",
     "Quotes",
-    "Wish",
-    "alternative_view",
     "alternatives",
-    "large_numbers",
     "open_offer",
     "priced",
     "read_quote",

@@ -4,7 +4,6 @@ What is signed: ``taximeter-quote/1``, a line feed, and the document without the
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -15,7 +14,7 @@ import msgspec
 from taximeter.kernel.canonical import canonical_json
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.signatures import ALGORITHM, PublicKey, SigningKey
-from taximeter.kernel.units import divide_half_even, format_nano, format_tokens
+from taximeter.kernel.units import format_nano, format_tokens, large_numbers
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import QUOTE_PREFIX, fare_lines, jsonable_work
 from taximeter.metering.quotes.fingerprint import to_text
@@ -23,8 +22,6 @@ from taximeter.metering.quotes.fingerprint import to_text
 CONTEXT = "taximeter-quote/1"
 # What may stand beside a quote and is not part of the offer.
 UNSIGNED = frozenset({"signature", "state", "receipt", "alternatives"})
-_TRILLION = 10**12
-_LARGE = re.compile(r"\b\d{1,3}(?:,\d{3}){4,}\b")
 
 
 class Validity(msgspec.Struct, frozen=True):
@@ -159,17 +156,6 @@ def line_text(line: Mapping[str, Any]) -> str:
     what = f"{line['label']}: {large_numbers(line['quantity'])} at {large_numbers(line['rate'])}" if line["quantity"] else line["label"]
     expected, most = line["tokens_expected"], line["tokens_max"]
     return f"{what}: {expected} Tokens" if expected == most else f"{what}: about {expected} Tokens, at most {most}"
-
-
-def large_numbers(text: str) -> str:
-    """A text whose numbers of a million millions and more are told in trillions, to one decimal: nobody reads eighteen digits."""
-    return _LARGE.sub(_in_trillions, text)
-
-
-def _in_trillions(match: re.Match[str]) -> str:
-    tenths = divide_half_even(int(match[0].replace(",", "")), _TRILLION // 10)
-    whole, tenth = divmod(tenths, 10)
-    return f"{whole:,}{f'.{tenth}' if tenth else ''} trillion"
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

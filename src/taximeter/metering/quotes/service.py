@@ -34,12 +34,8 @@ TURN_S = 0.002
 KEYS_REFRESH_S = 1.0
 
 
-class Wish(msgspec.Struct, frozen=True):
-    """What a quote is asked for; or, when it could not be read, why."""
-
-    model: str = ""
-    request: Mapping[str, Any] = {}
-    refusal: Refusal | None = None
+Wish = tuple[str, Mapping[str, Any]]
+"""A model, and the body that one would send to it."""
 
 
 class Quotes:
@@ -55,33 +51,36 @@ class Quotes:
         self._public: tuple[PublicKey, ...] = ()
         self._public_looked_s: float | None = None
 
-    async def make(self, caller: Caller, wish: Wish) -> str:
+    async def make(self, caller: Caller, model: str, request: Mapping[str, Any]) -> str:
         """A quote: its document, signed and durable, as JSON.  Raises what ``quote_fare`` raises."""
-        row = self._row(caller, wish, await self._signer(), self._now())
+        row = self._row(caller, self._fare(caller, model, request), await self._signer(), self._now())
         await self._store.keep([row])
         return row.document
 
-    async def cheaper(self, caller: Caller, wish: Wish) -> list[dict[str, Any]]:
+    async def cheaper(self, caller: Caller, model: str, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The same job with something less of it, for what it costs less.  Nothing is put on record."""
-        fare = self._fare(caller, wish)
+        fare = self._fare(caller, model, request)
         found: list[Alternative | None] = []
-        for attempt in tried(wish.request, fare, lambda request: self._fare(caller, Wish(wish.model, request))):
+        for attempt in tried(request, fare, lambda other: self._fare(caller, model, other)):
             found.append(attempt)
             # Each may count a long prompt anew.
             await asyncio.sleep(0)
         return [alternative_view(fare, each) for each in ranked(found)]
 
-    def listed(self, wish: Wish) -> tuple[Fare, list[Alternative]]:
-        """The list price of a job and of cheaper ones, for nobody in particular.  Binds nobody; nothing is put on record."""
+    def listed(self, model: str, request: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The list price of a job, and cheaper ones, for nobody in particular.  Binds nobody; nothing is put on record."""
 
-        def price(request: Mapping[str, Any]) -> Fare:
-            return quote_fare(self._desk.catalog, wish.model, request)
+        def price(other: Mapping[str, Any]) -> Fare:
+            return quote_fare(self._desk.catalog, model, other)
 
-        fare = price(wish.request)
-        return fare, alternatives(wish.request, fare, price)
+        fare = price(request)
+        return priced(fare), [alternative_view(fare, each) for each in alternatives(request, fare, price)]
 
-    async def make_many(self, caller: Caller, wishes: Sequence[Wish]) -> dict[str, Any]:
-        """A quote or an error for each wish, in their order, and what the quotes come to together.  Raises TooManyQuotes."""
+    async def make_many(self, caller: Caller, wishes: Sequence[Wish | Refusal]) -> dict[str, Any]:
+        """A quote or an error for each wish, in their order, and what the quotes come to together.
+
+        A wish that could not be read is the refusal that says why.  Raises TooManyQuotes.
+        """
         most = self._desk.settings.quote_items_max
         if len(wishes) > most:
             message = f"'items' has {len(wishes)} entries; one call may ask for at most {most} quotes"
@@ -94,8 +93,10 @@ class Quotes:
         turn_ends_s = clock.monotonic_s() + TURN_S
         for wish in wishes:
             try:
-                fare = self._fare(caller, wish)
-                row = self._priced_row(caller, fare, ring, now)
+                if isinstance(wish, Refusal):
+                    raise wish
+                fare = self._fare(caller, *wish)
+                row = self._row(caller, fare, ring, now)
             except Refusal as refusal:
                 items.append({"error": {"code": refusal.code, "status": refusal.status, "message": refusal.message, "param": refusal.param}})
             else:
@@ -132,15 +133,10 @@ class Quotes:
     def _now(self) -> datetime:
         return utc_from_ms(self._desk.clock.now_ms())
 
-    def _fare(self, caller: Caller, wish: Wish) -> Fare:
-        if wish.refusal is not None:
-            raise wish.refusal
-        return quote_fare(self._desk.catalog, wish.model, wish.request, buyer=buyer_of(caller))
+    def _fare(self, caller: Caller, model: str, request: Mapping[str, Any]) -> Fare:
+        return quote_fare(self._desk.catalog, model, request, buyer=buyer_of(caller))
 
-    def _row(self, caller: Caller, wish: Wish, ring: KeyRing, now: datetime) -> Row:
-        return self._priced_row(caller, self._fare(caller, wish), ring, now)
-
-    def _priced_row(self, caller: Caller, fare: Fare, ring: KeyRing, now: datetime) -> Row:
+    def _row(self, caller: Caller, fare: Fare, ring: KeyRing, now: datetime) -> Row:
         job = job_of(fare)
         digest = fingerprint(job)
         expires_at = now + timedelta(seconds=self._desk.settings.quote_ttl_s)
@@ -191,7 +187,7 @@ def alternative_view(fare: Fare, each: Alternative) -> dict[str, Any]:
     shown = priced(each.fare)
     return {
         "text": f"{', '.join(change.text for change in each.changes)}: at most {shown['tokens_max']} Tokens",
-        "changes": [{"field": change.field, "from": change.before, "to": change.after} for change in each.changes],
+        "changes": [{"field": change.field, "from": change.before, "to": change.after, "text": change.text} for change in each.changes],
         "model": fare.model.name,
         "request": dict(each.request),
         "tokens_expected": shown["tokens_expected"],

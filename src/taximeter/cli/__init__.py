@@ -33,6 +33,8 @@ COMMANDS = (
     "topup",
     "refund",
     "receipts",
+    "explain",
+    "prices",
     "usage",
     "replay",
     "reconcile",

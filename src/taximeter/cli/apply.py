@@ -8,6 +8,7 @@ from taximeter.cli.arguments import Subparsers
 from taximeter.cli.database import open_database
 from taximeter.db.pool import connect_owner
 from taximeter.metering.fares import METERS
+from taximeter.metering.pricebook import HISTORY
 from taximeter.pricing import apply_dir
 from taximeter.pricing.service import ApplyResult
 
@@ -35,6 +36,6 @@ async def _apply(environ: dict[str, str], folder: Path) -> ApplyResult:
     async with open_database(environ) as url:
         connection = await connect_owner(url)
         try:
-            return await apply_dir(connection, folder, METERS)
+            return await apply_dir(connection, folder, METERS, HISTORY)
         finally:
             await connection.close()

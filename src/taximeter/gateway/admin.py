@@ -66,7 +66,15 @@ def _add_projects(admin: APIRouter, services: Services) -> None:
         """Create a project with an empty wallet."""
         text = body.organisation_id
         organisation_id = None if text is None else object_id("org", text, "organisation")
-        return views.project_view(await services.tenancy.create_project(organisation_id, body.name))
+        services.catalog().check_buyer(body.plan, body.currency)
+        return views.project_view(await services.tenancy.create_project(organisation_id, body.name, body.plan, body.currency))
+
+    @admin.patch("/projects/{project_id}", response_model=views.ProjectView, tags=["Projects"], summary="Change a project's plan or currency")
+    async def update_project(project_id: str, body: views.ProjectChange) -> Any:  # noqa: ANN401
+        """Give a project another plan or currency, from its next request on; gateways see it within one second."""
+        project = object_id("prj", project_id, "project")
+        services.catalog().check_buyer(body.plan, body.currency)
+        return views.project_view(await services.identity.change_project(project, body.plan, body.currency))
 
     @admin.get("/projects", response_model=views.Page, tags=["Projects"], summary="List projects")
     async def list_projects(organisation_id: str | None = None, limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
@@ -167,22 +175,22 @@ def _add_catalog(admin: APIRouter, services: Services) -> None:
 
     @admin.get("/models", response_model=views.Page, tags=["Catalog"], summary="List models")
     async def list_models() -> Any:  # noqa: ANN401
-        """The models in force, with their cards."""
+        """Every published version, with its cards; `state` tells those in force from past and future ones."""
         return {"data": catalog_views.models(services.catalog()), "next_cursor": None}
 
     @admin.get("/rate-cards", response_model=views.Page, tags=["Catalog"], summary="List rate cards")
     async def list_rate_cards() -> Any:  # noqa: ANN401
-        """Every published version; `in_force` tells the current ones."""
+        """Every published version; `state` tells those in force from past and future ones."""
         return {"data": catalog_views.rate_cards(services.catalog()), "next_cursor": None}
 
     @admin.get("/tariffs", response_model=views.Page, tags=["Catalog"], summary="List tariffs")
     async def list_tariffs() -> Any:  # noqa: ANN401
-        """Every published version; `in_force` tells the current ones."""
+        """Every published version; `state` tells those in force from past and future ones."""
         return {"data": catalog_views.tariffs(services.catalog()), "next_cursor": None}
 
     @admin.get("/plans", response_model=views.Page, tags=["Catalog"], summary="List plans")
     async def list_plans() -> Any:  # noqa: ANN401
-        """The plans in force."""
+        """Every published version; `state` tells those in force from past and future ones."""
         return {"data": catalog_views.plans(services.catalog()), "next_cursor": None}
 
 

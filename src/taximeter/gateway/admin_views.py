@@ -26,6 +26,8 @@ Tokens = Annotated[
     BeforeValidator(_exact),
     Field(description="Tokens as a decimal string with up to six decimals, or a whole number.", examples=["1000", "0.5"]),
 ]
+Plan = Annotated[str | None, Field(description="A plan of the catalog; what a Token costs may depend on it.", examples=["standard"])]
+Currency = Annotated[str | None, Field(description="What it pays in, by ISO 4217.", examples=["USD"])]
 Metadata = Annotated[str | None, Field(description="Your own reference; the same one is booked once only.", max_length=200)]
 
 
@@ -42,6 +44,17 @@ class NewProject(BaseModel):
     organisation_id: Annotated[str | None, Field(description="Where it belongs (org_...); without it, an organisation of the same name is made.")] = (
         None
     )
+    plan: Plan = None
+    currency: Currency = None
+
+
+class ProjectChange(BaseModel):
+    """Body of ``PATCH /v1/admin/projects/{id}``; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    plan: Plan = None
+    currency: Currency = None
 
 
 class NewKey(BaseModel):
@@ -89,6 +102,8 @@ class ProjectView(BaseModel):
     id: str
     organisation_id: str
     name: str
+    plan: str
+    currency: str
     created_at: datetime
 
 
@@ -131,6 +146,8 @@ def project_view(project: Project) -> dict[str, Any]:
         "id": encode_id("prj", project.id),
         "organisation_id": encode_id("org", project.organisation_id),
         "name": project.name,
+        "plan": project.plan,
+        "currency": project.currency,
         "created_at": project.created_at,
     }
 

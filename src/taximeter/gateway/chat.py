@@ -66,7 +66,8 @@ def _take_include_usage(body: dict[str, Any], *, stream: bool) -> bool:
 
 
 def _head(ride: Ride, kind: str, model: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{ride.id.hex}", "object": kind, "created": ride.created_at_s, "model": model}
+    head = {"id": f"chatcmpl-{ride.id.hex}", "object": kind, "created": ride.created_at_s, "model": model}
+    return {**head, "service_tier": ride.service_tier}
 
 
 async def _plain(request: Request, ride: Ride, model: str) -> Response:

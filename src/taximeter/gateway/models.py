@@ -14,13 +14,13 @@ def routes(services: Services) -> list[Route]:
     """The model routes."""
 
     async def index(request: Request) -> Response:
-        await authenticate(services, request)
-        return json_response({"object": "list", "data": list(services.metering.models())})
+        caller = await authenticate(services, request)
+        return json_response({"object": "list", "data": list(services.metering.models(caller))})
 
     async def retrieve(request: Request) -> Response:
-        await authenticate(services, request)
+        caller = await authenticate(services, request)
         wanted = request.path_params["model"]
-        for model in services.metering.models():
+        for model in services.metering.models(caller):
             if model["id"] == wanted:
                 return json_response(model)
         message = f"The model '{wanted[:100]}' does not exist; GET /v1/models lists those that do."

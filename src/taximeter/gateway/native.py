@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,21 +26,6 @@ USAGE_DAYS_MAX = 400
 def routes(services: Services, clock: Clock) -> list[Route]:
     """The native routes."""
 
-    async def receipts(request: Request) -> Response:
-        caller = await authenticate(services, request)
-        limit = page_size(request.query_params.get("limit"), DEFAULT_PAGE, services.settings.page_size_max)
-        after = cursor("rcp", request.query_params.get("cursor"))
-        found = await services.records.receipts(caller, after, limit + 1)
-        return json_response(page(found, limit, lambda receipt: receipt.to_api()))
-
-    async def receipt(request: Request) -> Response:
-        caller = await authenticate(services, request)
-        receipt_id = decode_id("rcp", request.path_params["receipt_id"])
-        if receipt_id is None:
-            message = "There is no receipt with this id."
-            raise NotFound(message)
-        return json_response((await services.records.receipt(caller, receipt_id)).to_api())
-
     async def wallet(request: Request) -> Response:
         caller = await authenticate(services, request)
         return json_response(await services.tenancy.wallet(caller.project_id))
@@ -52,11 +38,41 @@ def routes(services: Services, clock: Clock) -> list[Route]:
         return json_response({"from": start.isoformat(), "to": end.isoformat(), "group_by": groups, "data": list(rows)})
 
     return [
-        Route("/v1/receipts", receipts, methods=["GET"]),
-        Route("/v1/receipts/{receipt_id}", receipt, methods=["GET"]),
+        *_receipt_routes(services),
         Route("/v1/wallet", wallet, methods=["GET"]),
         Route("/v1/usage", usage, methods=["GET"]),
     ]
+
+
+def _receipt_routes(services: Services) -> list[Route]:
+    async def receipts(request: Request) -> Response:
+        caller = await authenticate(services, request)
+        limit = page_size(request.query_params.get("limit"), DEFAULT_PAGE, services.settings.page_size_max)
+        after = cursor("rcp", request.query_params.get("cursor"))
+        found = await services.records.receipts(caller, after, limit + 1)
+        return json_response(page(found, limit, lambda receipt: receipt.to_api()))
+
+    async def receipt(request: Request) -> Response:
+        caller = await authenticate(services, request)
+        return json_response((await services.records.receipt(caller, _receipt_id(request))).to_api())
+
+    async def explanation(request: Request) -> Response:
+        caller = await authenticate(services, request)
+        return json_response((await services.records.explanation(services.catalog(), _receipt_id(request), caller)).to_api())
+
+    return [
+        Route("/v1/receipts", receipts, methods=["GET"]),
+        Route("/v1/receipts/{receipt_id}", receipt, methods=["GET"]),
+        Route("/v1/receipts/{receipt_id}/explanation", explanation, methods=["GET"]),
+    ]
+
+
+def _receipt_id(request: Request) -> UUID:
+    receipt_id = decode_id("rcp", request.path_params["receipt_id"])
+    if receipt_id is None:
+        message = "There is no receipt with this id."
+        raise NotFound(message)
+    return receipt_id
 
 
 def _groups(text: str | None) -> list[str]:

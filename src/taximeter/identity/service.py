@@ -91,6 +91,14 @@ class Identity:
             raise NotFound(message)
         return project
 
+    async def change_project(self, project_id: UUID, plan: str | None, currency: str | None) -> Project:
+        """Give a project another plan or currency, which the catalog has been asked about; None leaves what it has.  Raises NotFound."""
+        project = await self._store.update_project(project_id, plan, currency)
+        if project is None:
+            message = "There is no project with this id."
+            raise NotFound(message)
+        return project
+
     async def projects(self, after: UUID | None, organisation_id: UUID | None, limit: int) -> list[Project]:
         """Projects, newest first, of one organisation or all."""
         return await self._store.list_projects(after, organisation_id, limit)

@@ -25,7 +25,7 @@ class JobStore:
         self._pool = pool
 
     async def claim(self, kind: str, lease_s: float) -> Job | None:
-        """Lease the oldest job that waits, or whose worker is gone; None when there is none."""
+        """Lease the oldest job of the quickest service tier that waits, or whose worker is gone; None when there is none."""
         row = await self._pool.fetchrow(_SQL["claim"], kind, lease_s)
         return None if row is None else _from_row(row)
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from taximeter.engines import Modality
 from taximeter.identity import Caller
 from taximeter.kernel.ids import encode_id
-from taximeter.kernel.units import format_tokens
+from taximeter.kernel.units import UTOK_PER_TOKEN, divide_half_even, format_tokens
 from taximeter.metering.fares import Fare
 
 RECEIPT_PREFIX = "rcp"
@@ -129,6 +129,27 @@ class Refund:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Money for one Token.
+
+    Attributes:
+        currency: ISO 4217.
+        price_nano: billionths of its unit.
+    """
+
+    currency: str
+    price_nano: int
+
+    def amount_nano(self, amount_utok: int) -> int:
+        """What so many micro-Tokens are in money."""
+        return divide_half_even(amount_utok * self.price_nano, UTOK_PER_TOKEN)
+
+    def to_api(self, amount_utok: int) -> dict[str, str]:
+        """The ``money`` of a receipt; amounts as texts, because JavaScript's numbers lose digits."""
+        return {"currency": self.currency, "amount_nano": str(self.amount_nano(amount_utok)), "price_nano": str(self.price_nano)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What was measured, consumed and charged for one request.
@@ -142,6 +163,9 @@ class Receipt:
         balance_utok: what the wallet had left after the settlement; None when read back later.
         quote: the public id of the quote that the request was held to.
         refunds: what was given back of the charge since, oldest first; the charge itself is never rewritten.
+        service_tier: the tier it was held for, and ran in.
+        multipliers: what each factor changed: with the consumed Tokens, they add up to the charge.
+        price: what it was charged in money; None: an earlier release did not say.
     """
 
     id: UUID
@@ -166,6 +190,9 @@ class Receipt:
     balance_utok: int | None = None
     quote: str | None = None
     refunds: tuple[Refund, ...] = ()
+    service_tier: str = "standard"
+    multipliers: tuple[Mapping[str, Any], ...] = ()
+    price: Price | None = None
 
     @property
     def public_id(self) -> str:
@@ -194,8 +221,11 @@ class Receipt:
             "tokens_refunded": format_tokens(self.refunded_utok),
             "rate_card": self.rate_card,
             "tariff": self.tariff,
+            "service_tier": self.service_tier,
             "multiplier": self.multiplier,
             "quote": self.quote,
+            "multipliers": [dict(line) for line in self.multipliers],
+            "money": None if self.price is None else self.price.to_api(self.charged_utok),
             "settlement": self.settlement,
             "lines": [dict(line) for line in self.lines],
             "detail": dict(self.detail),

@@ -31,6 +31,25 @@ from metering.requests q
 left join lateral (select * from metering.receipts x where x.id = q.id order by x.phase desc limit 1) r on true
 where q.project_id = $1 and q.id = any ($2::uuid[])
 
+-- name: record
+select q.id, q.project_id, q.model, q.modality, q.rate_card, q.tariff, q.multiplier, q.held_utok, q.fare, q.created_at,
+    (select jsonb_agg(to_jsonb(x) order by x.phase) from metering.receipts x where x.id = q.id) as phases,
+    (select jsonb_agg(f order by f.created_at, f.id) from metering.refunds f where f.request_id = q.id) as refunds
+from metering.requests q
+where q.id = $1 and ($2::uuid is null or q.project_id = $2)
+
+-- name: last_priced
+-- Ids begin with their time: the primary key finds the requests since then.
+select max(q.created_at)
+from metering.requests q
+where q.id >= $4 and q.created_at >= $3
+    and $2 = case $1
+        when 'model' then q.model
+        when 'rate_card' then split_part(q.rate_card, '@', 1)
+        when 'tariff' then split_part(q.tariff, '@', 1)
+        when 'plan' then split_part(q.fare ->> 'plan', '@', 1)
+    end
+
 -- name: usage
 -- Whole days ($4 up to, not including, $5) from the daily sums and the receipts that are not in them yet; what lies before and
 -- after them from the receipts.

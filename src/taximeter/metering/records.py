@@ -9,9 +9,12 @@ from taximeter.identity import Caller
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.errors import ReceiptNotFound
+from taximeter.metering.explain import explain
+from taximeter.metering.explanation import Explanation
 from taximeter.metering.model import Receipt
 from taximeter.metering.refunds import Refunds
 from taximeter.metering.store import MeteringStore
+from taximeter.pricing import Catalog
 
 GROUPS = ("day", "model", "project", "key")
 
@@ -34,6 +37,14 @@ class Records:
             message = "there is no receipt with this id"
             raise ReceiptNotFound(message)
         return receipt
+
+    async def explanation(self, catalog: Catalog, receipt_id: UUID, caller: Caller | None = None) -> Explanation:
+        """A receipt computed again from what is stored; of any project when there is no caller.  Raises ReceiptNotFound."""
+        record = await self._store.find_record(receipt_id, None if caller is None else caller.project_id)
+        if record is None:
+            message = "there is no receipt with this id"
+            raise ReceiptNotFound(message)
+        return explain(catalog, record)
 
     async def receipts(self, caller: Caller, after: UUID | None, limit: int) -> Sequence[Receipt]:
         """A page of the caller's receipts, newest first."""

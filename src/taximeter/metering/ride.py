@@ -46,6 +46,11 @@ class Ride:
         """Unix seconds, for OpenAI's ``created``."""
         return int(self.created_at.timestamp())
 
+    @property
+    def service_tier(self) -> str:
+        """The tier it runs in, by OpenAI's name: the standard one is ``default``."""
+        return "default" if self.fare.tier == "standard" else self.fare.tier
+
     def headers(self) -> dict[str, str]:
         """The ``taximeter-*`` headers that are known before the engine runs."""
         return {
@@ -161,7 +166,7 @@ class Ride:
         done: Done | None = None,
         posted: Outcome | None = None,
     ) -> Receipt:
-        parts = self.fare.parts
+        parts, money = self.fare.parts, self.fare.priced.price(self.fare.buyer)
         detail: dict[str, Any] = {} if done is None else done.detail
         return Receipt(
             id=self.id,
@@ -169,7 +174,10 @@ class Ride:
             modality=self.fare.model.modality,
             rate_card=parts.rate_card,
             tariff=parts.tariff,
-            multiplier=str(parts.multiplier),
+            service_tier=self.fare.tier,
+            multiplier=charge.multiplier if charge.multipliers else parts.multiplier,
+            multipliers=charge.multipliers,
+            price=model.Price(money.currency, money.price_nano),
             held_utok=self._held_utok,
             created_at=self.created_at,
             outcome=outcome,

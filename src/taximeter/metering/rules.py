@@ -13,6 +13,7 @@ from taximeter.identity import Caller
 from taximeter.kernel.texts import storable_throughout
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import Fare
+from taximeter.metering.inputs import fare_fact
 from taximeter.metering.model import Order, Outcome, jsonable_work
 from taximeter.pricing import RateCard
 
@@ -23,14 +24,26 @@ NAMED_ID_PREFIX = 0xFFFF << 112
 CONSUMED_UTOK_MAX = 10**17
 
 
+# What a receipt's detail says besides what the engine said.
+_OURS = frozenset({"reported", "multiplier", "multipliers"})
+
+
 class Bill(msgspec.Struct, frozen=True):
-    """What a request is charged, and why."""
+    """What a request is charged, and why.
+
+    Attributes:
+        reported: what the engine reported; empty when it did not, or was not asked.
+        multiplier: the product of all factors, exactly.
+        multipliers: what each factor changed: with ``consumed_utok``, they add up to ``charged_utok``.
+    """
 
     work: Mapping[str, int]
     measured: bool
     consumed_utok: int
     charged_utok: int
     lines: tuple[Mapping[str, Any], ...]
+    reported: Mapping[str, int] = {}
+    multiplier: str = "1"
     multipliers: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -63,15 +76,16 @@ def bill(terms: Terms, reported: Mapping[str, int], *, measured: bool) -> Bill:
     if consumption.total_utok > CONSUMED_UTOK_MAX:
         message = f"the engine reported work worth {format_tokens(consumption.total_utok)} Tokens, which cannot be; the request was not charged"
         raise meters.BadReport(message)
-    charged_utok = terms.factors.charge(consumption.total_utok, work, terms.maximum_utok)
+    factors, consumed_utok = terms.factors, consumption.total_utok
+    charged_utok = factors.charge(consumed_utok, work, terms.maximum_utok)
     assert 0 <= charged_utok <= terms.maximum_utok
-    changes: tuple[Mapping[str, Any], ...] = ()
-    if charged_utok != consumption.total_utok or not terms.factors.plain:
-        changes = tuple(line.to_api() for line in terms.factors.lines(consumption.total_utok, work, terms.maximum_utok))
     lines = tuple(
         {"label": line.label, "quantity": line.quantity, "rate": line.rate, "tokens": format_tokens(line.amount_utok)} for line in consumption.lines
     )
-    return Bill(work, measured, consumption.total_utok, charged_utok, lines, changes)
+    if factors.plain and charged_utok == consumed_utok:
+        return Bill(work, measured, consumed_utok, charged_utok, lines, reported)
+    changes = tuple(line.to_api() for line in factors.lines(consumed_utok, work, terms.maximum_utok))
+    return Bill(work, measured, consumed_utok, charged_utok, lines, reported, factors.multiplier(work), changes)
 
 
 def request_fact(caller: Caller, fare: Fare, process_id: UUID | None, end_user: str | None) -> dict[str, Any]:
@@ -84,13 +98,8 @@ def request_fact(caller: Caller, fare: Fare, process_id: UUID | None, end_user: 
         "modality": fare.model.modality,
         "rate_card": fare.parts.rate_card,
         "tariff": fare.parts.tariff,
-        "multiplier": str(fare.parts.multiplier),
-        "fare": {
-            "work_expected": jsonable_work(fare.estimate.expected),
-            "work_max": jsonable_work(fare.estimate.maximum),
-            "expected_utok": fare.expected_utok,
-            "maximum_utok": fare.maximum_utok,
-        },
+        "multiplier": fare.parts.multiplier,
+        "fare": fare_fact(fare),
         "end_user": end_user,
     }
 
@@ -109,6 +118,12 @@ def key_fact(order: Order) -> dict[str, Any]:
 
 def receipt_fact(charge: Bill, outcome: Outcome, reason: str | None, detail: Mapping[str, Any], engine_ms: int) -> dict[str, Any]:
     """The row of ``metering.receipts`` that is written with the resolution."""
+    kept = {name: value for name, value in detail.items() if name not in _OURS}
+    if charge.reported:
+        kept["reported"] = jsonable_work(charge.reported)
+    if charge.multipliers:
+        kept["multiplier"] = charge.multiplier
+        kept["multipliers"] = list(charge.multipliers)
     return {
         "outcome": outcome,
         "reason": reason,
@@ -116,7 +131,7 @@ def receipt_fact(charge: Bill, outcome: Outcome, reason: str | None, detail: Map
         "measured": charge.measured,
         "consumed_utok": charge.consumed_utok,
         "lines": list(charge.lines),
-        "detail": dict(detail),
+        "detail": kept,
         "engine_ms": engine_ms,
     }
 

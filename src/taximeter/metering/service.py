@@ -7,11 +7,12 @@ from uuid import UUID
 
 from taximeter import pricing
 from taximeter.engines import Job
+from taximeter.identity import Caller
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Status
-from taximeter.metering.desk import Desk, hold, price_order
-from taximeter.metering.fares import quote_fare
+from taximeter.metering.desk import Desk, buyer_of, hold, price_order
+from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import Order
 from taximeter.metering.quotes import open_offer, taken
 from taximeter.metering.repeats import Repeats, in_progress
@@ -66,7 +67,7 @@ class Metering:
             id=encode_id("req", request_id),
             modality=order.modality,
             model=fare.model.engine_model or fare.model.name,
-            request={**fare.estimate.request, "stream": order.stream} if order.modality == "chat" else dict(fare.estimate.request),
+            request=_engine_request(order, fare),
             bound=dict(fare.estimate.bound),
             deadline_s=timeout_s,
         )
@@ -76,11 +77,12 @@ class Metering:
         """Keep the answer to an order with an idempotency key, for repeats.  Best effort."""
         await self._repeats.keep(request_id, status, content_type, body)
 
-    def models(self) -> Sequence[dict[str, Any]]:
-        """The models of the catalog as ``GET /v1/models`` lists them."""
-        return [self._model(entry) for _, entry in sorted(self._desk.catalog.models.items())]
+    def models(self, caller: Caller | None = None) -> Sequence[dict[str, Any]]:
+        """The models of the catalog as ``GET /v1/models`` lists them, with what they cost the caller; without one, at list prices."""
+        buyer = pricing.Buyer() if caller is None else buyer_of(caller)
+        return [self._model(entry, buyer) for _, entry in sorted(self._desk.catalog.models.items())]
 
-    def _model(self, entry: pricing.ModelEntry) -> dict[str, Any]:
+    def _model(self, entry: pricing.ModelEntry, buyer: pricing.Buyer) -> dict[str, Any]:
         view: dict[str, Any] = {
             "id": entry.name,
             "object": "model",
@@ -91,15 +93,25 @@ class Metering:
             "available": entry.engine in self._desk.engines,
         }
         try:
-            priced = self._desk.catalog.priced(entry.name)
+            priced = self._desk.catalog.priced(entry.name, buyer=buyer)
+            price, factors = priced.price(buyer), priced.factors(buyer=buyer)
         except pricing.ModelNotPriced:
             return {**view, "available": False, "price": None}
         view["price"] = {
             "rate_card": priced.card.id,
             "rates": [{"label": line.label, "rate": rate} for line, rate in zip(priced.card.lines, priced.card.rates, strict=True)],
             "tariff": priced.tariff.id,
-            "currency": priced.tariff.currency,
-            "price_nano_per_token": str(priced.tariff.price_nano),
-            "multiplier": str(priced.tariff.multipliers["base"]),
+            "currency": price.currency,
+            "price_nano_per_token": str(price.price_nano),
+            "multiplier": factors.multiplier({}),
+            "service_tiers": {tier: priced.factors(tier, buyer).multiplier({}) for tier in priced.offered()},
         }
         return view
+
+
+def _engine_request(order: Order, fare: Fare) -> dict[str, Any]:
+    """What the engine is asked: an upstream that has tiers must know which was paid for."""
+    if order.modality != "chat":
+        return dict(fare.estimate.request)
+    tier = {} if fare.tier == "standard" else {"service_tier": fare.tier}
+    return {**fare.estimate.request, **tier, "stream": order.stream}

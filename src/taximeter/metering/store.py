@@ -7,10 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from taximeter.db import sql
 from taximeter.ledger import Operation, Outcome, store
-from taximeter.metering.model import Answer, Earlier, Receipt, Refund, RefundOrder
+from taximeter.metering.explanation import Phase, Record
+from taximeter.metering.model import Answer, Earlier, Price, Receipt, Refund, RefundOrder
 from taximeter.metering.rules import whole_days
 
 _SQL = sql.load("taximeter.metering")
@@ -39,6 +41,18 @@ class MeteringStore:
         """One of the project's receipts."""
         row = await self._pool.fetchrow(_SQL["receipt"], receipt_id, project_id)
         return None if row is None else _receipt(row)
+
+    async def find_record(self, request_id: UUID, project_id: UUID | None) -> Record | None:
+        """All that is stored about a request; of any project when none is named."""
+        row = await self._pool.fetchrow(_SQL["record"], request_id, project_id)
+        if row is None:
+            return None
+        read = {name: json.loads(row[name] or "[]") for name in ("fare", "phases", "refunds")}
+        refunds = [read_refund({**one, "created_at": datetime.fromisoformat(one["created_at"])}) for one in read["refunds"]]
+        named = {
+            name: row[name] for name in ("id", "project_id", "model", "modality", "rate_card", "tariff", "multiplier", "held_utok", "created_at")
+        }
+        return Record(**named, fare=read["fare"], phases=msgspec.convert(read["phases"], list[Phase]), refunds=refunds)
 
     async def list_receipts(self, project_id: UUID, after: UUID | None, limit: int) -> list[Receipt]:
         """A page of the project's receipts, newest first."""
@@ -155,12 +169,19 @@ def _earlier(row: asyncpg.Record) -> Earlier:
 
 def _receipt(row: asyncpg.Record) -> Receipt:
     base: dict[str, Any] = {name: row[name] for name in ("id", "model", "modality", "rate_card", "tariff", "multiplier", "held_utok", "created_at")}
-    base["quote"] = json.loads(row["fare"]).get("quote")
+    fare = json.loads(row["fare"])
+    base["quote"] = fare.get("quote")
+    if "currency" in fare:
+        base |= {"service_tier": fare["service_tier"], "price": Price(fare["currency"], fare["price_nano"])}
     if row["outcome"] is None:
         return Receipt(**base)
     refunds = json.loads(row["refunds"] or "[]")
+    detail = json.loads(row["detail"])
+    # What explains the charge stands beside what the engine said; it is shown at places of its own.
+    detail.pop("reported", None)
     return Receipt(
-        **base,
+        **base | {"multiplier": detail.pop("multiplier", base["multiplier"])},
+        multipliers=tuple(detail.pop("multipliers", ())),
         outcome=row["outcome"],
         reason=row["reason"],
         work={name: int(value) for name, value in json.loads(row["work"]).items()},
@@ -169,7 +190,7 @@ def _receipt(row: asyncpg.Record) -> Receipt:
         charged_utok=row["charged_utok"],
         settlement="settled",
         lines=tuple(json.loads(row["lines"])),
-        detail=json.loads(row["detail"]),
+        detail=detail,
         engine_ms=row["engine_ms"],
         settled_at=row["settled_at"],
         refunds=tuple(read_refund({**one, "created_at": datetime.fromisoformat(one["created_at"])}) for one in refunds),

@@ -45,8 +45,10 @@ class Tenancy:
         async with self._pool.acquire() as connection:
             return await self._store.insert_organisation(connection, self._ids.new(), check_name(name))
 
-    async def create_project(self, organisation_id: UUID | None, name: str) -> Project:
+    async def create_project(self, organisation_id: UUID | None, name: str, plan: str | None = None, currency: str | None = None) -> Project:
         """A new project with an empty wallet; without an organisation, one of the same name is made.
+
+        Plan and currency, which the catalog has been asked about, decide what it pays for a Token.
 
         Raises InvalidRequest for a bad name and NotFound for an unknown organisation.
         """
@@ -67,6 +69,8 @@ class Tenancy:
                 lane=lane,
                 allowance_account=wallet.allowance,
                 prepaid_account=wallet.prepaid,
+                **({} if plan is None else {"plan": plan}),
+                **({} if currency is None else {"currency": currency}),
             )
             return await self._store.insert_project(connection, project)
 

@@ -19,7 +19,7 @@ from taximeter.ledger import Kind, Operation, Status
 from taximeter.metering.desk import Desk, hold, price_order, wallet_of
 from taximeter.metering.errors import VideoExpired, VideoFailed, VideoNotFound, VideoNotReady
 from taximeter.metering.fares import Fare
-from taximeter.metering.model import RECEIPT_PREFIX, VIDEO_PREFIX, Earlier, Order, Receipt
+from taximeter.metering.model import RECEIPT_PREFIX, VIDEO_PREFIX, Earlier, Order, Price, Receipt
 from taximeter.metering.objects import Objects, StoredFile
 from taximeter.metering.quotes import open_offer, taken
 from taximeter.metering.repeats import Repeats, in_progress
@@ -314,6 +314,8 @@ def _just_ordered(desk: Desk, order: Order, fare: Fare, video_id: UUID, held_uto
         held_utok=held_utok,
         created_at=now,
         quote=order.quote_id,
+        service_tier=fare.tier,
+        price=Price(fare.money.currency, fare.money.price_nano),
     )
     return VideoView(job, receipt)
 

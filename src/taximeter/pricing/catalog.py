@@ -3,12 +3,21 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from fractions import Fraction
 from typing import Literal, TypeVar
 
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.pricing import rules
-from taximeter.pricing.errors import CardNotFound, CurrencyNotPriced, ModelNotFound, ModelNotPriced, PlanNotPriced, TierNotOffered
+from taximeter.pricing.currencies import MINOR_UNITS
+from taximeter.pricing.errors import (
+    CardNotFound,
+    CurrencyNotPriced,
+    ModelNotFound,
+    ModelNotPriced,
+    PlanNotPriced,
+    TierNotOffered,
+    UnknownCurrency,
+    UnknownPlan,
+)
 from taximeter.pricing.factors import PLAIN, Factors
 from taximeter.pricing.model import Document, Kind, ModelEntry, Plan, RateCard, Tariff
 from taximeter.pricing.rules import Estimated, FareParts
@@ -38,18 +47,19 @@ class Priced:
 
     def price(self, buyer: Buyer = ANYONE) -> TokenPrice:
         """Money for one Token.  Raises CurrencyNotPriced, PlanNotPriced."""
-        by_plan = {price.plan: price for price in self.tariff.prices if price.currency == buyer.currency}
-        if not by_plan:
-            there_are = ", ".join(sorted({price.currency for price in self.tariff.prices}))
-            message = f"{self.model.name} has no price in {buyer.currency[:10]}: the tariff {self.tariff.id} has one in {there_are}"
-            raise CurrencyNotPriced(message, param="model")
-        price = by_plan.get(buyer.plan or DEFAULT_PLAN) or by_plan.get(None)
+        listed = self.tariff.listed
+        price = listed.get((buyer.plan or DEFAULT_PLAN, buyer.currency)) or listed.get((None, buyer.currency))
         if price is None:
-            message = (
-                f"{self.model.name} has no price for the plan {(buyer.plan or DEFAULT_PLAN)[:100]!r}: the tariff {self.tariff.id} has none for it"
-            )
-            raise PlanNotPriced(message, param="model")
+            raise self._not_priced(buyer)
         return price
+
+    def _not_priced(self, buyer: Buyer) -> ModelNotPriced:
+        currencies = sorted({price.currency for price in self.tariff.prices})
+        if buyer.currency not in currencies:
+            message = f"{self.model.name} has no price in {buyer.currency[:10]}: the tariff {self.tariff.id} has one in {', '.join(currencies)}"
+            return CurrencyNotPriced(message, param="model")
+        message = f"{self.model.name} has no price for the plan {(buyer.plan or DEFAULT_PLAN)[:100]!r}: the tariff {self.tariff.id} has none for it"
+        return PlanNotPriced(message, param="model")
 
     def fare(self, estimate: Estimated, factors: Factors = PLAIN) -> FareParts:
         """Expected and maximum cost of an estimate.  Raises ModelNotPriced."""
@@ -77,20 +87,21 @@ class Priced:
         if size is not None and tariff.size_classes and size not in tariff.size_classes:
             message = f"{self.model.name} has no price: its size class {size} is not in the tariff {tariff.id}"
             raise ModelNotPriced(message, param="model")
-        found = [
-            Multiplier("base", "Base", exact_text(tariff.base)),
-            Multiplier("service_tier", f"Service tier {tier}", exact_text(tariff.service_tiers.get(tier, Fraction(1)))),
-        ]
-        if size is not None and tariff.size_classes:
-            found.append(Multiplier("size_class", f"Model of size class {size}", exact_text(tariff.size_classes[size])))
+        fixed: list[Multiplier] = []
+        if tariff.base != 1:
+            fixed.append(Multiplier("base", "Base", exact_text(tariff.base)))
+        if tariff.service_tiers.get(tier, 1) != 1:
+            fixed.append(Multiplier("service_tier", f"Service tier {tier}", exact_text(tariff.service_tiers[tier])))
+        if size is not None and tariff.size_classes.get(size, 1) != 1:
+            fixed.append(Multiplier("size_class", f"Model of size class {size}", exact_text(tariff.size_classes[size])))
         if tariff.committed is not None and self.plan is not None and self.plan.committed_utok:
-            committed_utok = self.plan.committed_utok
-            label = tariff.committed.label(committed_utok)
-            found.append(Multiplier("committed_volume", label, exact_text(tariff.committed.factor(committed_utok))))
-        fixed = tuple(multiplier for multiplier in (*found, *buyer.extra) if multiplier.factor != "1")
+            factor = tariff.committed.factor(self.plan.committed_utok)
+            if factor != 1:
+                fixed.append(Multiplier("committed_volume", tariff.committed.label(self.plan.committed_utok), exact_text(factor)))
+        fixed += [multiplier for multiplier in buyer.extra if multiplier.factor != "1"]
         if not fixed and not tariff.context_bands:
             return PLAIN
-        return Factors(fixed, tariff.context_bands, None if tariff.multiplier_max is None else exact_text(tariff.multiplier_max))
+        return Factors(tuple(fixed), tariff.context_bands, None if tariff.multiplier_max is None else exact_text(tariff.multiplier_max))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +201,15 @@ class Catalog:
             message = f"{name} has no price for the plan {buyer.plan[:100]!r}, which is not in force; ask your administrator"
             raise PlanNotPriced(message, param="model")
         return plan
+
+    def check_buyer(self, plan: str | None, currency: str | None) -> None:
+        """Raises UnknownPlan or UnknownCurrency for what no project can have; None is not checked."""
+        if plan is not None and plan not in self.plans and plan != DEFAULT_PLAN:
+            message = f"there is no plan {plan[:100]!r} in force; there are {', '.join(sorted({*self.plans, DEFAULT_PLAN}))}"
+            raise UnknownPlan(message, param="plan")
+        if currency is not None and currency not in MINOR_UNITS:
+            message = f"{currency[:20]!r} is not a currency by ISO 4217, such as USD"
+            raise UnknownCurrency(message, param="currency")
 
     def history(self, kind: Kind) -> tuple[PublishedVersion, ...]:
         """Every published version of a kind, by name and version, with the time it was or will be in force."""

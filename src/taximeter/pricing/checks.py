@@ -1,10 +1,14 @@
 """What one document cannot know about itself: references, units, duplicates.  Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, time
+from difflib import get_close_matches
 from typing import Any, Protocol
 
+from taximeter.pricing.currencies import MINOR_UNITS
 from taximeter.pricing.errors import Problem
-from taximeter.pricing.model import Document, Kind, ModelEntry, RateCard
+from taximeter.pricing.model import Document, Kind, ModelEntry, RateCard, Tariff
+from taximeter.pricing.tariffs import STANDARD
 
 
 class MeterBook(Protocol):
@@ -27,9 +31,15 @@ def problems(documents: Sequence[Document], existing: Sequence[Document], meters
     """Every fault between ``documents``, and between them and those published already."""
     found = _duplicates(documents)
     fresh = {document.key for document in documents}
+    published = {document.key for document in existing}
     everything = [*documents, *(document for document in existing if document.key not in fresh)]
     newest = _Newest(everything)
     for document in documents:
+        if document.key not in published:
+            # What an earlier release has published stays as it is.
+            found += _dates(document, everything)
+        if isinstance(document.entry, Tariff) and document.key not in published:
+            found += _money(document, document.entry, newest)
         if isinstance(document.entry, ModelEntry):
             found += _references(document, document.entry, newest)
             if meters is not None:
@@ -38,6 +48,33 @@ def problems(documents: Sequence[Document], existing: Sequence[Document], meters
         for document in everything:
             if isinstance(document.entry, ModelEntry) and newest.get("model", document.entry.name) is document:
                 found += _units(document, document.entry, newest, meters, fresh)
+        found += _bands([document for document in documents if document.key not in published], everything, newest, meters)
+    return found
+
+
+def offers(documents: Sequence[Document], existing: Sequence[Document]) -> list[Problem]:
+    """Service tiers and size classes of models that no tariff prices: a model could not be sold as it is offered."""
+    fresh = {document.key for document in documents}
+    everything = [*documents, *(document for document in existing if document.key not in fresh)]
+    newest = _Newest(everything)
+    found = []
+    for document in everything:
+        model = document.entry
+        if not isinstance(model, ModelEntry) or newest.get("model", model.name) is not document:
+            continue
+        for name, choice in model.cards.items():
+            tariff_document = newest.get("tariff", choice.tariff)
+            if tariff_document is None or not isinstance(tariff_document.entry, Tariff) or not {document.key, tariff_document.key} & fresh:
+                continue
+            tariff = tariff_document.entry
+            by_model = document.key in fresh
+            lacking = [tier for tier in model.tiers if tier != STANDARD and tier not in tariff.service_tiers]
+            if lacking and name == model.default_card:
+                message = f"{model.id} offers {', '.join(lacking)}, for which the tariff {tariff.id} has no factor under service_tiers"
+                found.append(_at(document, "tiers", message) if by_model else _at(tariff_document, "service_tiers", message))
+            if model.size_class is not None and tariff.size_classes and model.size_class not in tariff.size_classes:
+                message = f"{model.id} is of size class {model.size_class}, for which the tariff {tariff.id} has no factor under size_classes"
+                found.append(_at(document, "size_class", message) if by_model else _at(tariff_document, "size_classes", message))
     return found
 
 
@@ -67,6 +104,65 @@ def _duplicates(documents: Sequence[Document]) -> list[Problem]:
         if first is not document:
             kind, name, version = document.key
             found.append(_at(document, "name", f"the {kind} {name}@{version} stands in {first.file}:{first.line} already"))
+    return found
+
+
+def _dates(document: Document, everything: Sequence[Document]) -> list[Problem]:
+    """The dates of the versions of a name must rise with them: two cannot begin together, or a later one before an earlier one."""
+    kind, name, version = document.key
+    others = [other for other in everything if other.key[:2] == (kind, name)]
+    before = max((other for other in others if other.entry.version < version), key=lambda each: each.entry.version, default=None)
+    after = min((other for other in others if other.entry.version > version), key=lambda each: each.entry.version, default=None)
+    since = document.entry.effective_from
+    if before is not None and before.entry.effective_from >= since:
+        message = (
+            f"{kind} {name}@{version} overlaps {name}@{before.entry.version}, which comes into force on {_day(before.entry.effective_from)};"
+            " effective_from must be later than that"
+        )
+        return [_at(document, "effective_from", message)]
+    if after is not None and after.entry.effective_from <= since:
+        message = (
+            f"{kind} {name}@{version} overlaps {name}@{after.entry.version}, which comes into force on {_day(after.entry.effective_from)};"
+            " effective_from must be earlier than that"
+        )
+        return [_at(document, "effective_from", message)]
+    return []
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d}" if moment.time() == time() else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _money(document: Document, tariff: Tariff, newest: _Newest) -> list[Problem]:
+    found = []
+    for index, price in enumerate(tariff.prices):
+        path = f"prices[{index}]." if "prices" in document.lines else ""
+        if price.currency not in MINOR_UNITS:
+            near = get_close_matches(price.currency, MINOR_UNITS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            found.append(_at(document, f"{path}currency", f"currency is {price.currency!r}, which is none by ISO 4217{hint}"))
+        if price.plan is not None and newest.get("plan", price.plan) is None:
+            found.append(_at(document, f"{path}plan", f"there is no plan {price.plan!r}"))
+    return found
+
+
+def _bands(fresh: Sequence[Document], everything: Sequence[Document], newest: _Newest, meters: MeterBook) -> list[Problem]:
+    """A band on a quantity that no model of the tariff has would never count: a misspelled one, most likely."""
+    found = []
+    for document in fresh:
+        if not isinstance(document.entry, Tariff) or newest.get("tariff", document.entry.name) is not document:
+            continue
+        produced = [
+            meters.quantities(model.entry.meter) or frozenset()
+            for model in everything
+            if isinstance(model.entry, ModelEntry)
+            and newest.get("model", model.entry.name) is model
+            and any(newest.get("tariff", choice.tariff) is document for choice in model.entry.cards.values())
+        ]
+        for index, band in enumerate(document.entry.context_bands):
+            if produced and not any(band.quantity in quantities for quantities in produced):
+                message = f"no meter of a model with the tariff {document.entry.id} produces {band.quantity!r}, so the band would never count"
+                found.append(_at(document, f"context_bands[{index}].quantity", message))
     return found
 
 

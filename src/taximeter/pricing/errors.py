@@ -10,6 +10,8 @@ Refusal (kernel)
 InvalidRequest (kernel)   400
   CardNotFound            400 card_not_found
   TierNotOffered          400 service_tier_not_offered
+  UnknownPlan             400 unknown_plan
+  UnknownCurrency         400 unknown_currency
   CatalogInvalid          400 catalog_invalid
 """
 
@@ -55,6 +57,18 @@ class TierNotOffered(InvalidRequest):
     """The model cannot be asked for this service tier; the message lists those it offers."""
 
     code = "service_tier_not_offered"
+
+
+class UnknownPlan(InvalidRequest):
+    """No plan of this name is in force; the message lists those that are."""
+
+    code = "unknown_plan"
+
+
+class UnknownCurrency(InvalidRequest):
+    """There is no such currency."""
+
+    code = "unknown_currency"
 
 
 class VersionIsPublished(Refusal):

@@ -59,7 +59,7 @@ class Factors(msgspec.Struct, frozen=True):
     Attributes:
         fixed: those that are known before it runs; none of them is 1.
         bands: those that its work decides.
-        cap: what the product may be at most; None: no limit.
+        cap: what the product may be at most, 1 or more; None: no limit.
     """
 
     fixed: tuple[Multiplier, ...] = ()
@@ -93,6 +93,10 @@ class Factors(msgspec.Struct, frozen=True):
         for multiplier in self.of(work):
             total *= multiplier.ratio
         return total if self.cap is None else min(total, Fraction(self.cap))
+
+    def multiplier(self, work: Mapping[str, int]) -> str:
+        """The product as text, exactly."""
+        return "1" if self.plain else exact_text(self.product(work))
 
     def charge(self, consumed_utok: int, work: Mapping[str, int], maximum_utok: int | None = None) -> int:
         """Micro-Tokens charged: times the product, rounded once, and at most ``maximum_utok``."""

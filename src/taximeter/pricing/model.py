@@ -157,6 +157,8 @@ class Tariff:
         context_bands: factors that the size of a request decides.
         committed: what a plan's committed volume saves.
         multiplier_max: what the product of all factors may be at most.
+        base: the factor that every request has; made once, as the next.
+        listed: the prices by plan and currency.
     """
 
     name: str
@@ -172,16 +174,15 @@ class Tariff:
     context_bands: tuple[ContextBand, ...] = ()
     committed: CommittedVolume | None = None
     multiplier_max: Fraction | None = None
+    base: Fraction = field(init=False, repr=False, compare=False)
+    listed: Mapping[tuple[str | None, str], TokenPrice] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """A tariff with one price has it for every plan."""
+        object.__setattr__(self, "base", Fraction(self.multipliers[BASE_MULTIPLIER]))
         if not self.prices:
             object.__setattr__(self, "prices", (TokenPrice(None, self.currency or DEFAULT_CURRENCY, self.price_nano),))
-
-    @property
-    def base(self) -> Fraction:
-        """The factor that every request has."""
-        return Fraction(self.multipliers[BASE_MULTIPLIER])
+        object.__setattr__(self, "listed", {(price.plan, price.currency): price for price in self.prices})
 
     @property
     def id(self) -> str:

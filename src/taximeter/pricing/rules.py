@@ -11,7 +11,6 @@ from taximeter.kernel.units import UTOK_PER_TOKEN, divide_half_even, round_half_
 from taximeter.pricing.errors import ModelNotPriced
 from taximeter.pricing.factors import PLAIN, Factors, FareMultiplier
 from taximeter.pricing.model import ConsumptionLine, FareLine, RateCard, Tariff
-from taximeter.pricing.tariffs import exact_text
 
 Quantities = Mapping[str, int]
 
@@ -163,7 +162,7 @@ def fare(card: RateCard, tariff: Tariff, estimate: Estimated, factors: Factors |
     return FareParts(
         rate_card=card.id,
         tariff=tariff.id,
-        multiplier="1" if factors.plain else exact_text(factors.product(maximum.work)),
+        multiplier=factors.multiplier(maximum.work),
         expected_utok=factors.charge(expected.total_utok, expected.work),
         maximum_utok=factors.charge(maximum.total_utok, maximum.work),
         expected=expected,

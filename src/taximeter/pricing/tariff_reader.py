@@ -44,7 +44,7 @@ def read_tariff(reader: Reader, head: Head) -> Tariff:
         size_classes=_named(reader, "size_classes", "size class"),
         context_bands=_bands(reader),
         committed=_committed(reader),
-        multiplier_max=None if reader.take("multiplier_max", required=False) is None else _factor(reader, "multiplier_max"),
+        multiplier_max=_cap(reader),
     )
 
 
@@ -115,6 +115,15 @@ def _number(reader: Reader, node: Node, what: str) -> Fraction:
 def _factor(reader: Reader, key: str) -> Fraction:
     node = reader.take(key)
     return Fraction(1) if node is None else _number(reader, node, key)
+
+
+def _cap(reader: Reader) -> Fraction | None:
+    if reader.take("multiplier_max", required=False) is None:
+        return None
+    cap = _factor(reader, "multiplier_max")
+    if cap < 1:
+        reader.fault(reader.line("multiplier_max"), "multiplier_max must be at least 1: without any factor, what is consumed is charged")
+    return cap
 
 
 def _bands(reader: Reader) -> tuple[ContextBand, ...]:

@@ -60,6 +60,7 @@ def load_dir(path: Path, meters: checks.MeterBook | None = None, existing: Seque
         shown = str(file.relative_to(path)) if file != path else file.name
         documents += _load_file(file, shown, problems)
     problems += checks.problems(documents, existing, meters)
+    problems += checks.offers(documents, existing)
     if problems:
         raise CatalogInvalid(sorted(problems, key=lambda problem: (problem.file, problem.line)))
     return tuple(documents)

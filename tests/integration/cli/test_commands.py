@@ -179,3 +179,39 @@ async def _spoil(database_url: str) -> None:
     owner = await connect_owner(database_url)
     await owner.execute("update ledger.accounts set debits_posted = 7 where id = 1300")
     await owner.close()
+
+
+def test_a_receipt_is_explained_and_the_price_book_is_printed(
+    taximeter: Taximeter, database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def ride() -> str:
+        async with open_town(database_url, tmp_path) as town:
+            caller = await town.caller()
+            town.engines["embeddings"].script = (Vectors(vectors=[bytes(4)]), Done(work={"prompt_tokens": 3, "inputs": 2}))
+            opened = await town.metering.open(town.order(caller, "embeddings"))
+            assert [item async for item in opened.events() if isinstance(item, Receipt)]
+            return encode_id("rcp", opened.id)
+
+    receipt = asyncio.run(ride())
+    walk = taximeter("explain", receipt)
+    assert walk.startswith(receipt)
+    assert "3 prompt tokens x 0.0002 Tokens each" in walk
+    assert re.search(r"\d+ figures compared: all agree\n$", walk)
+    assert json.loads(taximeter("explain", receipt, "--json"))["agrees"] is True
+    assert "there is no receipt with this id" in taximeter("explain", "rcp_" + "0" * 26, code=1)
+    assert "is not a receipt's id" in taximeter("explain", "receipt", code=1)
+
+    async def rewrite() -> None:
+        owner = await connect_owner(database_url)
+        async with owner.transaction():
+            await owner.execute("alter table metering.receipts disable trigger append_only")
+            await owner.execute("update metering.receipts set consumed_utok = consumed_utok + 1")
+        await owner.close()
+
+    asyncio.run(rewrite())
+    capsys.readouterr()
+    assert main(("explain", receipt)) == 1
+    assert "DIFFERS: 0.000601 is stored" in capsys.readouterr().out
+    book = taximeter("prices", "standard", "--kind", "tariff").splitlines()
+    assert [line.split()[:3] for line in book[1:]] == [["tariff", "standard@1", "past"], ["tariff", "standard@2", "in_force"]]
+    assert {json.loads(line)["kind"] for line in taximeter("prices", "--json").splitlines()} == {"model", "rate_card", "tariff", "plan"}

@@ -52,7 +52,7 @@ async def test_a_published_version_cannot_be_changed_and_nothing_else_is_publish
 
 async def test_a_higher_version_is_published_beside_the_old_one(owner: asyncpg.Connection) -> None:
     await apply(owner, load_text(TARIFF))
-    result = await apply(owner, load_text(TARIFF.replace("version: 1", "version: 2").replace("0.0003", "0.0004")))
+    result = await apply(owner, load_text(TARIFF.replace("version: 1", "version: 2").replace("0.0003", "0.0004").replace("2026-01-01", "2026-02-01")))
     assert result.created == ("tariff t@2",)
     catalog = await CatalogStore(owner).load()
     assert (catalog.tariffs["t"].price_nano, catalog.tariffs["t@1"].price_nano) == (400_000, 300_000)

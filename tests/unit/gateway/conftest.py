@@ -34,6 +34,7 @@ class Ride:
     script: Sequence[Any]
     id: uuid.UUID = RIDE_ID
     created_at_s: int = 1_760_000_000
+    service_tier: str = "default"
     closed: bool = False
 
     def headers(self) -> dict[str, str]:
@@ -67,7 +68,7 @@ class Metering:
             raise self.refusal
         return self.rides.pop(0)
 
-    def models(self) -> Sequence[dict[str, Any]]:
+    def models(self, _caller: Caller | None = None) -> Sequence[dict[str, Any]]:
         return [
             {"id": "tiny", "object": "model", "created": 1, "owned_by": "taximeter", "modality": "chat", "price": None},
             {"id": "up/stream", "object": "model", "created": 1, "owned_by": "taximeter", "modality": "speech", "price": None},

@@ -1,6 +1,7 @@
 """The demo: the built-in catalog, a project with Tokens and a key, and a file that tells how to use them."""
 
 import dataclasses
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from taximeter.kernel.settings import Settings
 from taximeter.kernel.units import UTOK_PER_TOKEN
 from taximeter.metering import open_office
 from taximeter.metering.fares import METERS
-from taximeter.pricing import apply_dir, builtin_dir
+from taximeter.pricing.service import publish_builtin
+
+log = logging.getLogger(__name__)
 
 PROJECT = "demo"
 GIFT_UTOK = 1_000_000 * UTOK_PER_TOKEN
@@ -60,9 +63,11 @@ async def prepare_demo(url: str, settings: Settings, file: DemoFile) -> None:
     """Publish the built-in catalog, and make sure that there is a demo project and that the key in the file opens it."""
     connection = await connect_owner(url)
     try:
-        await apply_dir(connection, builtin_dir(), METERS)
+        result = await publish_builtin(connection, METERS)
     finally:
         await connection.close()
+    if result.left:
+        log.warning("versions of your own stand for these, the built-in ones are left out: %s", ", ".join(result.left))
     settings = dataclasses.replace(settings, database_url=url, home=file.path.parent)
     async with open_office(settings, {}, "set-up", SystemClock()) as office:
         identity = Identity(office.identity_store, office.desk.ids, office.desk.clock, settings)

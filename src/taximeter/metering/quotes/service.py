@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.identity import Caller
 from taximeter.kernel.canonical import canonical_json
 from taximeter.kernel.clock import utc_from_ms
@@ -124,9 +125,13 @@ class Quotes:
         """Every key that quotes were ever signed with, as far as the database and the key file know; the newest first."""
         now_s = self._desk.clock.monotonic_s()
         if self._public_looked_s is None or now_s >= self._public_looked_s + KEYS_REFRESH_S:
-            ring = await self._signer()
             self._public_looked_s = now_s
-            on_record = await self._store.keys()
+            try:
+                ring, on_record = await self._signer(), await self._store.keys()
+            except DATABASE_ERRORS as error:
+                # What checks quotes must not depend on what is checked.
+                log.warning("the keys on record cannot be read: %s", error)
+                ring, on_record = self._ring, list(self._public)
             self._public = tuple({key.id: key for key in (*ring.public, *on_record)}.values())
         return self._public
 

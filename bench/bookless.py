@@ -86,6 +86,7 @@ class MemoryOffice:
     desk: Desk
     identity_store: AnyKey
     store: None = None
+    pool: None = None
     jobs: None = None
     objects: None = None
     tenancy: None = None

@@ -10,7 +10,7 @@ from bench import estimates_page
 from bench.figures import Table
 from bench.processes import OUT, ROOT
 
-NAMES = ("startup", "ledger", "replay", "gateway", "peers", "memory", "soak", "estimates", "meters", "tokenizers")
+NAMES = ("startup", "ledger", "replay", "gateway", "peers", "memory", "soak", "estimates", "meters", "tokenizers", "quotes")
 RESULTS = ROOT / "bench" / "results"
 CONCEPTS = ROOT / "docs" / "concepts"
 

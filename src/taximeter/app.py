@@ -19,7 +19,8 @@ from taximeter.gateway import Metrics, Services, Surroundings, bounded_protocol,
 from taximeter.identity import Identity
 from taximeter.kernel.clock import SystemClock
 from taximeter.kernel.settings import Settings
-from taximeter.metering import Metering, Office, Records, Videos, open_office
+from taximeter.metering import Metering, Office, Quotes, Records, Videos, open_office
+from taximeter.metering.quotes import QuoteStore
 
 # Where prometheus-client keeps the counters of processes that share a port; it reads the variable itself.
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -50,6 +51,7 @@ def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str =
         settings=office.settings,
         identity=Identity(office.identity_store, desk.ids, desk.clock, office.settings),
         metering=Metering(desk, office.store),
+        quotes=Quotes(desk, QuoteStore(office.pool)),
         videos=Videos(desk, office.jobs, office.store, office.objects),
         records=Records(office.store),
         tenancy=office.tenancy,

@@ -92,7 +92,7 @@ def expanded_again(name: str) -> int:
     return int(once) * int(LATENT["num_hidden_layers"]) * PROMPT * (PROMPT - 1) // 2
 
 
-def linear(model: Any, architecture: Architecture) -> int:  # noqa: ANN401 - a model of transformers
+def linear(model: Any, architecture: Architecture) -> int:
     """Operations of a token in matrix products."""
     vectors: int = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim == 1)
     return 2 * (architecture.active_parameters - int(vectors))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 Columns = dict[str, str]
 
 ID, OTHER, NEITHER, PAID = (f"'0000000{number}-0000-7000-8000-000000000000'::uuid" for number in (1, 2, 3, 4))
+KEY_ID = "repeat('%s', 43)"
 BODY = """'{"kind": "%s", "name": "%s", "version": %s}'"""
 
 
@@ -69,6 +70,12 @@ ROWS: dict[str, tuple[Columns, Columns]] = {
     ),
     "metering.idempotent_answers": ({"request_id": ID, "status": "200", "content_type": "'c'", "body": "''"}, {"request_id": OTHER}),
     "metering.refunds": ({**REFUND, "id": ID, "reason": "'w'", "operator": "'o'"}, {"id": OTHER, "reference": "'s'"}),
+    "metering.signing_keys": ({"id": KEY_ID % "a", "public": "sha256('a')"}, {"id": KEY_ID % "b", "public": "sha256('b')"}),
+    "metering.quotes": (
+        {"id": ID, "project_id": ID, "fingerprint": "sha256('f')", "maximum_utok": "5", "document": "'{}'", "parts": "'{}'", "expires_at": "now()"},
+        {"id": OTHER},
+    ),
+    "metering.quote_uses": ({"quote_id": ID, "request_id": ID}, {"quote_id": OTHER, "request_id": OTHER}),
     "metering.usage_daily": (
         {"project_id": ID, "day": "'2027-01-01'", "key_id": ID, "model": "'m'", "modality": "'chat'", **SUMS},
         {"day": "'2027-01-02'"},
@@ -129,7 +136,9 @@ def _parents(table: str) -> str:
     """Rows that second ones refer to."""
     request = insert("metering.requests", {**ROWS["metering.requests"][0], "id": OTHER})
     key = insert("metering.idempotency", {**ROWS["metering.idempotency"][0], **ROWS["metering.idempotency"][1]})
-    return {"metering.idempotency": request, "metering.idempotent_answers": f"{request}; {key}"}.get(table, "")
+    quote = insert("metering.quotes", {**ROWS["metering.quotes"][0], **ROWS["metering.quotes"][1]})
+    needed = {"metering.idempotency": request, "metering.idempotent_answers": f"{request}; {key}", "metering.quote_uses": f"{request}; {quote}"}
+    return needed.get(table, "")
 
 
 def _settled() -> str:
@@ -146,6 +155,15 @@ def _settled() -> str:
 
 
 SETTLED = _settled()
+TRUSTED = "alter table metering.quote_uses disable trigger for_its_project"
+# A quote of another project, and one for less than the request held.
+STRANGERS = "; ".join(
+    (
+        insert("metering.requests", {**ROWS["metering.requests"][0], "id": OTHER}),
+        insert("metering.quotes", {**ROWS["metering.quotes"][0], "id": OTHER, "project_id": OTHER}),
+        insert("metering.quotes", {**ROWS["metering.quotes"][0], "id": NEITHER, "maximum_utok": "4"}),
+    )
+)
 ORDERED = {"ordered_at": "now()", "provider_until": "now()"}
 LATE = {"phase": "2", "hold_amount": "0"}
 
@@ -273,6 +291,31 @@ ATTEMPTS: dict[str, Attempt] = {
     ),
     "metering.refunds.append_only": does("update metering.refunds set reason = 'none'; delete from metering.refunds"),
     "metering.refunds.append_only_truncate": does("truncate metering.refunds"),
+    # quotes
+    "metering.signing_keys.signing_keys_pkey": again("metering.signing_keys", "id"),
+    "metering.signing_keys.signing_keys_id_check": second("metering.signing_keys", id="'short'"),
+    "metering.signing_keys.signing_keys_public_key": again("metering.signing_keys", "public"),
+    "metering.signing_keys.signing_keys_public_check": second("metering.signing_keys", public="''"),
+    "metering.signing_keys.append_only": does("update metering.signing_keys set public = sha256('c'); delete from metering.signing_keys"),
+    "metering.signing_keys.append_only_truncate": does("truncate metering.signing_keys"),
+    "metering.quotes.quotes_pkey": again("metering.quotes", "id"),
+    "metering.quotes.quotes_fingerprint_check": second("metering.quotes", fingerprint="''"),
+    "metering.quotes.quotes_maximum_utok_check": second("metering.quotes", maximum_utok="-1"),
+    "metering.quotes.never_rewritten": does("update metering.quotes set maximum_utok = 6"),
+    "metering.quote_uses.quote_uses_pkey": again("metering.quote_uses", "quote_id"),
+    "metering.quote_uses.quote_uses_request_id_key": again("metering.quote_uses", "request_id"),
+    # The trigger looks for both as well.
+    "metering.quote_uses.quote_uses_quote_id_fkey": does(
+        second("metering.quote_uses", quote_id=NEITHER).sql, f"{_parents('metering.quote_uses')}; {TRUSTED}"
+    ),
+    "metering.quote_uses.quote_uses_request_id_fkey": does(
+        second("metering.quote_uses", request_id=NEITHER).sql, f"{_parents('metering.quote_uses')}; {TRUSTED}"
+    ),
+    "metering.quote_uses.for_its_project": either(
+        Attempt(second("metering.quote_uses").sql, STRANGERS),
+        Attempt(second("metering.quote_uses").sql.replace(OTHER, NEITHER, 1), STRANGERS),
+    ),
+    "metering.quote_uses.used_once": does(f"update metering.quote_uses set request_id = {OTHER}", _parents("metering.quote_uses")),  # noqa: S608 - ours
     # sums and reconciliation
     "metering.usage_daily.usage_daily_pkey": again("metering.usage_daily", "day"),
     "metering.usage_daily.no_truncate": does("truncate metering.usage_daily"),

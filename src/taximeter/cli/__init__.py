@@ -28,6 +28,8 @@ COMMANDS = (
     "apply",
     "quote",
     "cards",
+    "quotes",
+    "signing-keys",
     "keys",
     "topup",
     "refund",

@@ -1,4 +1,4 @@
-"""The native API: quotes, receipts, wallet, usage."""
+"""The native API: receipts, wallet, usage.  Quotes: ``quotes.py``."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -8,10 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from taximeter.gateway.body import take_model
 from taximeter.gateway.envelopes import json_response
-from taximeter.gateway.errors import MissingField
-from taximeter.gateway.orders import authenticate, read_call
+from taximeter.gateway.orders import authenticate
 from taximeter.gateway.paging import cursor, page, page_size
 from taximeter.gateway.services import Services
 from taximeter.kernel.clock import Clock, utc_from_ms
@@ -23,25 +21,10 @@ GROUPS = ("day", "model", "project", "key")
 USAGE_DAYS = 30
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 USAGE_DAYS_MAX = 400
-# What only concerns the form of the answer does not change the price.
-_FORM_FIELDS = ("model", "stream", "stream_options", "stream_format", "encoding_format")
 
 
 def routes(services: Services, clock: Clock) -> list[Route]:
     """The native routes."""
-
-    async def quote(request: Request) -> Response:
-        caller, body = await read_call(services, request)
-        model = take_model(body)
-        wanted = body.get("request")
-        if wanted is None:
-            message = "You must provide 'request': the body that you would send to the model."
-            raise MissingField(message, param="request")
-        if not isinstance(wanted, dict):
-            message = "'request' must be an object: the body that you would send to the model."
-            raise InvalidRequest(message, param="request")
-        priced = {name: value for name, value in wanted.items() if name not in _FORM_FIELDS}
-        return json_response(services.metering.quote(caller, model, priced).to_api())
 
     async def wallet(request: Request) -> Response:
         caller = await authenticate(services, request)
@@ -55,7 +38,6 @@ def routes(services: Services, clock: Clock) -> list[Route]:
         return json_response({"from": start.isoformat(), "to": end.isoformat(), "group_by": groups, "data": list(rows)})
 
     return [
-        Route("/v1/quotes", quote, methods=["POST"]),
         *_receipt_routes(services),
         Route("/v1/wallet", wallet, methods=["GET"]),
         Route("/v1/usage", usage, methods=["GET"]),

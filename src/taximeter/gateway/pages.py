@@ -1,4 +1,4 @@
-"""The front page and the API reference: plain HTML, nothing fetched from elsewhere."""
+"""The front page, the page of prices and the API reference: plain HTML, nothing fetched from elsewhere."""
 
 from functools import cache
 
@@ -10,10 +10,11 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 import taximeter
-from taximeter.gateway import reference
+from taximeter.gateway import quote_page, reference
 from taximeter.gateway.envelopes import json_response
 from taximeter.gateway.openapi import PARAGRAPHS, document
 from taximeter.gateway.services import Services
+from taximeter.kernel.units import large_numbers
 
 # The pages are complete in themselves; whatever tries to load more is not ours.
 _HEADERS = {
@@ -27,6 +28,8 @@ def routes(app: FastAPI, services: Services) -> list[Route]:
     """The pages that people read, and the document behind them."""
     environment = Environment(loader=PackageLoader("taximeter.gateway"), autoescape=True, undefined=StrictUndefined)
     environment.filters["code"] = with_code
+    environment.filters["large_numbers"] = large_numbers
+    shows_prices = quote_page.is_shown(services.settings)
 
     async def front(request: Request) -> Response:
         page = environment.get_template("front.html").render(
@@ -34,8 +37,15 @@ def routes(app: FastAPI, services: Services) -> list[Route]:
             base_url=f"{request.url.scheme}://{request.url.netloc}",
             demo=services.settings.demo,
             models=_examples(services),
+            shows_prices=shows_prices,
         )
         return HTMLResponse(page, headers=_HEADERS)
+
+    async def quote(request: Request) -> Response:
+        asked = quote_page.answer(services, dict(request.query_params))
+        base_url = f"{request.url.scheme}://{request.url.netloc}"
+        page = environment.get_template("quote.html").render(version=taximeter.__version__, base_url=base_url, asked=asked)
+        return HTMLResponse(page, asked.status, headers=_HEADERS)
 
     @cache
     def reference_page() -> str:
@@ -50,6 +60,7 @@ def routes(app: FastAPI, services: Services) -> list[Route]:
 
     return [
         Route("/", front, methods=["GET"]),
+        Route("/quote", quote, methods=["GET"]),
         Route("/docs", docs, methods=["GET"]),
         Route("/openapi.json", openapi, methods=["GET"]),
     ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from taximeter.identity import Identity
 from taximeter.kernel.settings import Settings
-from taximeter.metering import Metering, Records, Tenancy, Videos
+from taximeter.metering import Metering, Quotes, Records, Tenancy, Videos
 from taximeter.pricing import Catalog
 
 
@@ -16,6 +16,7 @@ class Services:
     settings: Settings
     identity: Identity
     metering: Metering
+    quotes: Quotes
     videos: Videos
     records: Records
     tenancy: Tenancy

@@ -24,6 +24,10 @@ class Settings:
     """A PostgreSQL >= 15 to use; empty starts the embedded one in ``home``."""
     admin_key: str = ""
     """Bearer key of the admin API; empty: made at the first start and kept in ``home``."""
+    signing_keys_file: str = ""
+    """The keys that quotes are signed with; empty: ``home``/keys/signing.json, made at the first start."""
+    public_prices: bool = False
+    """Show list prices on ``GET /quote`` to everybody; a demo always does."""
     gateways: int = 1
     """Gateway processes that share the port."""
     object_url: str = ""
@@ -61,6 +65,11 @@ class Settings:
     post_batch_max: int = 500
     post_queue_max: int = 20_000
     quote_ttl_s: int = 900
+    """How long a quote is binding."""
+    quote_keep_s: int = 86_400
+    """How long a quote can be read after its time was over."""
+    quote_items_max: int = 1000
+    """Requests in one call for quotes."""
     idempotency_ttl_s: int = 86_400
     """How long an ``idempotency-key`` is remembered; after that the same request runs, and is charged, again."""
     idempotency_body_max: int = 262_144

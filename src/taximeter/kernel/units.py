@@ -13,6 +13,8 @@ AMOUNT_UTOK_MAX = 10**15
 # ASCII digits only: Python would also read "1_000", "1e3" and the digits of other scripts.
 _DECIMAL = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 _DECIMALS = 6
+_TRILLION = 10**12
+_LARGE = re.compile(r"\b\d{1,3}(?:,\d{3}){4,}\b")
 
 
 def round_half_even(value: Fraction) -> int:
@@ -39,6 +41,13 @@ def format_tokens(amount_utok: int) -> str:
     return f"{sign}{whole}.{fraction:06d}".rstrip("0")
 
 
+def format_nano(amount_nano: int) -> str:
+    """Nano-units of a currency as a decimal string with at least two decimals: ``1234500000`` -> ``"1.2345"``."""
+    whole, part = divmod(amount_nano, NANO_PER_UNIT)
+    decimals = f"{part:09d}".rstrip("0").ljust(2, "0")
+    return f"{whole}.{decimals}"
+
+
 def parse_tokens(text: str) -> int:
     """A decimal string of Tokens as micro-Tokens.
 
@@ -59,3 +68,14 @@ def parse_tokens(text: str) -> int:
         message = f"{text!r} is more than {format_tokens(AMOUNT_UTOK_MAX)} Tokens"
         raise ValueError(message)
     return amount_utok
+
+
+def large_numbers(text: str) -> str:
+    """A text whose numbers of a million millions and more are told in trillions, to one decimal: nobody reads eighteen digits."""
+    return _LARGE.sub(_in_trillions, text)
+
+
+def _in_trillions(match: re.Match[str]) -> str:
+    tenths = divide_half_even(int(match[0].replace(",", "")), _TRILLION // 10)
+    whole, tenth = divmod(tenths, 10)
+    return f"{whole:,}{f'.{tenth}' if tenth else ''} trillion"

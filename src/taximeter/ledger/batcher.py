@@ -43,7 +43,7 @@ InternalClientError is what the driver raises when its session is ended between 
 VOID_AGAIN_S = 6.0
 VOIDS_MAX = 4
 # Answers that leave no trace: another copy of the same hold, still on its way, may get another one.
-UNRECORDED = (Status.NO_SUCH_ACCOUNT, Status.ACCOUNT_CLOSED, Status.KEY_USED, Status.RATE_LIMITED)
+UNRECORDED = (Status.NO_SUCH_ACCOUNT, Status.ACCOUNT_CLOSED, Status.KEY_USED, Status.RATE_LIMITED, Status.QUOTE_USED)
 # How often an operation is posted that the database rejects: among others, alone, and alone after its double is committed.
 TRIES_MAX = 3
 RETRIED_ERRORS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)

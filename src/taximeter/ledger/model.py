@@ -41,6 +41,8 @@ class Status(IntEnum):
     """Not the ledger's own: ``metering.post`` did not pass the hold on, because its idempotency key belongs to another request."""
     RATE_LIMITED = 21
     """Nor is this: the limits of the sender's key do not allow the hold now; ``available_utok`` is the wait in nanoseconds."""
+    QUOTE_USED = 22
+    """Nor is this: another request has used the hold's quote."""
 
 
 class SettleCode(IntEnum):

@@ -1,8 +1,9 @@
 """The lifecycle of a request: quote, hold, run, settle, receipt."""
 
 from taximeter.metering.desk import Desk
-from taximeter.metering.model import Order, Quote, Receipt
+from taximeter.metering.model import Order, Receipt
 from taximeter.metering.office import Office, open_office
+from taximeter.metering.quotes import Quotes
 from taximeter.metering.records import Records
 from taximeter.metering.repeats import Replayed
 from taximeter.metering.ride import Ride
@@ -17,7 +18,7 @@ __all__ = [
     "Metering",
     "Office",
     "Order",
-    "Quote",
+    "Quotes",
     "Receipt",
     "Records",
     "Replayed",

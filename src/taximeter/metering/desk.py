@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from taximeter import admission, pricing
@@ -11,17 +11,17 @@ from taximeter.engines import Engine, EngineUnavailable
 from taximeter.identity import Caller
 from taximeter.kernel.clock import Clock
 from taximeter.kernel.faults import reach
-from taximeter.kernel.ids import IdFactory
+from taximeter.kernel.ids import IdFactory, decode_id
 from taximeter.kernel.settings import Settings
 from taximeter.kernel.units import AMOUNT_UTOK_MAX, format_tokens
 from taximeter.ledger import AccountClosed, Books, InsufficientBalance, Kind, Operation, Outcome, Status, Wallet
 from taximeter.metering.disk import Disk
 from taximeter.metering.errors import AboveCallersMaximum, TooExpensive, WrongModality
 from taximeter.metering.fares import Fare, quote_fare
-from taximeter.metering.model import Order
+from taximeter.metering.model import QUOTE_PREFIX, Order
 from taximeter.metering.rules import NOTHING, encode_fact, key_fact, receipt_fact, request_fact
 from taximeter.metering.settlements import Settlements
-from taximeter.pricing import Buyer
+from taximeter.pricing import Buyer, Versions
 
 
 @dataclass
@@ -73,17 +73,38 @@ def buyer_of(caller: Caller) -> Buyer:
     return Buyer(plan=caller.plan, currency=caller.currency)
 
 
-def price_order(desk: Desk, order: Order) -> Fare:
-    """The fare of an order, checked against what its sender allows.
+class Offered(Protocol):
+    """A quote that an order is to be held to."""
 
-    Raises ModelNotFound, ModelNotPriced (CurrencyNotPriced, PlanNotPriced), TierNotOffered, WrongModality, InvalidRequest, TooExpensive,
-    AboveCallersMaximum.
+    @property
+    def versions(self) -> Versions:
+        """What it was computed by."""
+        ...
+
+    @property
+    def buyer(self) -> Buyer:
+        """Whose prices it was computed with."""
+        ...
+
+    def held_to(self, fare: Fare) -> Fare:
+        """The fare at the quoted maximum.  Raises QuoteMismatch."""
+        ...
+
+
+def price_order(desk: Desk, order: Order, offer: Offered | None = None) -> Fare:
+    """The fare of an order, checked against what its sender allows; with a quote, what was quoted, whatever was published since.
+
+    Raises ModelNotFound, ModelNotPriced (CurrencyNotPriced, PlanNotPriced), TierNotOffered, WrongModality, InvalidRequest,
+    QuoteMismatch, TooExpensive, AboveCallersMaximum.
     """
     model = desk.catalog.model(order.model)
     if model.modality != order.modality:
         message = f"{model.name} is a model for {model.modality}, not for {order.modality}; GET /v1/models lists what each is for"
         raise WrongModality(message, param="model")
-    fare = quote_fare(desk.catalog, order.model, order.request, buyer=buyer_of(order.caller))
+    if offer is None:
+        fare = quote_fare(desk.catalog, order.model, order.request, buyer=buyer_of(order.caller))
+    else:
+        fare = offer.held_to(quote_fare(desk.catalog, order.model, order.request, buyer=offer.buyer, versions=offer.versions))
     if fare.maximum_utok > AMOUNT_UTOK_MAX:
         message = f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens; no single request may cost more than 10^9"
         raise TooExpensive(message)
@@ -97,9 +118,9 @@ def price_order(desk: Desk, order: Order) -> Fare:
 
 
 async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s: int, job: Mapping[str, Any] | None) -> Outcome:
-    """Reserve the maximum of a fare; with a job or an idempotency key, write their rows in the same transaction.
+    """Reserve the maximum of a fare; with a job, an idempotency key or a quote, write their rows in the same transaction.
 
-    Status KEY_USED: nothing was held, the key belongs to another request.
+    Status KEY_USED: nothing was held, the key belongs to another request.  QUOTE_USED: likewise, the quote.
 
     Raises DiskFull, RateLimited, AboveRateLimit, InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
     """
@@ -112,6 +133,8 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
         fact["job"] = job
     if order.idempotency_key is not None:
         fact["idempotency"] = key_fact(order)
+    if order.quote_id is not None:
+        use_quote(order, fact)
     limits = admission.taken(order.caller, fare.maximum_utok)
     if limits is not None:
         fact["limits"] = limits
@@ -139,8 +162,19 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     if outcome.status is Status.ACCOUNT_CLOSED:
         message = "this project's wallet is closed; ask its administrator"
         raise AccountClosed(message)
-    assert outcome.status in (Status.APPLIED, Status.REPLAYED, Status.KEY_USED), outcome
+    assert outcome.status in (Status.APPLIED, Status.REPLAYED, Status.KEY_USED, Status.QUOTE_USED), outcome
     return outcome
+
+
+def use_quote(order: Order, fact: dict[str, Any]) -> None:
+    """Say in a fact that the order uses its quote; with a hold also in the request's row, for its receipt."""
+    if order.quote_id is None:
+        return
+    quote_id = decode_id(QUOTE_PREFIX, order.quote_id)
+    assert quote_id is not None, "it was looked up"
+    fact["quote"] = str(quote_id)
+    if "request" in fact:
+        fact["request"]["fare"]["quote"] = order.quote_id
 
 
 def _undo(unused: dict[str, Any] | None, *, is_job: bool) -> str:

@@ -14,6 +14,11 @@ AboveCharge           409 refund_above_charge
 IdempotencyKeyReused  422 idempotency_key_reused
 IdempotencyInProgress 409 idempotency_in_progress   may be sent again: Retry-After
 IdempotencyAnswerGone 409 idempotency_answer_gone
+QuoteNotFound         404 quote_not_found
+QuoteExpired          410 quote_expired
+QuoteUsed             422 quote_used
+QuoteMismatch         422 quote_mismatch
+TooManyQuotes         400 too_many_quotes
 DiskFull              503 disk_full
 """
 
@@ -112,6 +117,42 @@ class IdempotencyAnswerGone(Refusal):
 
     code = "idempotency_answer_gone"
     status = 409
+
+
+class QuoteNotFound(NotFound):
+    """There is no such quote, or it belongs to somebody else, or its time was over long ago."""
+
+    code = "quote_not_found"
+
+
+class QuoteExpired(Refusal):
+    """The quote's time is over."""
+
+    code = "quote_expired"
+    status = 410
+
+
+class QuoteUsed(Refusal):
+    """Another request has used the quote; each is for one.
+
+    422 and not 409: the official client sends a 409 three times.
+    """
+
+    code = "quote_used"
+    status = 422
+
+
+class QuoteMismatch(Refusal):
+    """The request is not the one that was quoted."""
+
+    code = "quote_mismatch"
+    status = 422
+
+
+class TooManyQuotes(InvalidRequest):
+    """One call asks for more quotes than it may."""
+
+    code = "too_many_quotes"
 
 
 class DiskFull(Unavailable):

@@ -1,4 +1,4 @@
-"""Orders, quotes and receipts."""
+"""Orders and receipts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,34 +50,6 @@ class Order:
 def jsonable_work(work: Mapping[str, int]) -> dict[str, int | str]:
     """Work for JSON: integers, as strings when a reader could lose digits."""
     return {name: value if value <= SAFE_INTEGER_MAX else str(value) for name, value in work.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """A fare with a name and a time until which it is offered."""
-
-    id: UUID
-    fare: Fare
-    expires_at: datetime
-
-    def to_api(self) -> dict[str, Any]:
-        """The body of ``POST /v1/quotes``."""
-        fare = self.fare
-        return {
-            "id": encode_id(QUOTE_PREFIX, self.id),
-            "object": "quote",
-            "model": fare.model.name,
-            "modality": fare.model.modality,
-            "tokens_expected": format_tokens(fare.expected_utok),
-            "tokens_max": format_tokens(fare.maximum_utok),
-            "breakdown": fare_lines(fare),
-            "work_expected": jsonable_work(fare.estimate.expected),
-            "work_max": jsonable_work(fare.estimate.maximum),
-            "rate_card": fare.parts.rate_card,
-            "tariff": fare.parts.tariff,
-            "multiplier": fare.parts.multiplier,
-            "expires_at": self.expires_at.isoformat(),
-        }
 
 
 def fare_lines(fare: Fare) -> list[dict[str, Any]]:
@@ -189,6 +161,7 @@ class Receipt:
         measured: False when the engine could not count a quantity and it was estimated.
         lines: Tokens consumed, line by line, as the card rates them.
         balance_utok: what the wallet had left after the settlement; None when read back later.
+        quote: the public id of the quote that the request was held to.
         refunds: what was given back of the charge since, oldest first; the charge itself is never rewritten.
         service_tier: the tier it was held for, and ran in.
         multipliers: what each factor changed: with the consumed Tokens, they add up to the charge.
@@ -215,6 +188,7 @@ class Receipt:
     engine_ms: int = 0
     settled_at: datetime | None = None
     balance_utok: int | None = None
+    quote: str | None = None
     refunds: tuple[Refund, ...] = ()
     service_tier: str = "standard"
     multipliers: tuple[Mapping[str, Any], ...] = ()
@@ -249,6 +223,7 @@ class Receipt:
             "tariff": self.tariff,
             "service_tier": self.service_tier,
             "multiplier": self.multiplier,
+            "quote": self.quote,
             "multipliers": [dict(line) for line in self.multipliers],
             "money": None if self.price is None else self.price.to_api(self.charged_utok),
             "settlement": self.settlement,
@@ -287,7 +262,12 @@ class Receipt:
         }
         if told["balance"] is not None:
             headers["taximeter-balance"] = told["balance"]
-        return headers
+        return {**headers, **quote_header(self.quote)}
+
+
+def quote_header(quote: str | None) -> dict[str, str]:
+    """The header that names the quote a request was held to."""
+    return {} if quote is None else {"taximeter-quote": quote}
 
 
 @dataclass(frozen=True, slots=True)

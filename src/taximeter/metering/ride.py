@@ -17,7 +17,7 @@ from taximeter.kernel.patience import Patience
 from taximeter.kernel.units import format_tokens
 from taximeter.ledger import Kind, Operation, Outcome, Status
 from taximeter.metering import model
-from taximeter.metering.desk import Desk, wallet_of
+from taximeter.metering.desk import Desk, use_quote, wallet_of
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import Order, Receipt
 from taximeter.metering.rules import NOTHING, Bill, bill, encode_fact, key_fact, receipt_fact, terms_of
@@ -63,6 +63,7 @@ class Ride:
             "taximeter-tokens-held": format_tokens(self._held_utok),
             "taximeter-balance": format_tokens(self.balance_utok),
             "taximeter-rate-card": self.fare.parts.rate_card,
+            **model.quote_header(self._order.quote_id),
         }
 
     async def events(self) -> AsyncGenerator[Chunk | Media | Vectors | Receipt, None]:
@@ -145,6 +146,9 @@ class Ride:
         if self._order.idempotency_key is not None and kind is Kind.SETTLE:
             # Should the hold have expired and the key gone to a repeat, then the repeat is charged and this one is not.
             fact["idempotency"] = key_fact(self._order)
+        if kind is Kind.SETTLE:
+            # The same goes for its quote.
+            use_quote(self._order, fact)
         charged_utok = charge.charged_utok if kind is Kind.SETTLE else 0
         unused = admission.given_back(self._order.caller, self.fare.maximum_utok, charged_utok)
         if unused is not None:
@@ -193,6 +197,7 @@ class Ride:
             engine_ms=0 if done is None else done.engine_ms,
             settled_at=None if posted is None else utc_from_ms(self._desk.clock.now_ms()),
             balance_utok=self.balance_utok if posted is None else posted.available_utok,
+            quote=self._order.quote_id,
         )
 
 

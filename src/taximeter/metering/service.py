@@ -1,21 +1,20 @@
-"""Quotes, rides and the list of models."""
+"""Rides and the list of models."""
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from taximeter import pricing
 from taximeter.engines import Job
 from taximeter.identity import Caller
-from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Status
 from taximeter.metering.desk import Desk, buyer_of, hold, price_order
 from taximeter.metering.fares import Fare, quote_fare
-from taximeter.metering.model import Order, Quote
+from taximeter.metering.model import Order
+from taximeter.metering.quotes import open_offer, taken
 from taximeter.metering.repeats import Repeats, in_progress
 from taximeter.metering.ride import Ride
 from taximeter.metering.store import MeteringStore
@@ -26,17 +25,12 @@ _SAMPLES: Mapping[str, dict[str, Any]] = {"chat": {"messages": [{"role": "user",
 
 
 class Metering:
-    """Quotes and rides."""
+    """Opens rides, and lists the models."""
 
     def __init__(self, desk: Desk, store: MeteringStore) -> None:
         self._desk = desk
+        self._store = store
         self._repeats = Repeats(desk, store)
-
-    def quote(self, caller: Caller, model: str, request: dict[str, Any]) -> Quote:
-        """What a request would cost now.  Raises ModelNotFound, ModelNotPriced, InvalidRequest."""
-        fare = quote_fare(self._desk.catalog, model, request, buyer=buyer_of(caller))
-        now = utc_from_ms(self._desk.clock.now_ms())
-        return Quote(self._desk.ids.new(), fare, now + timedelta(seconds=self._desk.settings.quote_ttl_s))
 
     def warm_up(self) -> None:
         """Load what estimates need (vocabularies), so that no request waits for it.  Blocks for up to a second: call it in a thread."""
@@ -51,23 +45,23 @@ class Metering:
     async def open(self, order: Order) -> Ride:
         """Price an order and hold its maximum; the ride then runs it.
 
-        Raises what ``price_order`` and ``hold`` raise, EngineUnavailable when no engine runs the model, and what
+        Raises what ``open_offer``, ``price_order`` and ``hold`` raise, EngineUnavailable when no engine runs the model, and what
         ``Repeats.answer`` raises (Replayed among it) when the order repeats an earlier one.
         """
         desk = self._desk
         earlier = await self._repeats.find(order)
         if earlier is not None:
             await self._repeats.answer(order.caller, earlier)
-        fare = price_order(desk, order)
+        fare = price_order(desk, order, await open_offer(desk, self._store, order))
         engine = desk.engine_of(fare)
         request_id = desk.ids.new()
         timeout_s = desk.timeout_s(order.modality)
         outcome = await hold(desk, request_id, order, fare, ttl_s=int(timeout_s) + desk.settings.hold_ttl_s, job=None)
-        if outcome.status is Status.KEY_USED:
-            # Another request took the key in the meantime.
+        if outcome.status in (Status.KEY_USED, Status.QUOTE_USED):
+            # Another request took the key or the quote in the meantime; that may have been the first of two with one key.
             earlier = await self._repeats.find(order)
             if earlier is None:
-                raise in_progress()
+                raise in_progress() if outcome.status is Status.KEY_USED else await taken(self._store, order)
             await self._repeats.answer(order.caller, earlier)
         job = Job(
             id=encode_id("req", request_id),

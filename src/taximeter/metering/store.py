@@ -32,6 +32,11 @@ class MeteringStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """Its connections."""
+        return self._pool
+
     async def find_receipt(self, project_id: UUID, receipt_id: UUID) -> Receipt | None:
         """One of the project's receipts."""
         row = await self._pool.fetchrow(_SQL["receipt"], receipt_id, project_id)
@@ -170,6 +175,7 @@ def _earlier(row: asyncpg.Record) -> Earlier:
 def _receipt(row: asyncpg.Record) -> Receipt:
     base: dict[str, Any] = {name: row[name] for name in ("id", "model", "modality", "rate_card", "tariff", "multiplier", "held_utok", "created_at")}
     fare = json.loads(row["fare"])
+    base["quote"] = fare.get("quote")
     if "currency" in fare:
         base |= {"service_tier": fare["service_tier"], "price": Price(fare["currency"], fare["price_nano"])}
     if row["outcome"] is None:

@@ -18,6 +18,7 @@ from taximeter.ledger import store as ledger_store
 from taximeter.metering.adoption import Adoption
 from taximeter.metering.desk import Desk
 from taximeter.metering.objects import Objects
+from taximeter.metering.quotes import QuoteStore
 from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
 from taximeter.metering.spool import spool_folder
 from taximeter.metering.store import MeteringStore
@@ -39,6 +40,7 @@ class Sweeper:
         self._jobs = jobs
         self._objects = objects
         self._pool = pool
+        self._quotes = QuoteStore(pool)
         self._adoption = Adoption(spool_folder(desk.settings.home), desk.books, jobs, objects)
         self._rests_until_s = 0.0
 
@@ -67,7 +69,7 @@ class Sweeper:
         return len(rows)
 
     async def keep_house(self) -> None:
-        """Make coming partitions, remove results whose time is over, forget processes and idempotency keys long gone."""
+        """Make coming partitions, remove results whose time is over, forget processes, idempotency keys and quotes long gone."""
         async with self._pool.acquire() as connection:
             await ledger_store.ensure_partitions(connection, PARTITION_DAYS)
         for job_id, key in await self._jobs.objects_to_remove(BATCH_MAX):
@@ -75,6 +77,8 @@ class Sweeper:
             await self._jobs.mark_object_gone(job_id)
         await self._store.forget_processes()
         while await self._store.forget_keys(self._desk.settings.idempotency_ttl_s, BATCH_MAX) == BATCH_MAX:
+            pass
+        while await self._quotes.forget(self._desk.settings.quote_keep_s, BATCH_MAX) == BATCH_MAX:
             pass
 
     async def _release(self, row: asyncpg.Record) -> None:

@@ -21,6 +21,7 @@ from taximeter.metering.errors import VideoExpired, VideoFailed, VideoNotFound, 
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import RECEIPT_PREFIX, VIDEO_PREFIX, Earlier, Order, Price, Receipt
 from taximeter.metering.objects import Objects, StoredFile
+from taximeter.metering.quotes import open_offer, taken
 from taximeter.metering.repeats import Repeats, in_progress
 from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
 from taximeter.metering.store import MeteringStore
@@ -157,13 +158,13 @@ class Videos:
     async def submit(self, order: Order) -> VideoView:
         """Hold the maximum and queue the job, in one transaction; for a repeat, the video that was ordered before.
 
-        Raises what ``price_order`` and ``hold`` raise, IdempotencyKeyReused, IdempotencyInProgress, IdempotencyAnswerGone.
+        Raises what ``open_offer``, ``price_order`` and ``hold`` raise, IdempotencyKeyReused, IdempotencyInProgress, IdempotencyAnswerGone.
         """
         desk = self._desk
         earlier = await self._repeats.find(order)
         if earlier is not None:
             return await self._again(order.caller, earlier)
-        fare = price_order(desk, order)
+        fare = price_order(desk, order, await open_offer(desk, self._store, order))
         desk.engine_of(fare)
         video_id = desk.ids.new()
         payload = Payload(
@@ -185,10 +186,10 @@ class Videos:
         )
         job = {"project_id": str(order.caller.project_id), "kind": KIND, "payload": msgspec.to_builtins(payload)}
         outcome = await hold(desk, video_id, order, fare, ttl_s=desk.settings.video_hold_ttl_s, job=job)
-        if outcome.status is Status.KEY_USED:
+        if outcome.status in (Status.KEY_USED, Status.QUOTE_USED):
             earlier = await self._repeats.find(order)
             if earlier is None:
-                raise in_progress()
+                raise in_progress() if outcome.status is Status.KEY_USED else await taken(self._store, order)
             return await self._again(order.caller, earlier)
         try:
             view = await self.find(order.caller, encode_id(VIDEO_PREFIX, video_id))
@@ -312,6 +313,7 @@ def _just_ordered(desk: Desk, order: Order, fare: Fare, video_id: UUID, held_uto
         multiplier=fare.parts.multiplier,
         held_utok=held_utok,
         created_at=now,
+        quote=order.quote_id,
         service_tier=fare.tier,
         price=Price(fare.money.currency, fare.money.price_nano),
     )

@@ -14,6 +14,7 @@ from taximeter.kernel.units import format_tokens
 from taximeter.ledger import InsufficientBalance
 from taximeter.metering import Receipt, Ride
 from taximeter.metering.errors import AboveCallersMaximum, ReceiptNotFound, WrongModality
+from taximeter.metering.fares import quote_fare
 from taximeter.meters import BadReport
 from taximeter.pricing import ModelNotPriced
 from tests.support.tenants import MODELS, Town, open_town
@@ -220,7 +221,7 @@ async def test_an_empty_wallet_is_402_and_nothing_runs(town: Town) -> None:
 async def test_a_request_above_the_callers_own_maximum_is_refused_before_it_runs(town: Town) -> None:
     caller = await town.caller()
     order = town.order(caller)
-    fare = town.metering.quote(caller, MODELS["chat"], order.request).fare
+    fare = quote_fare(town.office.desk.catalog, MODELS["chat"], order.request)
     with pytest.raises(AboveCallersMaximum):
         await town.metering.open(replace(order, tokens_max_utok=fare.maximum_utok - 1))
     town.engines["chat"].script = (TEXT, REPORTS["chat"])
@@ -237,7 +238,7 @@ async def test_a_model_of_another_kind_is_refused(town: Town) -> None:
 async def test_parallel_requests_spend_exactly_what_the_wallet_affords(town: Town) -> None:
     """litellm #34732, new-api #5690, one-api #2440: concurrent requests overspend."""
     caller = await town.caller("0")
-    fare = town.metering.quote(caller, MODELS["chat"], town.order(caller).request).fare
+    fare = quote_fare(town.office.desk.catalog, MODELS["chat"], town.order(caller).request)
     await town.office.tenancy.top_up(caller.project_id, 7 * fare.maximum_utok + fare.maximum_utok // 2, "")
     go = asyncio.Event()
     town.engines["chat"].script = (go, TEXT, REPORTS["chat"])

@@ -242,6 +242,7 @@ def services(metering: Metering) -> Services:
         settings=Settings(body_bytes_max=2000),
         identity=cast("Identity", FakeIdentity()),
         metering=cast("Any", metering),
+        quotes=absent,
         videos=absent,
         records=absent,
         tenancy=absent,

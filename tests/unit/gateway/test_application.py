@@ -25,6 +25,7 @@ ROUTES = [
     ("GET", "/v1/models"),
     ("GET", "/v1/models/x"),
     ("POST", "/v1/quotes"),
+    ("GET", "/v1/quotes/x"),
     ("GET", "/v1/receipts"),
     ("GET", "/v1/receipts/x"),
     ("GET", "/v1/wallet"),
@@ -202,10 +203,10 @@ def paths(app: FastAPI) -> set[tuple[str, str]]:
 async def test_the_document_names_every_route(client: Any, app: FastAPI) -> None:
     document = (await client("GET", "/openapi.json", key="")).json
     described = {(method.upper(), path) for path, item in document["paths"].items() for method in item if method != "parameters"}
-    pages = {("GET", "/"), ("GET", "/docs"), ("GET", "/openapi.json")}
+    pages = {("GET", "/"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/quote")}
     assert paths(app) - pages <= described
     assert {("POST", "/v1/admin/projects"), ("DELETE", "/v1/admin/projects/{project_id}/keys/{key_id}")} <= described
-    assert len(described) == len(ROUTES) + len(ADMIN_ROUTES) + 3
+    assert len(described) == len(ROUTES) + len(ADMIN_ROUTES) + 4
 
 
 async def test_every_reference_of_the_document_resolves(client: Any) -> None:

@@ -1,6 +1,7 @@
 """The walk of ``taximeter serve``: from settings to ready to stopped, with one line for whatever is in the way."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import secrets
@@ -24,6 +25,7 @@ from taximeter.db.embedded import make_home
 from taximeter.db.migrate import migrate
 from taximeter.kernel.clock import SystemClock
 from taximeter.kernel.errors import SetupError
+from taximeter.kernel.key_file import open_keys
 from taximeter.kernel.settings import Settings
 
 READY_TIMEOUT_S = 180.0
@@ -104,6 +106,8 @@ class Server:
             hosts = self._start_hosts(family)
         await database.start()
         environ = self._child_environ(database.url, hosts)
+        # One for all gateways, made at the first start.
+        open_keys(dataclasses.replace(self._settings, home=self._home))
         if not self._options.gateway_only:
             await self._prepare(database.url, environ["TAXIMETER_ADMIN_KEY"])
             family.add(ChildSpec("worker", ("worker",), environ, (self._lifeline[0],)))

@@ -1,0 +1,217 @@
+"""GET /quote: what a request would cost by the list prices, as a page.  The figures are those of the API: the same code makes them."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from taximeter.gateway.services import Services
+from taximeter.kernel.errors import InvalidRequest, NotFound, Refusal
+from taximeter.kernel.settings import Settings
+from taximeter.pricing import ModelEntry, ModelNotPriced
+
+TEXT_CHARS_MAX = 4000
+"""A text on this page: nobody has shown a key, so nobody's long text is counted."""
+VALUE_CHARS_MAX = 40
+
+_PATHS = {"chat": "chat/completions", "embeddings": "embeddings", "speech": "audio/speech", "video": "videos", "images": "images/generations"}
+_TEXTS = {
+    "chat": ("message", "Message", "Name three rivers, and say where each of them ends."),
+    "embeddings": ("input", "Text", "The meter is running."),
+    "speech": ("input", "Text to say", "Good evening. The meter is running, and here is your receipt."),
+    "video": ("prompt", "Prompt", "a red ball over a blue sea"),
+    "images": ("prompt", "Prompt", "a red ball over a blue sea"),
+    "classification": ("input", "Text", "The meter is running."),
+}
+# Whole numbers that a form may say, by modality: name, label, key of the default in the model's profile.
+_NUMBERS: Mapping[str, Sequence[tuple[str, str, str]]] = {
+    "chat": (("max_tokens", "Most tokens of answer", "default_output_tokens"),),
+    "speech": (("speed", "Speed", ""),),
+    "video": (("seconds", "Seconds", "default_seconds"), ("fps", "Frames a second", "default_fps"), ("steps", "Steps", "default_steps")),
+    "images": (("n", "Images", ""), ("steps", "Steps", "default_steps")),
+}
+_CHOICES: Mapping[str, Sequence[tuple[str, str, str]]] = {
+    "speech": (("voice", "Voice", "voices"),),
+    "video": (("size", "Size", "sizes"),),
+    "images": (("size", "Size", "sizes"),),
+}
+_TIER = "service_tier"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the form; one with ``options`` is a choice, one with ``rows`` a text of several lines."""
+
+    name: str
+    label: str
+    value: str
+    hint: str = ""
+    options: tuple[str, ...] = ()
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cheaper:
+    """An alternative, and the address of this page for it."""
+
+    text: str
+    tokens_max: str
+    money: str
+    saved: str
+    href: str
+
+
+@dataclass(slots=True)
+class Asked:
+    """What the page shows.
+
+    Attributes:
+        models: the models there are, by modality.
+        offer: the price, as the API shows it.
+        refusal: why there is none.
+    """
+
+    models: Mapping[str, Sequence[ModelEntry]]
+    model: ModelEntry
+    fields: Sequence[Field] = ()
+    offer: Mapping[str, Any] | None = None
+    cheaper: Sequence[Cheaper] = ()
+    body: str = ""
+    curl_body: str = ""
+    python_body: str = ""
+    python: str = ""
+    path: str = ""
+    refusal: Refusal | None = None
+
+    @property
+    def status(self) -> int:
+        """The page's HTTP status."""
+        return 200 if self.refusal is None else self.refusal.status
+
+
+def is_shown(settings: Settings) -> bool:
+    """Whether everybody may see list prices here."""
+    return settings.demo or settings.public_prices
+
+
+def answer(services: Services, query: Mapping[str, str]) -> Asked:
+    """The page for what its address says.  Raises NotFound where list prices are nobody's business."""
+    models = _models(services)
+    if not is_shown(services.settings) or not models:
+        message = "This page shows no prices here; `taximeter quote` and POST /v1/quotes do."
+        raise NotFound(message)
+    by_name = {model.name: model for group in models.values() for model in group}
+    model = by_name.get(query.get("model", "") or next(iter(by_name)))
+    if model is None:
+        asked = Asked(models, next(iter(by_name.values())))
+        asked.refusal = NotFound("There is no model of this name; choose one of those above.")
+        return asked
+    offered = services.catalog().priced(model.name).offered()
+    asked = Asked(models, model, fields=_fields(model, query, offered), path=_PATHS.get(model.modality, model.modality))
+    try:
+        request = _request(model, asked.fields)
+        asked.offer, cheaper = services.quotes.listed(model.name, request)
+    except Refusal as refusal:
+        asked.refusal = refusal
+        return asked
+    asked.cheaper = [_cheaper(each, asked) for each in cheaper]
+    body = {"model": model.name, **request}
+    wish = {"model": model.name, "request": request}
+    asked.body = shlex.quote(json.dumps(wish, ensure_ascii=False))
+    asked.curl_body = shlex.quote(json.dumps(body, ensure_ascii=False))
+    asked.python_body = repr(wish)
+    asked.python = _python(model, request)
+    return asked
+
+
+def _models(services: Services) -> dict[str, list[ModelEntry]]:
+    """The models that have a price, by modality."""
+    catalog = services.catalog()
+    found: dict[str, list[ModelEntry]] = {}
+    for name in sorted(catalog.models):
+        try:
+            model = catalog.priced(name).model
+        except ModelNotPriced:
+            continue
+        found.setdefault(model.modality, []).append(model)
+    return dict(sorted(found.items()))
+
+
+def _fields(model: ModelEntry, query: Mapping[str, str], tiers: Sequence[str]) -> list[Field]:
+    modality, profile = model.modality, model.profile
+    name, label, sample = _TEXTS.get(modality, ("input", "Text", "The meter is running."))
+    fields = [Field(name, label, query.get(name, sample), rows=3)]
+    for name, label, key in _CHOICES.get(modality, ()):
+        options = tuple(str(option) for option in profile.get(key, ()))
+        if options:
+            preferred = str(profile.get(f"default_{name}", options[0]))
+            fields.append(Field(name, label, query.get(name) or preferred, options=options))
+    for name, label, key in _NUMBERS.get(modality, ()):
+        default = profile.get(key)
+        fields.append(Field(name, label, query.get(name, ""), hint="" if default is None else str(default)))
+    if len(tiers) > 1:
+        fields.append(Field(_TIER, "Service tier", query.get(_TIER) or tiers[0], options=tuple(tiers)))
+    return fields
+
+
+def _request(model: ModelEntry, fields: Iterable[Field]) -> dict[str, Any]:
+    """The body that the form stands for.  Raises InvalidRequest."""
+    request: dict[str, Any] = {}
+    numbers = {name for name, _, _ in _NUMBERS.get(model.modality, ())}
+    for each in fields:
+        most = TEXT_CHARS_MAX if each.rows else VALUE_CHARS_MAX
+        if len(each.value) > most:
+            message = f"{each.label} has {len(each.value)} characters; this page takes at most {most}, the API takes more"
+            raise InvalidRequest(message, param=each.name)
+        if not each.value.strip() and not each.rows:
+            continue
+        if each.name == "message":
+            request["messages"] = [{"role": "user", "content": each.value}]
+        elif each.name in numbers:
+            request[each.name] = _number(each)
+        else:
+            request[each.name] = each.value
+    return request
+
+
+def _number(each: Field) -> int | str | float:
+    text = each.value.strip()
+    if each.name == "seconds":
+        # As OpenAI's client sends it.
+        return text
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError as error:
+        message = f"{each.label} must be a number"
+        raise InvalidRequest(message, param=each.name) from error
+
+
+def _cheaper(each: Mapping[str, Any], asked: Asked) -> Cheaper:
+    values = {one.name: one.value for one in asked.fields} | {change["field"]: str(change["to"]) for change in each["changes"]}
+    kept = {name: value for name, value in values.items() if value}
+    return Cheaper(
+        text=", ".join(change["text"] for change in each["changes"]),
+        tokens_max=each["tokens_max"],
+        money=f"{each['money']['maximum']} {each['money']['currency']}",
+        saved=each["tokens_saved"],
+        href="/quote?" + urlencode({"model": asked.model.name, **kept}),
+    )
+
+
+def _python(model: ModelEntry, request: Mapping[str, Any]) -> str:
+    """The call of the official client, as far as it has one."""
+    call = {"chat": "chat.completions.create", "embeddings": "embeddings.create", "speech": "audio.speech.create", "video": "videos.create"}.get(
+        model.modality
+    )
+    if call is None:
+        return ""
+    # Fields that the official client has no name for.
+    own = {name: value for name, value in request.items() if name in {"fps", "steps"} or (name == _TIER and model.modality != "chat")}
+    named = {"model": model.name, **{name: value for name, value in request.items() if name not in own}}
+    lines = [f"    {name}={value!r}," for name, value in named.items()]
+    if own:
+        lines.append(f"    extra_body={own!r},")
+    lines.append('    extra_headers={"taximeter-quote": quote["id"]},')
+    return f"client.{call}(\n" + "\n".join(lines) + "\n)"

@@ -1,0 +1,171 @@
+"""A quote as a document that is signed, and checking one without the server that made it.  Pure.
+
+What is signed: ``taximeter-quote/1``, a line feed, and the document without the members of ``UNSIGNED`` as canonical JSON.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from taximeter.kernel.canonical import canonical_json
+from taximeter.kernel.ids import encode_id
+from taximeter.kernel.signatures import ALGORITHM, PublicKey, SigningKey
+from taximeter.kernel.units import format_nano, format_tokens, large_numbers
+from taximeter.metering.fares import Fare
+from taximeter.metering.model import QUOTE_PREFIX, fare_lines, jsonable_work
+from taximeter.metering.quotes.fingerprint import to_text
+
+CONTEXT = "taximeter-quote/1"
+# What may stand beside a quote and is not part of the offer.
+UNSIGNED = frozenset({"signature", "state", "receipt", "alternatives"})
+
+
+class Validity(msgspec.Struct, frozen=True):
+    """For whom an offer is, and for how long."""
+
+    quote_id: UUID
+    project_id: UUID
+    plan: str
+    issued_at: datetime
+    expires_at: datetime
+
+
+class InvalidQuote(ValueError):
+    """A document is no quote, or not what was signed; the message says why."""
+
+
+def priced(fare: Fare) -> dict[str, Any]:
+    """What a fare says about the price: Tokens and money, line by line, by which versions.  Also for fares that nobody is bound to."""
+    expected, most = format_tokens(fare.expected_utok), format_tokens(fare.maximum_utok)
+    return {
+        "model": fare.model.name,
+        "modality": fare.model.modality,
+        "tokens_expected": expected,
+        "tokens_max": most,
+        "money": money(fare),
+        "breakdown": [{**line, "text": line_text(line)} for line in fare_lines(fare)],
+        "work_expected": jsonable_work(fare.estimate.expected),
+        "work_max": jsonable_work(fare.estimate.maximum),
+        "card": fare.card_name,
+        "rate_card": fare.parts.rate_card,
+        "tariff": fare.parts.tariff,
+        "versions": versions(fare),
+        "service_tier": fare.tier,
+        "multiplier": fare.parts.multiplier,
+        "multipliers": multipliers(fare),
+    }
+
+
+def offer(fare: Fare, validity: Validity, digest: bytes) -> dict[str, Any]:
+    """The document of a quote, not signed yet."""
+    document = priced(fare)
+    document["id"] = encode_id(QUOTE_PREFIX, validity.quote_id)
+    document["object"] = "quote"
+    document["project"] = encode_id("prj", validity.project_id)
+    document["plan"] = validity.plan
+    document["fingerprint"] = to_text(digest)
+    document["issued_at"] = validity.issued_at.isoformat()
+    document["expires_at"] = validity.expires_at.isoformat()
+    return document
+
+
+def sign(document: Mapping[str, Any], key: SigningKey) -> str:
+    """The signed document, as one line of JSON: the canonical text with the signature behind it."""
+    body = canonical_json(document)
+    signature = {"algorithm": ALGORITHM, "key": key.id, "value": key.sign(CONTEXT, body)}
+    return f'{body[:-1].decode()},"signature":{canonical_json(signature).decode()}}}'
+
+
+def read_quote(text: str | bytes) -> dict[str, Any]:
+    """A quote from JSON.  Raises InvalidQuote, also for a member that stands twice: readers might not agree on which one counts."""
+    try:
+        document = json.loads(text, object_pairs_hook=_no_doubles, parse_float=_no_fraction, parse_constant=_no_fraction)
+    except (ValueError, RecursionError) as error:
+        message = f"this is not the JSON of a quote ({error})"
+        raise InvalidQuote(message) from error
+    if not isinstance(document, dict) or document.get("object") != "quote":
+        message = 'this is not a quote: no object with "object": "quote"'
+        raise InvalidQuote(message)
+    return document
+
+
+def verify_quote(document: Mapping[str, Any], keys: Iterable[PublicKey]) -> PublicKey:
+    """Check a quote's signature; returns the key that has made it.
+
+    Says nothing about time and use: ``expires_at`` is in the document, and whether it was used only the server knows.
+    Raises InvalidQuote when it is not signed by one of the keys, or was changed since.
+    """
+    signature = document.get("signature")
+    if not isinstance(signature, dict) or signature.keys() != {"algorithm", "key", "value"} or signature["algorithm"] != ALGORITHM:
+        message = f"the quote has no signature of the kind {ALGORITHM}"
+        raise InvalidQuote(message)
+    key = next((key for key in keys if key.id == signature["key"]), None)
+    if key is None:
+        message = f"the quote is signed with the key {str(signature['key'])[:60]}, which is not among those given"
+        raise InvalidQuote(message)
+    signed = {name: value for name, value in document.items() if name not in UNSIGNED}
+    try:
+        body = canonical_json(signed)
+    except (TypeError, UnicodeEncodeError, RecursionError) as error:
+        message = f"the quote cannot be written as canonical JSON ({error})"
+        raise InvalidQuote(message) from error
+    if not key.verifies(signature["value"], CONTEXT, body):
+        message = "the quote is not what was signed: the signature does not fit it"
+        raise InvalidQuote(message)
+    return key
+
+
+def money(fare: Fare) -> dict[str, str]:
+    """What a fare costs in its tariff's currency: billionths as texts, and decimals to read."""
+    return {
+        "currency": fare.money.currency,
+        "price_nano_per_token": str(fare.money.price_nano),
+        "expected_nano": str(fare.money.expected_nano),
+        "maximum_nano": str(fare.money.maximum_nano),
+        "expected": format_nano(fare.money.expected_nano),
+        "maximum": format_nano(fare.money.maximum_nano),
+    }
+
+
+def versions(fare: Fare) -> dict[str, str | None]:
+    """What the fare was computed by; whatever is published later, the same comes out again."""
+    by = fare.versions
+    return {"model": by.model, "meter": fare.model.meter, "rate_card": by.card, "tariff": by.tariff, "plan": by.plan}
+
+
+def multipliers(fare: Fare) -> list[dict[str, str]]:
+    """What lies between Tokens consumed and charged: each factor, and what it changes.  With the breakdown they add up to the fare."""
+    return [
+        {
+            "name": each.name,
+            "label": each.label,
+            "factor": each.factor,
+            "tokens_expected": format_tokens(each.expected_utok),
+            "tokens_max": format_tokens(each.maximum_utok),
+        }
+        for each in fare.multipliers
+    ]
+
+
+def line_text(line: Mapping[str, Any]) -> str:
+    """A line in words: ``Speech: 64 audio frames at 0.0055 Tokens each: about 0.352 Tokens, at most 0.902``."""
+    what = f"{line['label']}: {large_numbers(line['quantity'])} at {large_numbers(line['rate'])}" if line["quantity"] else line["label"]
+    expected, most = line["tokens_expected"], line["tokens_max"]
+    return f"{what}: {expected} Tokens" if expected == most else f"{what}: about {expected} Tokens, at most {most}"
+
+
+def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        message = "a member stands twice"
+        raise ValueError(message)
+    return members
+
+
+def _no_fraction(text: str) -> None:
+    message = f"{text[:40]} is not a whole number; a quote has no others"
+    raise ValueError(message)

@@ -1,0 +1,21 @@
+-- Statements of quotes.
+
+-- name: keep
+insert into metering.quotes (id, project_id, fingerprint, maximum_utok, document, parts, expires_at)
+select * from unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::timestamptz[])
+
+-- name: find
+select o.document, o.fingerprint, o.parts, o.maximum_utok, o.expires_at, o.expires_at <= clock_timestamp() as expired,
+    case when u.request_id is not null and not metering.is_released(u.request_id) then u.request_id end as used_by
+from metering.quotes o
+left join metering.quote_uses u on u.quote_id = o.id
+where o.id = $1 and o.project_id = $2
+
+-- name: forget
+select metering.forget_quotes($1, $2)
+
+-- name: register_key
+insert into metering.signing_keys (id, public) values ($1, $2) on conflict do nothing
+
+-- name: keys
+select public from metering.signing_keys order by created_at desc, id

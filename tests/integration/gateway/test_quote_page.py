@@ -1,0 +1,128 @@
+"""One fare, told in four places: on the command line, by the API, on a page, and by what was held and settled."""
+# ruff: noqa: ANN401 - the fixtures' classes stand in conftest.py, which tests cannot import
+
+import html
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from taximeter import cli
+from taximeter.db.pool import connect_owner
+from taximeter.metering.fares import METERS
+from taximeter.pricing import apply_dir, builtin_dir
+
+pytestmark = pytest.mark.anyio
+
+# By model: the route, the body, what the page's form says for it, and what the command line says.
+JOBS: dict[str, tuple[str, dict[str, Any], dict[str, str], list[str]]] = {
+    "teller": (
+        "/v1/chat/completions",
+        {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5},
+        {"message": "Hi", "max_tokens": "5"},
+        ["--text", "Hi", "--max-tokens", "5"],
+    ),
+    "mapper": ("/v1/embeddings", {"input": "Hi"}, {"input": "Hi"}, ["--text", "Hi"]),
+    "speaker": ("/v1/audio/speech", {"input": "Hello", "voice": "alloy"}, {"input": "Hello"}, ["--text", "Hello"]),
+    "painter": (
+        "/v1/videos",
+        {"prompt": "a ball", "seconds": "2", "size": "360x640", "steps": 12},
+        {"prompt": "a ball", "seconds": "2", "size": "360x640", "steps": "12"},
+        ["--text", "a ball", "--seconds", "2", "--size", "360x640", "--steps", "12"],
+    ),
+}
+
+
+def shown(page: str, name: str) -> str:
+    found = re.search(rf'id="{name}"[^>]*>([^<]*)<', page)
+    assert found is not None, page
+    return found[1]
+
+
+@pytest.mark.parametrize("model", JOBS)
+async def test_command_line_api_page_and_settlement_tell_the_same(
+    gateway: Any, tenant: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str
+) -> None:
+    path, request, form, options = JOBS[model]
+    _, _, offer = await gateway.call("POST", "/v1/quotes", tenant.key, json={"model": model, "request": request})
+    status, _, page = await gateway.call("GET", f"/quote?{urlencode({'model': model, **form})}", "")
+    assert status == 200
+    assert cli.main(["quote", model, "-f", str(tmp_path / "catalog"), *options, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    told = {
+        (offer["tokens_expected"], offer["tokens_max"], offer["money"]["maximum"]),
+        tuple(shown(page.decode(), name) for name in ("tokens-expected", "tokens-max", "money-max")),
+    }
+    assert told == {(printed["tokens"], printed["tokens_max"], offer["money"]["maximum"])}
+    assert str(printed["price"]["amount_max_nano"]) == offer["money"]["maximum_nano"]
+    status, headers, _ = await gateway.call("POST", path, tenant.key, json={**request, "model": model}, headers={"taximeter-quote": offer["id"]})
+    assert (status, headers["taximeter-tokens-held"]) == (200, printed["tokens_max"])
+    await gateway.until_no_hold_is_open()
+    receipt = (await gateway.call("GET", f"/v1/receipts/{headers['taximeter-receipt']}", tenant.key))[2]
+    assert Decimal(receipt["tokens_charged"]) <= Decimal(offer["tokens_max"])
+    if model == "painter":
+        # What it takes is known before.
+        assert receipt["tokens_charged"] == offer["tokens_expected"]
+        assert [line["tokens"] for line in receipt["lines"]] == [line["tokens_expected"] for line in offer["breakdown"]]
+
+
+async def test_each_way_to_be_cheaper_leads_to_a_page_that_says_the_same(gateway: Any) -> None:
+    _, _, page = await gateway.call("GET", "/quote?model=painter&seconds=4", "")
+    rows = re.findall(r'<a href="([^"]*)">[^<]*</a></td><td class="mono">([^<]*)<', page.decode())
+    assert rows
+    for address, tokens_max in rows:
+        status, _, other = await gateway.call("GET", html.unescape(address), "")
+        assert (status, shown(other.decode(), "tokens-max")) == (200, tokens_max)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "says"),
+    [
+        ("", 200, "Show the fare"),
+        ("model=nobody", 404, "no model of this name"),
+        ("model=painter&size=1x1", 400, "choose one of 640x360"),
+        ("model=painter&steps=many", 400, "Steps must be a number"),
+        ("model=painter&steps=%F0%9D%9F%98", 400, "steps"),
+        (urlencode({"model": "teller", "message": "x" * 4001}), 400, "at most 4000"),
+        (urlencode({"model": "painter", "prompt": '"><script>alert(1)</script>'}), 200, "&#34;&gt;&lt;script&gt;"),
+    ],
+)
+async def test_a_page_that_cannot_show_a_fare_says_why(gateway: Any, query: str, status: int, says: str) -> None:
+    found, headers, page = await gateway.call("GET", f"/quote?{query}", "")
+    assert (found, headers.get("content-type")) == (status, "text/html; charset=utf-8")
+    assert says in page.decode()
+    assert "<script>" not in page.decode()
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+
+
+async def test_every_model_of_the_built_in_catalog_has_a_page(gateway: Any, tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    for file in builtin_dir().glob("*.yaml"):
+        # The tests' own tariff has the name of a built-in one.
+        documents = [each for each in file.read_text(encoding="utf-8").split("---\n") if "kind: tariff\nname: standard\n" not in each]
+        (tmp_path / "all" / file.name).write_text("---\n".join(documents), encoding="utf-8")
+    owner = await connect_owner(gateway.office.settings.database_url)
+    await apply_dir(owner, tmp_path / "all", METERS)
+    await owner.close()
+    catalog = gateway.office.desk.catalog
+    while "kokoro-82m" not in (catalog := gateway.office.desk.catalog).models:
+        await gateway.call("GET", "/healthz", "")
+    for name in catalog.models:
+        status, _, page = await gateway.call("GET", f"/quote?{urlencode({'model': name})}", "")
+        assert status == 200, (name, re.findall(r'role="alert">(.*?)</div>', page.decode()))
+
+
+async def test_nothing_is_kept_and_list_prices_can_be_nobodys_business(gateway: Any) -> None:
+    front = (await gateway.call("GET", "/", ""))[2].decode()
+    assert 'href="/quote"' in front
+    await gateway.call("GET", "/quote", "")
+    assert await gateway.office.pool.fetchval("select count(*) from metering.quotes") == 0
+    object.__setattr__(gateway.office.settings, "demo", False)
+    status, _, problem = await gateway.call("GET", "/quote", "")
+    assert (status, problem["code"]) == (404, "not_found")
+    object.__setattr__(gateway.office.settings, "public_prices", True)
+    assert (await gateway.call("GET", "/quote", ""))[0] == 200

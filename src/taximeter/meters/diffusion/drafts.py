@@ -179,7 +179,7 @@ def _limits(files: Files, family: Family, architecture: Architecture) -> dict[st
     if architecture.transformer.patch[0] > 1:
         fps, seconds = 16, "5.0625"  # CogVideoX 1.5
     if architecture.time_per_token:
-        sizes, fps, seconds = ("1280x704", "704x1280"), 24, "5.04"  # Wan 2.2 TI2V-5B: 121 frames
+        sizes, fps, seconds = ("1280x704", "704x1280"), 24, "5"  # Wan 2.2 TI2V-5B: 121 frames
     return {
         "sizes": list(sizes),
         "default_size": sizes[0],

@@ -1,5 +1,7 @@
 """Which expert runs in each step."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from taximeter.meters.diffusion.experts import Switch
 
 # Steps and the passes of the high-noise expert, from Wan's own scheduler.
 T2V = {4: 3, 8: 6, 10: 7, 20: 13, 30: 19, 40: 26, 50: 32, 100: 64}
-I2V = {40: 15, 50: 18, 32: 12}
+I2V = {4: 2, 10: 4, 20: 8, 40: 15, 50: 18}
 
 
 @pytest.mark.parametrize(("steps", "high"), T2V.items())
@@ -59,3 +61,9 @@ def test_the_split_is_whole_and_grows_with_steps_and_shift(steps: int, shift: ob
 def test_a_switch_that_makes_no_sense_is_refused(entry: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"flow_shift": 3, "boundary_ratio": "0.875", **entry}, Switch)
+
+
+def test_the_page_shows_the_split() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "reference" / "meters" / "video.md").read_text(encoding="utf-8")
+    for steps, picture in I2V.items():
+        assert f"| {steps} | {T2V[steps]}, {steps - T2V[steps]} | {picture}, {steps - picture} |" in page

@@ -1,0 +1,66 @@
+"""The closed form against what torch counts while the same code runs on shapes alone, and the kernels that attention chose."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.gpu.loads import UNCOUNTED, Shelf, build
+from bench.gpu.place import Place
+from bench.gpu.plan import Cell
+from bench.gpu.scales import Scale
+
+
+class Miscounted(AssertionError):
+    """The closed form and torch's counter do not agree, so no time may be divided by either."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """Operations by the closed form and by torch, of the cell with the fewest repetitions of its own loop."""
+
+    closed: int
+    counted: int
+
+
+def count(cell: Cell, scale: Scale) -> Count:
+    """Run the cell's code at its true dimensions on torch's meta device, which has shapes but no numbers.
+
+    Raises Miscounted when the counter and the closed form differ by a single operation.
+    """
+    if cell.kind in UNCOUNTED:
+        return Count(0, 0)
+    place = Place(torch.device("meta"), torch.float32)
+    load = build(cell.shrunk(), scale, place, Shelf())
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        load.run()
+    counted = counter.get_total_flops()
+    if counted != load.flop:
+        message = f"{cell.id}: the closed form has {load.flop} operations, torch counts {counted}"
+        raise Miscounted(message)
+    return Count(load.flop, counted)
+
+
+class _Witness(TorchDispatchMode):
+    """Notes the names of attention kernels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401, PLW3201 - torch's own face
+        name = str(func)
+        if "attention" in name:
+            self.seen.add(name.removeprefix("aten.").removesuffix(".default"))
+        return func(*args, **(kwargs or {}))
+
+
+def attention_kernels(run: Callable[[], Any]) -> list[str]:
+    """Run it once and name the attention kernels that torch chose; none when it took plain matrix products."""
+    with _Witness() as witness:
+        run()
+    return sorted(witness.seen)

@@ -59,6 +59,22 @@ class _Witness(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class Counts:
+    """Counts of cells, each kind of work counted once: neither precision nor the way of launching changes them."""
+
+    def __init__(self, scale: Scale) -> None:
+        self._scale = scale
+        self._known: dict[str, Count] = {}
+
+    def of(self, cell: Cell) -> Count:
+        """Raises Miscounted."""
+        args = {name: value for name, value in cell.shrunk().args.items() if name not in ("precision", "mode")}
+        key = f"{'block' if cell.kind == 'soak' else cell.kind} {sorted(args.items(), key=str)}"
+        if key not in self._known:
+            self._known[key] = count(cell, self._scale)
+        return self._known[key]
+
+
 def attention_kernels(run: Callable[[], Any]) -> list[str]:
     """Run it once and name the attention kernels that torch chose; none when it took plain matrix products."""
     with _Witness() as witness:

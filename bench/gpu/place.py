@@ -44,6 +44,12 @@ class Place:
         return module
 
 
+def prepare(device: torch.device) -> None:
+    """One thread on a processor: threads that wait for each other measure what else the machine does."""
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+
+
 def default_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 on a GPU; single precision on a processor, many of which have nothing faster."""
     return torch.bfloat16 if device.type == "cuda" else torch.float32

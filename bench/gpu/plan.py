@@ -15,8 +15,6 @@ MODES = ("eager", "graph")
 ASSUMED_FLOP_S = 450e12
 ASSUMED_BYTE_S = 3.5e12
 ASSUMED_STEP_S = {"eager": 0.03, "graph": 0.004}
-# Building weights, counting operations, the first run.
-SETUP_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Cell:
     args: Mapping[str, Any] = field(default_factory=dict)
     warm: int = 1
     reps: int = 3
-    estimate_s: float = SETUP_S
+    estimate_s: float = 2.0
     energy: bool = False
     derated: bool = False
 
@@ -70,18 +68,18 @@ def cells(scale: Scale) -> tuple[Cell, ...]:
     return (*_ceilings(scale), *_video_fit(scale), *_video_holdout(scale), *_speech(scale), *_text(scale), *_later(scale))
 
 
-def _runs_s(flop: int, warm: int, reps: int) -> float:
-    return SETUP_S + flop / ASSUMED_FLOP_S * (warm + reps + 0.5)
+def _runs_s(scale: Scale, flop: int, warm: int, reps: int) -> float:
+    return scale.repeats.setup_s + flop / ASSUMED_FLOP_S * (warm + reps + 0.5)
 
 
 def _ceilings(scale: Scale) -> Iterator[Cell]:
     window = scale.repeats.energy_s
-    yield Cell("A1/idle", "ceiling", "idle", estimate_s=scale.repeats.idle_s + 1)
-    yield Cell("A1/copy", "ceiling", "copy", warm=2, reps=10, estimate_s=SETUP_S)
-    yield Cell("A1/matmul", "ceiling", "matmul", warm=3, reps=10, estimate_s=SETUP_S + window, energy=True)
+    yield Cell("A1/idle", "ceiling", "idle", estimate_s=scale.repeats.idle_s)
+    yield Cell("A1/copy", "ceiling", "copy", warm=2, reps=10, estimate_s=scale.repeats.setup_s)
+    yield Cell("A1/matmul", "ceiling", "matmul", warm=3, reps=10, estimate_s=scale.repeats.setup_s + window, energy=True)
     for film in scale.ceiling_films:
         cost = 4 * scale.dit.dim * film.tokens**2
-        yield Cell(f"A1/attention-{film.tokens}", "ceiling", "attention", args={"film": film}, warm=2, reps=5, estimate_s=_runs_s(cost, 2, 5))
+        yield Cell(f"A1/attention-{film.tokens}", "ceiling", "attention", args={"film": film}, warm=2, reps=5, estimate_s=_runs_s(scale, cost, 2, 5))
 
 
 def _video_fit(scale: Scale) -> Iterator[Cell]:
@@ -89,23 +87,24 @@ def _video_fit(scale: Scale) -> Iterator[Cell]:
     warm, reps = repeats.block
     for film in scale.fit_films:
         cost = scale.dit.block_linear(film.tokens) + scale.dit.block_attention(film.tokens)
-        estimate_s = _runs_s(cost, warm, reps) + repeats.energy_s
+        estimate_s = _runs_s(scale, cost, warm, reps) + repeats.energy_s
         name = f"A2/block-{film.tokens}"
         yield Cell(name, "fit", "block", "video", "video", {"film": film}, warm, reps, estimate_s, energy=True)
     film = scale.soak_film
-    yield Cell(f"A3/soak-{film.tokens}", "soak", "soak", "video", args={"film": film}, warm=1, reps=1, estimate_s=repeats.soak_s + 5)
+    yield Cell(f"A3/soak-{film.tokens}", "soak", "soak", "video", args={"film": film}, warm=1, reps=1, estimate_s=repeats.soak_s + 2 * repeats.setup_s)
     warm, reps = repeats.decoder
     for film in scale.decoder_films:
         for precision in ("fp32", "bf16"):
             # Convolutions reach a fifth of what matrix products do.
-            estimate_s = _runs_s(5 * scale.vae.decode(film), warm, reps)
+            estimate_s = _runs_s(scale, 5 * scale.vae.decode(film), warm, reps)
             yield Cell(f"A5/decode-{film.name}-{precision}", "fit", "vae", "video", "video", {"film": film, "precision": precision}, warm, reps, estimate_s)
     warm, reps = repeats.encoder
     for texts in (1, 2):
-        estimate_s = _runs_s(scale.encoder.encode(texts), warm, reps) + repeats.energy_s
+        estimate_s = _runs_s(scale, scale.encoder.encode(texts), warm, reps) + repeats.energy_s
         yield Cell(f"A6/encode-{texts}", "fit", "encoder", "video", "video", {"texts": texts}, warm, reps, estimate_s, energy=True)
     for memory in ("pinned", "pageable"):
-        yield Cell(f"A6/transfer-{memory}", "ceiling", "transfer", args={"memory": memory}, warm=1, reps=3, estimate_s=15)
+        estimate_s = scale.repeats.setup_s + 4 * scale.transfer_bytes / 8e9
+        yield Cell(f"A6/transfer-{memory}", "ceiling", "transfer", args={"memory": memory}, warm=1, reps=3, estimate_s=estimate_s)
 
 
 def _video_holdout(scale: Scale) -> Iterator[Cell]:
@@ -114,21 +113,21 @@ def _video_holdout(scale: Scale) -> Iterator[Cell]:
     for role, film in sorted(order, key=lambda item: item[1].tokens):
         cost = scale.dit.pass_linear(film.tokens) + scale.dit.pass_attention(film.tokens)
         kind: Role = "check" if role == "check" else "holdout"
-        yield Cell(f"A4/expert-{film.tokens}", kind, "expert", "video", "video", {"film": film}, warm, reps, _runs_s(cost, warm, reps))
+        yield Cell(f"A4/expert-{film.tokens}", kind, "expert", "video", "video", {"film": film}, warm, reps, _runs_s(scale, cost, warm, reps))
     for name, request in scale.requests.items():
         tokens = request.film.tokens
         cost = request.passes * (scale.dit.pass_linear(tokens) + scale.dit.pass_attention(tokens)) + 5 * scale.vae.decode(request.film)
         args = {"film": request.film, "steps": request.steps, "high_steps": request.high_steps, "guidance": request.guidance}
-        estimate_s = _runs_s(cost, 0, 1) + 15
+        estimate_s = _runs_s(scale, cost, 0, 1) + 8 * scale.repeats.setup_s
         yield Cell(f"{name}/request-{request.film.name}", "holdout", "request", "video", "video", args, 0, 1, estimate_s, derated=True)
 
 
 def _speech_cell(scale: Scale, name: str, mode: str, shape: tuple[int, int], role: Role) -> Cell:
     steps, timesteps = shape
-    warm, reps = scale.repeats.speech
+    warm, reps = scale.repeats.speech if role == "fit" else scale.repeats.whole
     share = forms.solver_evaluations(timesteps) / forms.solver_evaluations(scale.timesteps[1])
     energy = mode == "graph" and (steps, timesteps) == (scale.timesteps_at, scale.timesteps[1])
-    estimate_s = SETUP_S + ASSUMED_STEP_S[mode] * steps * share * (warm + reps) + (scale.repeats.energy_s if energy else 0)
+    estimate_s = scale.repeats.setup_s + ASSUMED_STEP_S[mode] * steps * share * (warm + reps) + (scale.repeats.energy_s if energy else 0)
     args = {"model": name, "mode": mode, "steps": steps, "timesteps": timesteps}
     return Cell(f"C1/{name}-{mode}-{steps}x{timesteps}", role, "speech", "speech", f"speech/{name}/{mode}", args, warm, reps, estimate_s, energy=energy)
 
@@ -146,11 +145,11 @@ def _text_cell(scale: Scale, role: Role, *, prompt: int = 0, batch: int = 0, con
     warm, reps = scale.repeats.language
     window = scale.repeats.energy_s
     if prompt:
-        estimate_s = _runs_s(scale.language.prefill(prompt), warm, reps) + window
+        estimate_s = _runs_s(scale, scale.language.prefill(prompt), warm, reps) + window
         return Cell(f"C2/prefill-{prompt}", role, "prefill", "text", "text/prefill", {"prompt": prompt}, warm, reps, estimate_s, energy=True)
     stack = scale.language.stack
     read = 2 * (stack.layers * stack.weights + stack.dim * scale.language.vocabulary + batch * context * stack.kv_numbers)
-    estimate_s = SETUP_S + read / ASSUMED_BYTE_S * (warm + reps) + window
+    estimate_s = scale.repeats.setup_s + read / ASSUMED_BYTE_S * (warm + reps) + window
     args = {"batch": batch, "context": context}
     return Cell(f"C2/decode-{batch}x{context}", role, "decode", "text", "text/decode", args, warm, reps, estimate_s, energy=True)
 

@@ -14,7 +14,7 @@ from bench.gpu import hardware, timing
 from bench.gpu.counting import Counts, attention_kernels
 from bench.gpu.journal import Journal, Record
 from bench.gpu.loads import Load, NotHere, Shelf, build
-from bench.gpu.place import SEED, Place, default_dtype
+from bench.gpu.place import SEED, Place, default_dtype, prepare
 from bench.gpu.plan import FAMILIES, Cell, cells
 from bench.gpu.registration import NotFitted, register
 from bench.gpu.scales import Scale
@@ -41,6 +41,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         """Count, look and keep for the whole run."""
+        prepare(self.device)
         self.plan = cells(self.scale)
         self.place = Place(self.device, default_dtype(self.device))
         self.sensors: Sensors = open_sensors(self.device)

@@ -40,6 +40,7 @@ class Repeats:
         soak_s: how long the soak lasts.
         energy_s: a window in which energy is read is at least this long.
         idle_s: how long the idle power is watched.
+        setup_s: what weights, counting and the first run of a cell may take.
     """
 
     block: tuple[int, int]
@@ -51,6 +52,7 @@ class Repeats:
     soak_s: float
     energy_s: float
     idle_s: float
+    setup_s: float
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ FULL = Scale(
     speech_holdout=(75, 300),
     timesteps=(5, 10, 20),
     timesteps_at=100,
-    prompts=(256, 1024, 4096, 16384),
+    prompts=(256, 512, 1024, 4096, 16384),
     prompts_holdout=(2048, 8192),
     batches=(1, 8, 32),
     contexts=(1024, 8192),
@@ -126,7 +128,7 @@ FULL = Scale(
     transfer_bytes=28_576_983_168,
     transfer_chunk_bytes=1 << 30,
     repeats=Repeats(
-        block=(2, 10), whole=(1, 3), decoder=(1, 2), encoder=(3, 20), speech=(1, 3), language=(3, 10), soak_s=60.0, energy_s=5.0, idle_s=20.0
+        block=(2, 10), whole=(1, 3), decoder=(1, 2), encoder=(3, 20), speech=(1, 5), language=(3, 10), soak_s=60.0, energy_s=5.0, idle_s=20.0, setup_s=2.0
     ),
 )
 
@@ -145,18 +147,18 @@ TINY = Scale(
     fit_films=_films((96, 96, 13), (96, 96, 33), (96, 96, 65), (160, 160, 33), (160, 160, 65)),
     holdout_films=_films((96, 96, 21), (160, 160, 17), (96, 96, 81)),
     check_films=_films((96, 96, 65), (160, 160, 33)),
-    decoder_films=_films((96, 96, 17), (160, 160, 9), (160, 160, 17)),
+    decoder_films=_films((32, 32, 17), (64, 64, 9), (64, 64, 17)),
     soak_film=Film(160, 160, 33),
     ceiling_films=_films((96, 96, 33), (160, 160, 33), (160, 160, 65)),
     requests={
-        "B1": Request(Film(96, 96, 33), steps=6, high_steps=4, guidance=True),
-        "B2": Request(Film(160, 160, 33), steps=2, high_steps=1, guidance=False),
+        "B1": Request(Film(96, 96, 13), steps=6, high_steps=4, guidance=True),
+        "B2": Request(Film(96, 96, 33), steps=2, high_steps=1, guidance=False),
     },
-    speech_steps=(2, 4, 8, 12),
-    speech_holdout=(6, 16),
-    timesteps=(3, 5, 10),
-    timesteps_at=8,
-    prompts=(64, 256, 512, 1024),
+    speech_steps=(2, 4, 6, 8),
+    speech_holdout=(5, 12),
+    timesteps=(3, 4, 8),
+    timesteps_at=4,
+    prompts=(64, 256, 384, 512, 1024),
     prompts_holdout=(128, 768),
     batches=(1, 4, 8),
     contexts=(128, 1024),
@@ -165,7 +167,7 @@ TINY = Scale(
     copy_bytes=16 << 20,
     transfer_bytes=32 << 20,
     transfer_chunk_bytes=8 << 20,
-    repeats=Repeats(block=(1, 5), whole=(1, 3), decoder=(1, 3), encoder=(1, 5), speech=(1, 3), language=(1, 5), soak_s=0.4, energy_s=0.0, idle_s=0.0),
+    repeats=Repeats(block=(2, 9), whole=(1, 5), decoder=(1, 3), encoder=(1, 5), speech=(1, 5), language=(1, 8), soak_s=0.3, energy_s=0.0, idle_s=0.0, setup_s=0.1),
 )
 
 SCALES = {scale.name: scale for scale in (FULL, TINY)}

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.gpu import forms
+from bench.gpu.forms import Film
 from bench.gpu.plan import cells
-from bench.gpu.scales import SCALES, Film, Scale
+from bench.gpu.scales import SCALES, Scale
 from bench.gpu.verdict import fitted_s
 
 # A Token is a quarter of a second of the reference GPU.
@@ -19,7 +20,7 @@ CACHED_SHARE = 0.1
 REFERENCE = (Film(1280, 720, 81), 40, 2)
 
 
-class NotAccepted(Exception):  # noqa: N818 - a refusal is named after what is refused
+class NotAccepted(Exception):
     """A card must not be called calibrated; the message says why."""
 
 
@@ -67,6 +68,8 @@ def draft(report: Mapping[str, Any], price_ratio: float, effective_from: str, wa
     """All cards as one file of the catalog.
 
     Args:
+        report: what ``verdict.judge`` found.
+        effective_from: the day from which the cards hold.
         price_ratio: what an hour of this device costs, divided by that of the reference GPU.
         wanted: ``calibrated`` to be refused rather than given an indicative card.
 
@@ -145,11 +148,11 @@ def _note(report: Mapping[str, Any], family: str, price_ratio: float) -> str:
     facts = report["families"][family]
     state = "Calibrated" if facts["accepted"] and report["scale"] == "full" else "Indicative"
     found = facts["holdout"]
-    size = "no hold-out ran" if found is None else f"hold-out of {found['cells']} cells: MAPE {found['mape']:.2%}, greatest error {found['max_ape']:.2%}"
+    size = "no hold-out ran" if found is None else f"hold-out n {found['cells']}, MAPE {found['mape']:.2%}, greatest {found['max_ape']:.2%}"
     samples = sum(model["samples"] for model in facts["models"].values())
     return (
-        f"{state}. Measured {report['sessions'][-1]['at'][:10]} on {report['device']}, scale {report['scale']}, torch {report['sessions'][-1]['torch']}, "
-        f"n {samples}, {size}. Predictions SHA-256 {facts['registration']['sha256']}. "
+        f"{state}. Measured {report['sessions'][-1]['at'][:10]} on {report['device']}, scale {report['scale']}, "
+        f"torch {report['sessions'][-1]['torch']}, n {samples}, {size}. Predictions SHA-256 {facts['registration']['sha256']}. "
         f"{TOKENS_PER_REFERENCE_S} Tokens a second of the reference GPU; an hour of this device is taken to cost {price_ratio:g} of the reference's."
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -27,16 +28,17 @@ class Count:
 
 
 def count(cell: Cell, scale: Scale) -> Count:
-    """Run the cell's code at its true dimensions on torch's meta device, which has shapes but no numbers.
+    """Run the cell's code at its true dimensions: large ones on torch's meta device, which has shapes but no numbers.
 
     Raises Miscounted when the counter and the closed form differ by a single operation.
     """
     if cell.kind in UNCOUNTED:
         return Count(0, 0)
-    place = Place(torch.device("meta"), torch.float32)
+    place = Place(torch.device("meta" if scale.name == "full" else "cpu"), torch.float32)
     load = build(cell.shrunk(), scale, place, Shelf())
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    # Written out as matrix products, attention is counted whatever kernel a device has for it.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         load.run()
     counted = counter.get_total_flops()
     if counted != load.flop:
@@ -52,7 +54,7 @@ class _Witness(TorchDispatchMode):
         super().__init__()
         self.seen: set[str] = set()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401, PLW3201 - torch's own face
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's own face
         name = str(func)
         if "attention" in name:
             self.seen.add(name.removeprefix("aten.").removesuffix(".default"))
@@ -75,8 +77,8 @@ class Counts:
         return self._known[key]
 
 
-def attention_kernels(run: Callable[[], Any]) -> list[str]:
-    """Run it once and name the attention kernels that torch chose; none when it took plain matrix products."""
+def witnessed(run: Callable[[], Any]) -> tuple[Any, list[str]]:
+    """Run it once: its result, and the attention kernels that torch chose; none when it took plain matrix products."""
     with _Witness() as witness:
-        run()
-    return sorted(witness.seen)
+        result = run()
+    return result, sorted(witness.seen)

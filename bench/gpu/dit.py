@@ -42,7 +42,7 @@ class Block(nn.Module):
 
     def __init__(self, form: Dit, place: Place) -> None:
         super().__init__()
-        dim, where = form.dim, {"device": place.device, "dtype": place.dtype}
+        dim, where = form.dim, place.where
         self.heads = form.heads
         self.modulation = nn.Parameter(torch.empty(6, dim, **where))
         self.query_key_value = nn.Linear(dim, 3 * dim, **where)
@@ -81,7 +81,7 @@ class Expert(nn.Module):
 
     def __init__(self, form: Dit, place: Place) -> None:
         super().__init__()
-        dim, where = form.dim, {"device": place.device, "dtype": place.dtype}
+        dim, where = form.dim, place.where
         self.form = form
         self.patches_in = nn.Linear(form.patch_cells, dim, **where)
         self.text = nn.Sequential(nn.Linear(form.text_dim, dim, **where), nn.GELU(approximate="tanh"), nn.Linear(dim, dim, **where))

@@ -26,8 +26,8 @@ def founding(cell: Cell, scale: Scale) -> float:
     if cell.kind in ("block", "expert"):
         return film_of(cell).founding_units / (scale.dit.layers if cell.kind == "block" else 1)
     if cell.kind == "request":
-        # The founding formula knows steps, not guidance.
-        return float(film_of(cell).founding_units * int(args["steps"]))
+        # The founding formula knows steps, not guidance; passes are counted here, in its favour.
+        return float(film_of(cell).founding_units * int(args["steps"]) * (2 if args["guidance"] else 1))
     return 0.0
 
 

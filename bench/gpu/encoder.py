@@ -28,7 +28,7 @@ class Layer(nn.Module):
 
     def __init__(self, form: Encoder, place: Place) -> None:
         super().__init__()
-        dim, where = form.dim, {"device": place.device, "dtype": place.dtype}
+        dim, where = form.dim, place.where
         self.heads = form.heads
         self.norm, self.late_norm = (nn.RMSNorm(dim, eps=1e-6, **where) for _ in range(2))
         self.query_key_value = nn.Linear(dim, 3 * dim, bias=False, **where)
@@ -39,14 +39,12 @@ class Layer(nn.Module):
 
     def forward(self, texts: torch.Tensor, bucket: torch.Tensor) -> torch.Tensor:
         """Texts (B, C, E)."""
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.query_key_value(self.norm(texts)).chunk(3, dim=-1)
-        )
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.query_key_value(self.norm(texts)).chunk(3, dim=-1))
         bias = self.bias(bucket).permute(2, 0, 1).unsqueeze(0)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         texts = texts + self.out(mixed.transpose(1, 2).flatten(2))
         inner = self.late_norm(texts)
-        return texts + self.down(functional.gelu(self.gate(inner), approximate="tanh") * self.up(inner))  # type: ignore[no-any-return]
+        return texts + self.down(functional.gelu(self.gate(inner), approximate="tanh") * self.up(inner))
 
 
 class TextEncoder(nn.Module):
@@ -62,4 +60,4 @@ class TextEncoder(nn.Module):
         """Texts (B, C, E)."""
         for layer in self.layers:
             texts = layer(texts, self.bucket)
-        return self.norm(texts)  # type: ignore[no-any-return]
+        return self.norm(texts)

@@ -10,7 +10,7 @@ HUBER = 1.345
 # Makes the median absolute deviation of normal errors equal to their standard deviation.
 MAD_TO_SIGMA = 1.4826
 ROUNDS_MAX = 100
-SETTLED = 1e-10
+SETTLED = 1e-8
 Matrix = NDArray[np.float64]
 
 

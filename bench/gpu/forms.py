@@ -4,8 +4,8 @@ Only matrix products, attention and convolutions are counted, as torch's own cou
 full square there, and so it does here.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Vae:
     def levels(self) -> tuple[tuple[int, int], ...]:
         """Channels into and out of each level, the coarsest first."""
         widths = [self.base * factor for factor in reversed(self.multipliers)]
-        return ((widths[0], widths[0]), *((before // 2, width) for before, width in zip(widths[:-1], widths[1:], strict=True)))
+        return ((widths[0], widths[0]), *((before // 2, width) for before, width in pairwise(widths)))
 
     def decode(self, film: Film) -> int:
         """The whole film."""
@@ -216,9 +216,3 @@ class Language:
 def solver_evaluations(timesteps: int) -> int:
     """Evaluations in one decode step: the first twenty-fifth of the solver's steps, at least one, is skipped."""
     return timesteps - max(1, (timesteps + 1) * 4 // 100)
-
-
-def describe(form: Dit | Vae | Encoder | Speech | Language) -> Iterator[tuple[str, object]]:
-    """Names and values of a form's dimensions, for the journal."""
-    for name in form.__dataclass_fields__:
-        yield name, getattr(form, name)

@@ -35,7 +35,7 @@ class Prefill(nn.Module):
     def forward(self) -> torch.Tensor:
         """Scores of the next token."""
         seen = self.reader.layers.whole(self.reader.words(self.tokens), self.turns, causal=True, caches=self.caches)
-        return self.reader.head(seen[:, -1])  # type: ignore[no-any-return]
+        return self.reader.head(seen[:, -1])
 
 
 class Decode(nn.Module):
@@ -52,4 +52,4 @@ class Decode(nn.Module):
     def forward(self) -> torch.Tensor:
         """Scores of the next tokens."""
         seen = self.reader.layers.last(self.reader.words(self.tokens), self.turns, self.caches)
-        return self.reader.head(seen[:, -1])  # type: ignore[no-any-return]
+        return self.reader.head(seen[:, -1])

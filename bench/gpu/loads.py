@@ -23,7 +23,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 GUIDANCE = 4.0
 
 
-class NotHere(Exception):  # noqa: N818 - it is no error: this machine cannot run the cell
+class NotHere(Exception):
     """This machine has no way to run the cell; the message says why."""
 
 
@@ -61,8 +61,8 @@ class Shelf:
     def clear(self) -> None:
         """Give the memory back."""
         self._kept, self._key = None, ""
-        gc.collect()
         if torch.cuda.is_available():
+            gc.collect()
             torch.cuda.empty_cache()
 
 

@@ -41,12 +41,12 @@ def _family(name: str, facts: Facts) -> str:
     if "registration" not in facts:
         return f"## {name}\n\n{'; '.join(facts['why'])}\n"
     registration = facts["registration"]
+    order = "Fit set, predictions and predicted cells follow each other in the journal."
     lines = [
         f"## {name}\n",
-        f"Predictions written {registration['at']} to {registration['file']}, SHA-256 `{registration['sha256']}`"
-        f"{'' if registration['file_matches'] else ', **which the file no longer has**'}.",
-        f"The first cell they speak of began {facts['first_holdout']}. "
-        f"{'Fit set, predictions and predicted cells follow each other in the journal.' if facts['in_order'] else '**The order in the journal is wrong.**'}",
+        f"Predictions written {registration['at']} to {registration['file']}, SHA-256 `{registration['sha256']}`.",
+        "" if registration["file_matches"] else "**The file no longer has this hash.**",
+        f"The first cell they speak of began {facts['first_holdout']}. {order if facts['in_order'] else '**The order in the journal is wrong.**'}",
         f"Settled clock against short burst: {facts['derate']:.4f}." if name == "video" else "",
     ]
     table = Table(f"Errors of {name}", ("set", "cells", "MAPE", "greatest", "bias"))
@@ -69,17 +69,19 @@ def _table(title: str, rows: Sequence[Facts]) -> Table:
     table = Table(title, ("cell", "role", "measured ms", "IQR ms", "predicted ms", "error", "founding formula", "TFLOP/s", "samples"))
     for row in rows:
         founding = row.get("founding_s")
-        table.rows.append((
-            row["cell"],
-            row["role"],
-            _ms(row["median_s"]),
-            _ms(row["iqr_s"]),
-            _ms(row["predicted_s"]),
-            f"{row['error']:+.2%}",
-            f"{founding / row['median_s'] - 1:+.0%}" if founding else "-",
-            f"{row['flop'] / row['median_s'] / 1e12:.4g}",
-            str(row["samples"]),
-        ))
+        table.rows.append(
+            (
+                row["cell"],
+                row["role"],
+                _ms(row["median_s"]),
+                _ms(row["iqr_s"]),
+                _ms(row["predicted_s"]),
+                f"{row['error']:+.2%}",
+                f"{founding / row['median_s'] - 1:+.0%}" if founding else "-",
+                f"{row['flop'] / row['median_s'] / 1e12:.4g}",
+                str(row["samples"]),
+            )
+        )
     return table
 
 
@@ -94,23 +96,36 @@ def _ceilings(rows: Sequence[Facts]) -> Table:
 
 
 def _device(rows: Sequence[Facts]) -> Table:
-    columns = ("cell", "SM MHz", "temperature C", "power W", "energy J a run", "peak GB", "reasons", "attention", "numbers", "FLOP counted = closed form")
+    columns = (
+        "cell",
+        "SM MHz",
+        "temperature C",
+        "power W",
+        "energy J a run",
+        "peak GB",
+        "reasons",
+        "attention",
+        "numbers",
+        "FLOP counted = closed form",
+    )
     table = Table("What the device said", columns)
     for row in rows:
         if row["status"] != "done":
             continue
         window = row["energy_window"] or {}
         joules = window.get("j_per_run")
-        table.rows.append((
-            row["cell"],
-            *(_span(row["device"][name]) for name in ("sm_mhz", "temperature_c", "power_w")),
-            "-" if joules is None else f"{joules:.4g}",
-            "-" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e9:.1f}",
-            ", ".join(row["device"]["reasons"]) or "-",
-            ", ".join(row["attention"] or ()) or "-",
-            row["dtype"] or "-",
-            f"{row['counted_flop']:,}" if row["counted_flop"] else "-",
-        ))
+        table.rows.append(
+            (
+                row["cell"],
+                *(_span(row["device"][name]) for name in ("sm_mhz", "temperature_c", "power_w")),
+                "-" if joules is None else f"{joules:.4g}",
+                "-" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e9:.1f}",
+                ", ".join(row["device"]["reasons"]) or "-",
+                ", ".join(row["attention"] or ()) or "-",
+                row["dtype"] or "-",
+                f"{row['counted_flop']:,}" if row["counted_flop"] else "-",
+            )
+        )
     return table
 
 
@@ -118,7 +133,9 @@ def _machine(sessions: Sequence[Facts]) -> str:
     lines = ["## Machine\n"]
     for session in sessions:
         facts = {**session, **session["machine"], **session["settings"]}
-        told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if name not in ("machine", "settings", "what", "at", "when"))
+        told = ", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if name not in ("machine", "settings", "what", "at", "when")
+        )
         lines.append(f"- {session['at']}: {told}")
     return "\n".join(lines) + "\n"
 

@@ -1,7 +1,7 @@
 """Where a load runs: a device and a number format, and how its random weights get there."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -16,6 +16,11 @@ class Place:
 
     device: torch.device
     dtype: torch.dtype
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Both, as torch wants them by name."""
+        return {"device": self.device, "dtype": self.dtype}
 
     @property
     def is_meta(self) -> bool:

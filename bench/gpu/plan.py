@@ -59,7 +59,7 @@ class Cell:
         if self.kind == "request":
             return replace(self, args={**self.args, "steps": 2, "high_steps": 1})
         if self.kind == "speech":
-            return replace(self, args={**self.args, "steps": 2})
+            return replace(self, args={**self.args, "steps": 1})
         return self
 
 
@@ -69,7 +69,7 @@ def cells(scale: Scale) -> tuple[Cell, ...]:
 
 
 def _runs_s(scale: Scale, flop: int, warm: int, reps: int) -> float:
-    return scale.repeats.setup_s + flop / ASSUMED_FLOP_S * (warm + reps + 0.5)
+    return scale.repeats.setup_s + flop / ASSUMED_FLOP_S * (warm + reps)
 
 
 def _ceilings(scale: Scale) -> Iterator[Cell]:
@@ -91,13 +91,17 @@ def _video_fit(scale: Scale) -> Iterator[Cell]:
         name = f"A2/block-{film.tokens}"
         yield Cell(name, "fit", "block", "video", "video", {"film": film}, warm, reps, estimate_s, energy=True)
     film = scale.soak_film
-    yield Cell(f"A3/soak-{film.tokens}", "soak", "soak", "video", args={"film": film}, warm=1, reps=1, estimate_s=repeats.soak_s + 2 * repeats.setup_s)
+    yield Cell(
+        f"A3/soak-{film.tokens}", "soak", "soak", "video", args={"film": film}, warm=1, reps=1, estimate_s=repeats.soak_s + 2 * repeats.setup_s
+    )
     warm, reps = repeats.decoder
     for film in scale.decoder_films:
         for precision in ("fp32", "bf16"):
             # Convolutions reach a fifth of what matrix products do.
             estimate_s = _runs_s(scale, 5 * scale.vae.decode(film), warm, reps)
-            yield Cell(f"A5/decode-{film.name}-{precision}", "fit", "vae", "video", "video", {"film": film, "precision": precision}, warm, reps, estimate_s)
+            yield Cell(
+                f"A5/decode-{film.name}-{precision}", "fit", "vae", "video", "video", {"film": film, "precision": precision}, warm, reps, estimate_s
+            )
     warm, reps = repeats.encoder
     for texts in (1, 2):
         estimate_s = _runs_s(scale, scale.encoder.encode(texts), warm, reps) + repeats.energy_s
@@ -118,18 +122,20 @@ def _video_holdout(scale: Scale) -> Iterator[Cell]:
         tokens = request.film.tokens
         cost = request.passes * (scale.dit.pass_linear(tokens) + scale.dit.pass_attention(tokens)) + 5 * scale.vae.decode(request.film)
         args = {"film": request.film, "steps": request.steps, "high_steps": request.high_steps, "guidance": request.guidance}
-        estimate_s = _runs_s(scale, cost, 0, 1) + 8 * scale.repeats.setup_s
+        estimate_s = _runs_s(scale, cost, 0, 1) * (1 + 2 / request.steps) + 8 * scale.repeats.setup_s
         yield Cell(f"{name}/request-{request.film.name}", "holdout", "request", "video", "video", args, 0, 1, estimate_s, derated=True)
 
 
 def _speech_cell(scale: Scale, name: str, mode: str, shape: tuple[int, int], role: Role) -> Cell:
     steps, timesteps = shape
-    warm, reps = scale.repeats.speech if role == "fit" else scale.repeats.whole
+    warm, reps = scale.repeats.speech if role == "fit" else (scale.repeats.speech[0], scale.repeats.whole[1])
     share = forms.solver_evaluations(timesteps) / forms.solver_evaluations(scale.timesteps[1])
     energy = mode == "graph" and (steps, timesteps) == (scale.timesteps_at, scale.timesteps[1])
     estimate_s = scale.repeats.setup_s + ASSUMED_STEP_S[mode] * steps * share * (warm + reps) + (scale.repeats.energy_s if energy else 0)
     args = {"model": name, "mode": mode, "steps": steps, "timesteps": timesteps}
-    return Cell(f"C1/{name}-{mode}-{steps}x{timesteps}", role, "speech", "speech", f"speech/{name}/{mode}", args, warm, reps, estimate_s, energy=energy)
+    return Cell(
+        f"C1/{name}-{mode}-{steps}x{timesteps}", role, "speech", "speech", f"speech/{name}/{mode}", args, warm, reps, estimate_s, energy=energy
+    )
 
 
 def _speech(scale: Scale) -> Iterator[Cell]:

@@ -87,7 +87,9 @@ def _shape(x: float, y: float, role: str, colour: str, title: str = "") -> str:
     if role == "fit":
         return f'<circle class="fit" cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}" fill-opacity="0.55">{told}</circle>'
     if role == "check":
-        return f'<rect class="check" x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" fill="none" stroke="{colour}" stroke-width="1.8">{told}</rect>'
+        return (
+            f'<rect class="check" x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" fill="none" stroke="{colour}" stroke-width="1.8">{told}</rect>'
+        )
     corners = f"{x:.1f},{y - 6:.1f} {x + 6:.1f},{y:.1f} {x:.1f},{y + 6:.1f} {x - 6:.1f},{y:.1f}"
     return f'<polygon class="holdout" points="{corners}" fill="none" stroke="{colour}" stroke-width="2">{told}</polygon>'
 

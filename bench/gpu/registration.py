@@ -15,11 +15,10 @@ from bench.gpu.plan import Cell
 from bench.gpu.scales import Scale
 from bench.gpu.sensors import SLOWDOWNS
 
-BOOTSTRAP_ROUNDS = 200
 FORMAT = 1
 
 
-class NotFitted(Exception):  # noqa: N818 - it is no error: the measurements do not suffice
+class NotFitted(Exception):
     """The fit set has too few cells that ran; the message says which are missing."""
 
 
@@ -104,7 +103,7 @@ def _fit(samples: Sequence[Sample], wanted: Sequence[Cell], scale: Scale, derate
     shapes = np.array([number for number, sample in enumerate(samples) for _ in sample.times_s], dtype=np.int64)
     fit = estimator.relative_huber(matrix, times)
     targets = np.array([row(cell) for cell in wanted])
-    bounds = estimator.bootstrap(matrix, times, shapes, targets, BOOTSTRAP_ROUNDS)
+    bounds = estimator.bootstrap(matrix, times, shapes, targets, scale.repeats.resamples)
     linear = _founding_rate(samples, scale)
     predictions = {
         cell.id: {

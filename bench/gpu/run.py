@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from bench.gpu import hardware, timing
-from bench.gpu.counting import Counts, attention_kernels
+from bench.gpu.counting import Counts, witnessed
 from bench.gpu.journal import Journal, Record
 from bench.gpu.loads import Load, NotHere, Shelf, build
 from bench.gpu.place import SEED, Place, default_dtype, prepare
@@ -32,12 +32,14 @@ class Bench:
 
     Attributes:
         say: prints a line of progress.
+        retry: runs cells again that failed.
     """
 
     scale: Scale
     device: torch.device
     journal: Journal
     say: Callable[[str], None]
+    retry: bool = False
 
     def __post_init__(self) -> None:
         """Count, look and keep for the whole run."""
@@ -49,8 +51,8 @@ class Bench:
         self.counts = Counts(self.scale)
 
     def remaining(self, only: Sequence[str] = ()) -> list[Cell]:
-        """Cells that have no line in the journal yet, in their order."""
-        done = self.journal.cells()
+        """Cells that have no line in the journal yet, in their order; with ``retry`` also those that failed."""
+        done = {name for name, record in self.journal.cells().items() if not (self.retry and record["status"] == "failed")}
         return [cell for cell in self.plan if cell.id not in done and (not only or any(cell.id.startswith(part) for part in only))]
 
     def go(self, budget_s: float, only: Sequence[str] = ()) -> int:
@@ -66,8 +68,13 @@ class Bench:
             left_s = sum(other.estimate_s for other in todo[number:]) * pace
             elapsed_s = time.monotonic() - began
             if elapsed_s + cell.estimate_s * pace * CAUTION > budget_s:
-                self.say(f"stopped before {cell.id}: {elapsed_s:.0f} of {budget_s:.0f} s are spent; call again to go on (about {left_s / 60:.1f} min left)")
+                spent_text = f"{elapsed_s:.0f} of {budget_s:.0f} s are spent"
+                self.say(f"stopped before {cell.id}: {spent_text}; call again to go on (about {left_s / 60:.1f} min left)")
                 return len(self.remaining(only))
+            missing = self._unfitted(cell)
+            if missing:
+                self.say(f"{cell.id} waits: nothing of its family is predicted before {', '.join(missing)} have run")
+                continue
             began_cell = time.monotonic()
             record = self.one(cell)
             self.journal.append(record)
@@ -98,16 +105,19 @@ class Bench:
         record["ended"] = now()
         return record
 
+    def _unfitted(self, cell: Cell) -> list[str]:
+        """Cells of the fit set that must run before this one."""
+        if not cell.is_predicted or cell.family in self.journal.registrations():
+            return []
+        done = self.journal.cells()
+        return [other.id for other in self.plan if other.family == cell.family and other.role in ("fit", "soak") and other.id not in done]
+
     def _registered(self, family: str) -> Record:
-        """The family's predictions, which are written now if nothing of its fit set is left to run.  Raises NotFitted."""
+        """The family's predictions, which are written now if they have not been.  Raises NotFitted."""
         known = self.journal.registrations().get(family)
         if known is not None:
             return known
         assert family in FAMILIES
-        missing = [cell.id for cell in self.remaining() if cell.family == family and cell.role in ("fit", "soak")]
-        if missing:
-            message = f"nothing is predicted before the fit set has run; first run {', '.join(missing)}"
-            raise NotFitted(message)
         record = register(family, self.plan, self.scale, self.journal, now())
         self.say(f"predictions for {family} written: sha256 {record['sha256']}")
         return record
@@ -123,7 +133,10 @@ class Bench:
         counted = self.counts.of(cell)
         with torch.no_grad():
             load = build(cell, self.scale, self.place, self.shelf)
-            kernels = attention_kernels(load.glance or load.run)
+            result, kernels = witnessed(load.glance or load.run)
+            if result is not None and not bool(torch.isfinite(result).all()):
+                message = "the result holds infinities or NaN, so the run was not one of usual numbers"
+                raise ArithmeticError(message)
             facts = self._soak(load) if cell.role == "soak" else self._time(cell, load)
         first, middle, third = timing.quartiles(facts["samples_s"])
         facts |= {"median_s": middle, "iqr_s": third - first, "flop": load.flop, "moved_bytes": load.moved_bytes}
@@ -132,14 +145,11 @@ class Bench:
         return facts
 
     def _time(self, cell: Cell, load: Load) -> dict[str, Any]:
+        # A glance that is the whole run has warmed it up once.
+        warm = max(0, cell.warm - (load.glance is None))
         with Watch(self.sensors) as watch:
-            last = load.run() if cell.warm or cell.reps > 1 else None
-            samples = timing.samples_s(load.run, max(0, cell.warm - 1), cell.reps, self.device)
-            timing.synchronize(self.device)
+            samples = timing.samples_s(load.run, warm, cell.reps, self.device)
         facts: dict[str, Any] = {"samples_s": samples, "device": watch.facts()}
-        if last is not None and not bool(torch.isfinite(last).all()):
-            message = "the result holds infinities or NaN, so the run was not one of usual numbers"
-            raise ArithmeticError(message)
         window_s = self.scale.repeats.energy_s
         if cell.energy and window_s and self.device.type == "cuda":
             facts["energy_window"] = self._energy(load, window_s, timing.quartiles(samples)[1])

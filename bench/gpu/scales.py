@@ -41,6 +41,7 @@ class Repeats:
         energy_s: a window in which energy is read is at least this long.
         idle_s: how long the idle power is watched.
         setup_s: what weights, counting and the first run of a cell may take.
+        resamples: samples that are drawn anew for the intervals of predictions.
     """
 
     block: tuple[int, int]
@@ -53,6 +54,7 @@ class Repeats:
     energy_s: float
     idle_s: float
     setup_s: float
+    resamples: int
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,17 @@ FULL = Scale(
     transfer_bytes=28_576_983_168,
     transfer_chunk_bytes=1 << 30,
     repeats=Repeats(
-        block=(2, 10), whole=(1, 3), decoder=(1, 2), encoder=(3, 20), speech=(1, 5), language=(3, 10), soak_s=60.0, energy_s=5.0, idle_s=20.0, setup_s=2.0
+        block=(2, 10),
+        whole=(1, 3),
+        decoder=(1, 2),
+        encoder=(3, 20),
+        speech=(0, 5),
+        language=(3, 10),
+        soak_s=60.0,
+        energy_s=5.0,
+        idle_s=20.0,
+        setup_s=2.0,
+        resamples=400,
     ),
 )
 
@@ -167,7 +179,19 @@ TINY = Scale(
     copy_bytes=16 << 20,
     transfer_bytes=32 << 20,
     transfer_chunk_bytes=8 << 20,
-    repeats=Repeats(block=(2, 9), whole=(1, 5), decoder=(1, 3), encoder=(1, 5), speech=(1, 5), language=(1, 8), soak_s=0.3, energy_s=0.0, idle_s=0.0, setup_s=0.1),
+    repeats=Repeats(
+        block=(2, 9),
+        whole=(1, 5),
+        decoder=(1, 3),
+        encoder=(1, 5),
+        speech=(0, 5),
+        language=(1, 8),
+        soak_s=0.3,
+        energy_s=0.0,
+        idle_s=0.0,
+        setup_s=0.1,
+        resamples=40,
+    ),
 )
 
 SCALES = {scale.name: scale for scale in (FULL, TINY)}

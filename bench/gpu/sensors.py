@@ -1,5 +1,6 @@
 """Clock, reasons of throttling, temperature, power and energy of the GPU: from NVML, or else from nvidia-smi; nothing on a processor."""
 
+import importlib
 import subprocess
 import threading
 import time
@@ -42,6 +43,7 @@ class Sensors(Protocol):
     """Something that can look at the device."""
 
     name: str
+    is_quick: bool
 
     def read(self) -> Reading:
         """Look now."""
@@ -51,6 +53,7 @@ class NoSensors:
     """A processor tells nothing."""
 
     name = "none"
+    is_quick = False
 
     def read(self) -> Reading:
         """Nothing."""
@@ -61,11 +64,15 @@ class Nvml:
     """NVIDIA's management library."""
 
     name = "nvml"
+    is_quick = True
 
     def __init__(self, library: ModuleType, uuid: str) -> None:
         self._library: Any = library
         library.nvmlInit()
-        self._device = library.nvmlDeviceGetHandleByUUID(uuid.encode()) if uuid else library.nvmlDeviceGetHandleByIndex(0)
+        try:
+            self._device = library.nvmlDeviceGetHandleByUUID(uuid.encode())
+        except library.NVMLError:
+            self._device = library.nvmlDeviceGetHandleByIndex(0)
 
     def read(self) -> Reading:
         """Each figure by itself: a virtual machine may withhold some."""
@@ -92,12 +99,16 @@ class Smi:
     """The program nvidia-smi, which knows no counter of energy."""
 
     name = "nvidia-smi"
+    is_quick = False
     _FIELDS = "clocks.sm,temperature.gpu,power.draw,clocks_throttle_reasons.active"
 
     def read(self) -> Reading:
         """One call of the program."""
         command = ["nvidia-smi", f"--query-gpu={self._FIELDS}", "--format=csv,noheader,nounits"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)  # noqa: S603 - our own command
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)  # noqa: S603 - our own command
+        except (OSError, subprocess.TimeoutExpired):
+            return Reading()
         return parsed(done.stdout) if done.returncode == 0 else Reading()
 
 
@@ -122,10 +133,12 @@ def open_sensors(device: torch.device) -> Sensors:
     if device.type != "cuda":
         return NoSensors()
     try:
-        import pynvml  # noqa: PLC0415 - only where there is a GPU
-
-        return Nvml(pynvml, uuid_of(device))
-    except (ImportError, OSError):
+        library = importlib.import_module("pynvml")
+    except ImportError:
+        return Smi()
+    try:
+        return Nvml(library, uuid_of(device))
+    except library.NVMLError:
         return Smi()
 
 
@@ -146,13 +159,15 @@ class Watch:
         self._began_s = self._ended_s = 0.0
 
     def __enter__(self) -> Self:
+        """Look for the first time."""
         self._began_s = time.perf_counter()
         self._readings.append(self._sensors.read())
-        if not isinstance(self._sensors, NoSensors):
+        if self._sensors.is_quick:
             self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Look for the last time."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()

@@ -17,7 +17,7 @@ class Solver(nn.Module):
 
     def __init__(self, form: forms.Speech, place: Place) -> None:
         super().__init__()
-        dim, where = form.stack.dim, {"device": place.device, "dtype": place.dtype}
+        dim, where = form.stack.dim, place.where
         self.enter, self.enter_before = (nn.Linear(form.features, dim, **where) for _ in range(2))
         self.time, self.span = (nn.Sequential(nn.Linear(dim, dim, **where), nn.SiLU(), nn.Linear(dim, dim, **where)) for _ in range(2))
         self.layers = Layers(form.part(form.solver_layers), place)
@@ -35,7 +35,7 @@ class Solver(nn.Module):
         times = time.expand(2)
         moments = self.time(self._wave(times, made.dtype)) + self.span(self._wave(torch.zeros_like(times), made.dtype))
         tokens = torch.cat(((condition + moments).unsqueeze(1), self.enter_before(before), self.enter(made)), dim=1)
-        return self.leave(self.layers.whole(tokens, self.turns, causal=False)[:, -made.shape[1] :])  # type: ignore[no-any-return]
+        return self.leave(self.layers.whole(tokens, self.turns, causal=False)[:, -made.shape[1] :])
 
 
 class Speaker(nn.Module):
@@ -43,7 +43,7 @@ class Speaker(nn.Module):
 
     def __init__(self, form: forms.Speech, timesteps: int, place: Place) -> None:
         super().__init__()
-        dim, where = form.stack.dim, {"device": place.device, "dtype": place.dtype}
+        dim, where = form.stack.dim, place.where
         self.form, self.skipped, self.timesteps = form, timesteps - forms.solver_evaluations(timesteps), timesteps
         self.solver = Solver(form, place)
         self.enter = nn.Linear(form.features, dim, **where)

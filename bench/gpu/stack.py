@@ -25,7 +25,7 @@ class Layer(nn.Module):
 
     def __init__(self, form: forms.Stack, place: Place) -> None:
         super().__init__()
-        where = {"device": place.device, "dtype": place.dtype}
+        where = place.where
         self.form = form
         self.norm, self.late_norm = (nn.RMSNorm(form.dim, eps=1e-6, **where) for _ in range(2))
         self.query = nn.Linear(form.dim, form.heads * form.head_dim, bias=False, **where)
@@ -44,7 +44,7 @@ class Layer(nn.Module):
         """What attention found, then the feed-forward."""
         tokens = tokens + self.out(mixed.transpose(1, 2).flatten(2))
         inner = self.late_norm(tokens)
-        return tokens + self.down(functional.silu(self.gate(inner)) * self.up(inner))  # type: ignore[no-any-return]
+        return tokens + self.down(functional.silu(self.gate(inner)) * self.up(inner))
 
 
 class Layers(nn.Module):
@@ -65,7 +65,7 @@ class Layers(nn.Module):
                     kept[:, :, : new.shape[2]] = new
             mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=causal, enable_gqa=True)
             tokens = layer.finish(tokens, mixed)
-        return self.norm(tokens)  # type: ignore[no-any-return]
+        return self.norm(tokens)
 
     def last(self, tokens: torch.Tensor, turns: Angles, caches: list[Cache]) -> torch.Tensor:
         """One position (B, 1, D) that takes the last place of full caches."""
@@ -75,7 +75,7 @@ class Layers(nn.Module):
             keys[:, :, -1:] = key
             values[:, :, -1:] = value
             tokens = layer.finish(tokens, functional.scaled_dot_product_attention(query, keys, values, enable_gqa=True))
-        return self.norm(tokens)  # type: ignore[no-any-return]
+        return self.norm(tokens)
 
     def step(self, tokens: torch.Tensor, turns: Angles, caches: list[Cache], position: torch.Tensor) -> torch.Tensor:
         """One position (B, 1, D) anywhere in caches that keep all their slots; those to come are masked out."""
@@ -87,7 +87,7 @@ class Layers(nn.Module):
             keys.index_copy_(2, position, key)
             values.index_copy_(2, position, value)
             tokens = layer.finish(tokens, functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=True))
-        return self.norm(tokens)  # type: ignore[no-any-return]
+        return self.norm(tokens)
 
 
 def caches(form: forms.Stack, batch: int, positions: int, place: Place) -> list[Cache]:

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def soak_s(run: Callable[[], Any], lasting_s: float, device: torch.device) -> li
         if len(marks) > QUEUED:
             marks[-QUEUED].synchronize()
     synchronize(device)
-    return [before.elapsed_time(after) / 1000 for before, after in zip(marks[:-1], marks[1:], strict=True)]
+    return [before.elapsed_time(after) / 1000 for before, after in pairwise(marks)]
 
 
 def _clocked_s(run: Callable[[], Any]) -> float:

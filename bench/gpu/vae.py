@@ -19,7 +19,7 @@ class Causal(nn.Conv3d):
         """Frames (1, C, t, h, w); remembers the last two of them."""
         before = state.get(self)
         seen = functional.pad(frames, (0, 0, 0, 0, MEMORY_FRAMES, 0)) if before is None else torch.cat((before, frames), dim=2)
-        state[self] = seen[:, :, -MEMORY_FRAMES:]
+        state[self] = seen[:, :, -MEMORY_FRAMES:].clone()  # A view would keep all of them.
         return self._conv_forward(seen, self.weight, self.bias)
 
 
@@ -53,7 +53,7 @@ class Residual(nn.Module):
         """Frames (1, C, t, h, w)."""
         inner = self.first(functional.silu(self.first_norm(frames)), state)
         inner = self.second(functional.silu(self.second_norm(inner)), state)
-        return inner + self.shortcut(frames)  # type: ignore[no-any-return]
+        return inner + self.shortcut(frames)
 
 
 class Attention(nn.Module):
@@ -78,7 +78,7 @@ class Grow(nn.Module):
 
     def __init__(self, width: int, place: Place, *, doubles_time: bool) -> None:
         super().__init__()
-        where = {"device": place.device, "dtype": place.dtype}
+        where = place.where
         self.time = Causal(width, 2 * width, (3, 1, 1), **where) if doubles_time else None
         self.sides = nn.Conv2d(width, width // 2, 3, padding=1, **where)
 
@@ -88,7 +88,7 @@ class Grow(nn.Module):
             early, late = self.time(frames, state).chunk(2, dim=1)
             frames = torch.stack((early, late), dim=3).flatten(2, 3)
         bigger = functional.interpolate(frames[0].transpose(0, 1).float(), scale_factor=2.0, mode="nearest-exact").to(frames.dtype)
-        return self.sides(bigger).transpose(0, 1).unsqueeze(0)  # type: ignore[no-any-return]
+        return self.sides(bigger).transpose(0, 1).unsqueeze(0)
 
 
 class Decoder(nn.Module):
@@ -101,8 +101,7 @@ class Decoder(nn.Module):
         self.enter = _wide(form.channels, deepest, place)
         self.middle = nn.ModuleList((Residual(deepest, deepest, place), Attention(deepest, place), Residual(deepest, deepest, place)))
         self.levels = nn.ModuleList(
-            nn.ModuleList((Residual(wide, width, place), Residual(width, width, place), Residual(width, width, place)))
-            for wide, width in form.levels
+            nn.ModuleList((Residual(wide, width, place), Residual(width, width, place), Residual(width, width, place))) for wide, width in form.levels
         )
         self.grow = nn.ModuleList(
             Grow(width, place, doubles_time=doubles) for (_, width), doubles in zip(form.levels[:-1], form.doubles_time, strict=True)
@@ -123,8 +122,8 @@ class Decoder(nn.Module):
         early, attention, late = self.middle
         frames = late(attention(early(frames, state)), state)
         for number, level in enumerate(self.levels):
-            for residual in level:  # type: ignore[union-attr] # a list of modules, to torch's annotations a module
+            for residual in level.children():
                 frames = residual(frames, state)
             if number < len(self.grow):
                 frames = self.grow[number](frames, state, first=first)
-        return self.leave(functional.silu(self.norm(frames)), state)  # type: ignore[no-any-return]
+        return self.leave(functional.silu(self.norm(frames)), state)

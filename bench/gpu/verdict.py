@@ -26,8 +26,7 @@ INTERVAL_MAX = 0.05
 
 CLAIMS = (
     "May be claimed: the cost model of this implementation on one such device predicts shapes it has not seen within the errors above.",
-    "May not be claimed: anything about quality; the speed of other implementations or kernels; serving many tenants; "
-    "cold starts from disk or network; other devices.",
+    "May not be claimed: quality, the speed of other implementations or kernels, serving many tenants, cold starts, other devices.",
     "Not measured: the audio decoder and the reading of the prompt of the speech models, image input, quantised or distilled variants.",
 )
 

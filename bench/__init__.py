@@ -7,6 +7,7 @@ peers          requests/s, latency and memory: our gateway, LiteLLM proxy, Portk
 memory         the memory of every process over a million requests
 soak           ten minutes of holds and settlements: does anything slow down, grow or stay behind
 results        the figures of the latest runs, kept in bench/results/
+gpu/           seconds of work on a GPU, and how well the cost model predicts them: `make gpu`
 crash/         is a test: processes are killed under load, and nothing may be lost, doubled or stuck
 
 contenders     what `gateway` compares, each a process of its own

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.gpu import forms
-from bench.gpu.forms import Film
 from bench.gpu.plan import cells
 from bench.gpu.scales import SCALES, Scale
 from bench.gpu.verdict import fitted_s
@@ -16,8 +15,6 @@ TOKENS_PER_REFERENCE_S = 4
 PREFILL_SHARE = 0.05
 # A token read from a cache, as a share of one that is read afresh: the usual price, not measured here.
 CACHED_SHARE = 0.1
-# The film that the shares of encoder and decoder are taken from.
-REFERENCE = (Film(1280, 720, 81), 40, 2)
 
 
 class NotAccepted(Exception):
@@ -89,23 +86,20 @@ def draft(report: Mapping[str, Any], price_ratio: float, effective_from: str, wa
 
 
 def _video(facts: Mapping[str, Any], scale: Scale) -> list[Terms]:
-    """Encoder and decoder go by the linear work, in the share that they have in the reference film."""
+    """Every part by its own rate, at the clock that a long run settles at."""
     if "video" not in facts["models"]:
         return []
     rates, settled = facts["models"]["video"]["rates_s"], facts["derate"]
-    film, steps, texts = REFERENCE
-    passes = steps * texts
-    linear = passes * scale.dit.pass_linear(film.tokens)
-    seconds = linear / 1e12 * rates["linear_tflop"]
-    for work, rate in ((scale.vae.decode(film), "vae_fp32_tflop"), (scale.encoder.encode(texts), "encoder_tflop")):
-        linear, seconds = linear + work, seconds + work / 1e12 * rates[rate]
     lines = [
-        Line("Work that grows with the latent tokens", "linear_flop", seconds / linear * settled),
-        Line("Work that grows with their square", "attention_flop", rates["attention_tflop"] / 1e12 * settled),
+        Line("Transformer", "transformer_flop", rates["linear_tflop"] / 1e12 * settled),
+        Line("Conditioning", "conditioning_flop", rates["linear_tflop"] / 1e12 * settled),
+        Line("Self-attention", "attention_flop", rates["attention_tflop"] / 1e12 * settled),
+        Line("Decoding the film", "vae_flop", rates["vae_fp32_tflop"] / 1e12 * settled),
+        Line("Reading the text", "text_encoder_flop", rates["encoder_tflop"] / 1e12 * settled),
         Line("Forward passes", "passes", rates["blocks"] * scale.dit.layers * settled),
     ]
-    other = ("latent_tokens", "passes", "frames", "article_input_tokens", "article_units", "activations")
-    note = "Text encoder and decoder have the share of the linear work that they have in 1280x720, 81 frames, 40 steps with guidance."
+    other = ("latent_tokens", "passes", "high_passes", "low_passes", "frames", "linear_flop", "article_input_tokens", "article_units", "activations")
+    note = f"For meter video.dit/2; bf16, decoder in single precision (TF32). Times the settled clock's derate, {settled:.4f}."
     return [Terms("wan2.2-t2v-a14b", lines, other, note)]
 
 

@@ -16,6 +16,13 @@ def slug(device: torch.device, scale: str) -> str:
     return short if scale == "full" else f"{short}-{scale}"
 
 
+def uuid_of(device: torch.device) -> str | None:
+    """The name of a GPU that CUDA and NVML share, who number devices each in their own way; None for a processor."""
+    if device.type != "cuda":
+        return None
+    return f"GPU-{getattr(torch.cuda.get_device_properties(device), 'uuid', 'unknown')}"
+
+
 def describe(device: torch.device, sensors: str) -> dict[str, Any]:
     """Device, versions and the switches that decide which kernels run."""
     facts: dict[str, Any] = {"device": "cpu", "torch": torch.__version__, "python": platform.python_version(), "sensors": sensors}

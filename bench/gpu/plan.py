@@ -14,6 +14,8 @@ MODES = ("eager", "graph")
 # What a bf16 transformer may reach and the memory moves: only for how long a cell may take, never for a result.
 ASSUMED_FLOP_S = 450e12
 ASSUMED_BYTE_S = 3.5e12
+# Cells may take longer than the plan thinks: so much more must be left of the budget.
+CAUTION = 1.15
 ASSUMED_STEP_S = {"eager": 0.03, "graph": 0.004}
 
 

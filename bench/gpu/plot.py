@@ -50,7 +50,7 @@ def seconds(value: float) -> str:
 def _ticks(low: float, high: float) -> list[float]:
     """Powers of ten; their halves and fifths, too, when there are few."""
     decades = range(math.floor(low), math.ceil(high) + 1)
-    steps = (1.0,) if high - low > 4 else (1.0, 2.0, 5.0)
+    steps = (1.0,) if high - low > 3 else (1.0, 2.0, 5.0)
     ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
     return [tick for tick in ticks if low <= math.log10(tick) <= high]
 

@@ -15,13 +15,11 @@ from bench.gpu.counting import Counts, witnessed
 from bench.gpu.journal import Journal, Record
 from bench.gpu.loads import Load, NotHere, Shelf, build
 from bench.gpu.place import SEED, Place, default_dtype, prepare
-from bench.gpu.plan import FAMILIES, Cell, cells
+from bench.gpu.plan import CAUTION, FAMILIES, Cell, cells
 from bench.gpu.registration import NotFitted, register
 from bench.gpu.scales import Scale
 from bench.gpu.sensors import Sensors, Watch, open_sensors
 
-# Cells may take longer than the plan thinks.
-CAUTION = 1.15
 # A soak's clock has settled in its last third.
 SETTLED_SHARE = 3
 
@@ -46,7 +44,7 @@ class Bench:
         prepare(self.device)
         self.plan = cells(self.scale)
         self.place = Place(self.device, default_dtype(self.device))
-        self.sensors: Sensors = open_sensors(self.device)
+        self.sensors: Sensors = open_sensors(hardware.uuid_of(self.device))
         self.shelf = Shelf()
         self.counts = Counts(self.scale)
 

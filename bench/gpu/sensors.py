@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Protocol, Self
 
-import torch
-
 PERIOD_S = 0.2
 # Bits of the reasons why a clock is not higher, as NVML numbers them.
 REASONS: Mapping[int, str] = {
@@ -128,24 +126,18 @@ def parsed(line: str) -> Reading:
     )
 
 
-def open_sensors(device: torch.device) -> Sensors:
-    """The best that this machine has."""
-    if device.type != "cuda":
+def open_sensors(uuid: str | None) -> Sensors:
+    """The best that this machine has for the GPU of this name; None when there is no GPU."""
+    if uuid is None:
         return NoSensors()
     try:
         library = importlib.import_module("pynvml")
     except ImportError:
         return Smi()
     try:
-        return Nvml(library, uuid_of(device))
+        return Nvml(library, uuid)
     except library.NVMLError:
         return Smi()
-
-
-def uuid_of(device: torch.device) -> str:
-    """NVML numbers devices otherwise than CUDA does; the name they share."""
-    known = getattr(torch.cuda.get_device_properties(device), "uuid", None)
-    return "" if known is None else f"GPU-{known}"
 
 
 class Watch:

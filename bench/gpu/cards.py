@@ -81,7 +81,7 @@ def draft(report: Mapping[str, Any], price_ratio: float, effective_from: str, wa
             continue
         for terms in writer(facts, scale):
             name = name_of(terms.model, report, family, wanted)
-            documents.append(_document(name, terms, price_ratio, effective_from, _note(report, family, price_ratio)))
+            documents.append(_document(name, terms, price_ratio, effective_from, _note(report, family, price_ratio, name)))
     return "---\n".join(documents)
 
 
@@ -138,9 +138,9 @@ def _text(facts: Mapping[str, Any], scale: Scale) -> list[Terms]:
     return [Terms("language-8b", lines, ("prompt_tokens", "total_tokens"), note)]
 
 
-def _note(report: Mapping[str, Any], family: str, price_ratio: float) -> str:
+def _note(report: Mapping[str, Any], family: str, price_ratio: float, name: str) -> str:
     facts = report["families"][family]
-    state = "Calibrated" if facts["accepted"] and report["scale"] == "full" else "Indicative"
+    state = name.partition("-")[0].capitalize()
     found = facts["holdout"]
     size = "no hold-out ran" if found is None else f"hold-out n {found['cells']}, MAPE {found['mape']:.2%}, greatest {found['max_ape']:.2%}"
     samples = sum(model["samples"] for model in facts["models"].values())

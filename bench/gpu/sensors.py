@@ -83,7 +83,10 @@ class Nvml:
                 return None
 
         power_mw = ask("nvmlDeviceGetPowerUsage")
-        bits = ask("nvmlDeviceGetCurrentClocksThrottleReasons") or 0
+        # The newer name of the same question.
+        bits = ask("nvmlDeviceGetCurrentClocksEventReasons")
+        if bits is None:
+            bits = ask("nvmlDeviceGetCurrentClocksThrottleReasons") or 0
         return Reading(
             sm_mhz=ask("nvmlDeviceGetClockInfo", library.NVML_CLOCK_SM),
             temperature_c=ask("nvmlDeviceGetTemperature", library.NVML_TEMPERATURE_GPU),

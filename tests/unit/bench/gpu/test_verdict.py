@@ -107,7 +107,8 @@ def test_times_of_a_device_that_was_too_hot_are_not_fitted(pretended: Pretended)
 def test_errors_are_relative_to_what_was_measured() -> None:
     found = errors([(1.1, 1.0), (1.8, 2.0)])
     assert found is not None
-    assert (found.cells, found.mape, found.max_ape) == (2, pytest.approx(0.1), pytest.approx(0.1))
+    assert found.cells == 2
+    assert (found.mape, found.max_ape) == pytest.approx((0.1, 0.1))
     assert errors([]) is None
 
 

@@ -54,6 +54,11 @@ bench: ## Run the benchmarks and print their ratios (ARGS=--quick, ARGS=--keep, 
 	$(SETUP) dev
 	@$(BIN)/taximeter bench $(ARGS)
 
+.PHONY: gpu
+gpu: ## Measure the cost of work on this GPU and write its report and cards, in pieces of eight minutes (ARGS='--scale tiny' on a processor)
+	$(SETUP) dev
+	@$(BIN)/python -m bench.gpu $(ARGS)
+
 .PHONY: crash
 crash: ## Kill processes under load and compare the books with what clients were told (KILLS=500, ARGS='--seed 7', ARGS=--keep)
 	$(SETUP) dev

@@ -9,6 +9,7 @@ tokenizers     counting fresh texts, ours against each library's own count
 soak           ten minutes of holds and settlements: does anything slow down, grow or stay behind
 meters         estimates a second of every meter, on one core
 results        the figures of the latest runs, kept in bench/results/
+gpu/           seconds of work on a GPU, and how well the cost model predicts them: `make gpu`
 crash/         is a test: processes are killed under load, and nothing may be lost, doubled or stuck
 
 contenders     what `gateway` compares, each a process of its own

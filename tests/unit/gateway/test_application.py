@@ -27,6 +27,7 @@ ROUTES = [
     ("POST", "/v1/quotes"),
     ("GET", "/v1/receipts"),
     ("GET", "/v1/receipts/x"),
+    ("GET", "/v1/receipts/x/explanation"),
     ("GET", "/v1/wallet"),
     ("GET", "/v1/usage"),
 ]

@@ -1,14 +1,14 @@
 """Who pays which price: plan, currency and service tier, over HTTP."""
+# ruff: noqa: ANN401 - the fixtures' classes stand in conftest.py, which tests cannot import
 
 import asyncio
 from typing import Any
 
 import pytest
 
-from tests.integration.gateway.conftest import ADMIN_KEY
-
 pytestmark = pytest.mark.anyio
 
+ADMIN_KEY = "the admin key"
 CHAT = "/v1/chat/completions"
 ASK = {"model": "teller", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
 
@@ -48,6 +48,7 @@ async def test_a_currency_without_a_price_is_refused_until_the_project_has_anoth
 
 
 async def test_the_tier_that_was_used_is_told_and_others_are_refused_with_the_list(gateway: Any, tenant: Any) -> None:
+    headers: Any = {}
     for wanted in ("auto", "default", "standard", None):
         status, headers, answer = await gateway.call("POST", CHAT, tenant.key, json={**ASK, "service_tier": wanted})
         assert (status, answer["service_tier"]) == (200, "default")

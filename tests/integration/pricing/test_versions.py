@@ -54,6 +54,10 @@ ENTRIES = {
         "  - {{label: Answer, quantity: output_tokens, tokens: 1}}\n  - {{label: Reasoning, quantity: reasoning_tokens, tokens: 1}}\n"
         "unpriced: [prompt_tokens, total_tokens]\n"
     ),
+    "model": (
+        "kind: model\nname: smollm2-135m\nversion: 9\neffective_from: {since}\nmodality: chat\nmeter: {{id: text.tokens/1}}\n"
+        "default_card: now\ncards: {{now: {{rate_card: smollm2-135m-calibrated, tariff: standard}}}}\n"
+    ),
     "plan": "kind: plan\nname: standard\nversion: 2\neffective_from: {since}\nallowance_period: none\n",
 }
 

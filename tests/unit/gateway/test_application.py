@@ -28,6 +28,7 @@ ROUTES = [
     ("GET", "/v1/quotes/x"),
     ("GET", "/v1/receipts"),
     ("GET", "/v1/receipts/x"),
+    ("GET", "/v1/receipts/x/explanation"),
     ("GET", "/v1/wallet"),
     ("GET", "/v1/usage"),
 ]

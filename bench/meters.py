@@ -17,8 +17,9 @@ from typing import Any
 
 from bench.figures import Spread, Table, publish, spread, verdict
 from taximeter import meters, pricing
-from taximeter.metering.fares import quote_fare, read_catalog
+from taximeter.metering.fares import METERS, quote_fare, read_catalog
 from taximeter.meters import fields, video_dit
+from taximeter.pricing.yaml_source import load_dir
 
 NAME = "meters"
 GOAL_PER_S = 50_000
@@ -137,15 +138,16 @@ def shapes(profile: Mapping[str, Any]) -> tuple[Callable[[tuple[video_dit.Shape,
 
 
 def contenders(catalog: pricing.Catalog) -> list[Contender]:
-    """Every meter that a model of the catalog uses, then shapes, then whole fares."""
-    models = {entry.meter: entry for entry in sorted(catalog.models.values(), key=lambda entry: entry.name, reverse=True)}
+    """Every meter that a published model uses, in force or not, then shapes, then whole fares."""
+    published = [document.entry for document in load_dir(pricing.builtin_dir(), METERS)]
+    entries = [entry for entry in published if isinstance(entry, pricing.ModelEntry)]
+    models = {entry.meter: entry for entry in sorted(entries, key=lambda entry: entry.id, reverse=True)}
     found = []
     for meter, entry in sorted(models.items()):
         found.append(Contender(f"{meter} ({entry.name})", entry.modality, estimating(entry), requests_for(entry.modality), []))
-    shaped = next((entry for entry in catalog.models.values() if entry.meter == "video.dit/1"), None)
-    if shaped is not None:
-        work, films = shapes(shaped.profile)
-        found.append(Contender(f"work of a shape ({shaped.name})", "video", work, films, []))
+    shaped = models["video.dit/1"]
+    work, films = shapes(shaped.profile)
+    found.append(Contender(f"work of a shape ({shaped.name})", "video", work, films, []))
     for name in ("sketch-video", "kokoro-82m"):
         entry = catalog.models[name]
         found.append(Contender(f"a whole fare ({name})", "fare", fares_of(catalog, name), requests_for(entry.modality), []))

@@ -4,11 +4,13 @@ A new meter is one entry in ``LAWS``; ``tests/unit/meters/test_laws.py`` fails u
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import strategies as st
 
+from taximeter.metering.fares import read_catalog
 from taximeter.meters import Estimate, Work
 
 Request = dict[str, Any]
@@ -125,6 +127,17 @@ CHAT = Law(
     numbers=("max_tokens", "max_completion_tokens", "n", "seed", "temperature"),
 )
 
+BUCKETS = replace(CHAT, profile={**CHAT.profile, "cache_writes": True})
+LLAMA = {
+    "active_parameters": 7504924672,
+    "total_parameters": 8030261248,
+    "full_layers": 32,
+    "attention_flop_per_pair": 16384,
+    "kv_bytes_per_layer": 4096,
+    "weight_bytes": 16060522496,
+}
+FLOPS = replace(CHAT, profile={**CHAT.profile, "architecture": LLAMA})
+
 # Texts to numbers
 
 
@@ -184,6 +197,30 @@ SPEECH_STEPS = Law(
     settled=SPOKEN,
 )
 
+LOOP = {"voices": ["alloy"], "patch_size": 4, "sample_rate_hz": 44100, "encoder_rates": [2, 3, 6, 7, 7], "prompt_seconds_max": 60}
+SPEECH_LOOP = Law(
+    profile=LOOP,
+    requests=SPEECH_STEPS.requests,
+    drivers={**SPEECH_STEPS.drivers, "example": longer(lambda text: {"prompt_seconds": "3", "prompt_text": text})},
+    reports=lambda estimate: below(estimate.maximum, "decode_steps", "prefill_positions", "prompt_audio_positions"),
+    numbers=("speed", "seconds", "prompt_seconds"),
+)
+SPEECH_CHARACTERS = Law(
+    profile={"voices": ["alloy"], "rule": "han-double"},
+    requests=SPOKEN,
+    drivers={"text": longer(say)},
+    reports=lambda estimate: below(estimate.maximum, "billed_characters"),
+    numbers=("speed",),
+)
+MS = {"narrow": [60, 120], "wide": [200, 400], "base": [100, 900]}
+SPEECH_SECONDS = Law(
+    profile={"voices": ["alloy"], "sample_rate_hz": 24000, "seconds_max": 3600, "ms_per_character": MS},
+    requests=SPEECH_STEPS.requests,
+    drivers=SPEECH_STEPS.drivers,
+    reports=lambda estimate: below(estimate.maximum, "audio_samples"),
+    numbers=("speed", "seconds"),
+)
+
 # Pictures
 
 GUIDED = (False, True)
@@ -230,6 +267,17 @@ VIDEO_DIT = Law(
     # Text encoder and decoder are paid once, and are in linear_flop.
     additive=("passes", "attention_flop", "article_units"),
 )
+# Two experts, as the catalog has them.
+WAN = read_catalog(None, datetime(2026, 12, 1, tzinfo=UTC)).model("wan2.2-t2v-a14b").profile
+VIDEO_DIT_2 = Law(
+    profile={**WAN, **FILM, "frames_max": 4000},
+    requests=VIDEO_DIT.requests,
+    drivers=VIDEO_DIT.drivers,
+    reports=lambda estimate: below(estimate.maximum, "passes", "frames", "activations"),
+    numbers=VIDEO_DIT.numbers,
+    parts=VIDEO_DIT.parts,
+    additive=("passes", "attention_flop", "transformer_flop", "conditioning_flop", "article_units"),
+)
 IMAGES = Law(
     profile={
         **{name: FILM[name] for name in ("sizes", "default_size", "default_steps")},
@@ -258,9 +306,15 @@ LAWS: dict[str, Law] = {
     "classification.tokens/1": CLASSIFICATION,
     "embeddings.tokens/1": EMBEDDINGS,
     "images.steps/1": IMAGES,
+    "speech.characters/1": SPEECH_CHARACTERS,
     "speech.frames/1": SPEECH_FRAMES,
+    "speech.seconds/1": SPEECH_SECONDS,
     "speech.steps/1": SPEECH_STEPS,
+    "speech.steps/2": SPEECH_LOOP,
+    "text.flops/1": FLOPS,
     "text.tokens/1": CHAT,
+    "text.tokens/2": BUCKETS,
     "video.dit/1": VIDEO_DIT,
+    "video.dit/2": VIDEO_DIT_2,
     "video.frames/1": VIDEO_FRAMES,
 }

@@ -10,15 +10,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from msgspec import to_builtins
+
 from taximeter.cli import asking
 from taximeter.kernel.clock import SystemClock, utc_from_ms
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.units import NANO_PER_UNIT, format_tokens
-from taximeter.metering.fares import Fare, quote_fare, read_catalog
-from taximeter.pricing import Catalog
-from taximeter.pricing.errors import ModelNotFound, ModelNotPriced
+from taximeter.metering.fares import ANYONE, Fare, quote_fare, read_catalog
+from taximeter.pricing import Buyer, Catalog
+from taximeter.pricing.errors import ModelNotFound
 from taximeter.pricing.model import FareLine, decimal_text
-from taximeter.pricing.rules import money_nano
 
 _COLUMNS = ("", "quantity", "rate", "expected", "at most")
 _WORDS_COLUMNS = 3
@@ -62,7 +63,9 @@ class OfflineFare(Fare, frozen=True):
             "card": self.card_name,
             "rate_card": parts.rate_card,
             "tariff": parts.tariff,
+            "tier": self.tier,
             "multiplier": str(parts.multiplier),
+            "multipliers": [to_builtins(one) for one in self.multipliers],
             "tokens_utok": parts.expected_utok,
             "tokens_max_utok": parts.maximum_utok,
             "tokens": format_tokens(parts.expected_utok),
@@ -148,9 +151,9 @@ def fare(  # noqa: PLR0913 - what a quote is made of
     *,
     card: str | None = None,
     plan: str | None = None,
-    currency: str | None = None,
+    currency: str = ANYONE.currency,
 ) -> OfflineFare:
-    """``quote`` on a catalog that was read; without a currency, in that of the tariff."""
+    """``quote`` on a catalog that was read."""
     entry = catalog.models.get(model)
     if entry is None:
         message = f"there is no model {model[:100]!r}; there are {', '.join(sorted(catalog.models))}"
@@ -161,10 +164,8 @@ def fare(  # noqa: PLR0913 - what a quote is made of
     if plan is not None and plan not in catalog.plans:
         message = f"there is no plan {plan[:100]!r}; there are {', '.join(sorted(catalog.plans))}"
         raise InvalidRequest(message, param="plan")
-    found = quote_fare(catalog, model, asking.body(entry, fields) if request is None else request, card)
-    if currency is not None and currency != found.priced.tariff.currency:
-        message = f"{model} is priced in {found.priced.tariff.currency} by {found.parts.tariff}, not in {currency[:100]}"
-        raise ModelNotPriced(message, param="currency")
+    body = asking.body(entry, fields) if request is None else request
+    found = quote_fare(catalog, model, body, card, buyer=Buyer(plan=plan, currency=currency))
     return OfflineFare(**{name: getattr(found, name) for name in Fare.__struct_fields__})
 
 
@@ -191,8 +192,8 @@ def money_text(amount_nano: int) -> str:
 
 def _money(fare: Fare) -> tuple[str, int, int]:
     """The currency, and the fare in billionths of its unit, expected and at most."""
-    tariff = fare.priced.tariff
-    return tariff.currency, money_nano(fare.expected_utok, tariff), money_nano(fare.maximum_utok, tariff)
+    money = fare.money
+    return money.currency, money.expected_nano, money.maximum_nano
 
 
 def _head(fare: Fare) -> str:
@@ -205,6 +206,7 @@ def _rows(fare: Fare) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
         (line.label, line.quantity, line.rate, format_tokens(line.expected_utok), format_tokens(line.maximum_utok)) for line in fare.parts.lines
     ]
+    rows += [(one.label, "", f"x {one.factor}", format_tokens(one.expected_utok), format_tokens(one.maximum_utok)) for one in fare.multipliers]
     rows.append(("Total, Tokens", "", "", format_tokens(fare.expected_utok), format_tokens(fare.maximum_utok)))
     rows.append((f"Total, {currency}", "", "", money_text(expected_nano), money_text(maximum_nano)))
     return rows

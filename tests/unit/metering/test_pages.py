@@ -88,7 +88,7 @@ def test_every_quantity_is_explained_in_the_words_of_the_code(meter: str) -> Non
 
 @pytest.mark.parametrize("meter", meters.IDS)
 def test_every_entry_of_a_profile_is_explained(meter: str) -> None:
-    table = part(meter).split("| profile |")[1]
+    table = part(meter).split("| profile |")[1].split("\n### ")[0]
     named = {name for row in re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE) for name in re.findall(r"`([a-z0-9_]+)`", row)}
     assert named == {field.name for field in msgspec.structs.fields(PROFILES[meter])}
 

@@ -45,7 +45,8 @@ def cards(meter: Meter) -> st.SearchStrategy[RateCard]:
 
     def card(tokens: Mapping[str, Fraction]) -> RateCard:
         dear = dict(tokens)
-        for held, other in meter.held_as:
+        # As often as there are pairs: they may form chains.
+        for held, other in meter.held_as * len(meter.held_as):
             dear[other] = min(dear[other], dear[held])
         lines = tuple(Line(label=name, terms=(Term(name, value),)) for name, value in dear.items())
         return RateCard("any", 1, datetime(2026, 1, 1, tzinfo=UTC), lines=lines)

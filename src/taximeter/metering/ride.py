@@ -120,7 +120,7 @@ class Ride:
             return
         expected = self.fare.estimate.expected
         reported = {
-            "prompt_tokens": expected["prompt_tokens"],
+            "prompt_tokens": expected.get("prompt_tokens", 0),
             "cached_tokens": 0,
             "output_tokens": min(self._output_tokens, self._job.bound["output_tokens"]),
             "reasoning_tokens": 0,

@@ -3,11 +3,15 @@
 
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from taximeter.db.pool import connect_owner
 from taximeter.engines.openai_http import OpenAIEngine
+from taximeter.metering.fares import METERS
+from taximeter.pricing import CatalogStore, apply_dir
 from tests.support.asking import ask_chat
 from tests.support.raw_upstream import DONE, END, EVENTS, USAGE, RawUpstream, answer, event, head, text
 
@@ -140,3 +144,72 @@ async def test_a_plain_answer_with_a_second_one_behind_it_is_not_one(gateway: An
     told = await ask_chat(gateway.http, gateway.url, tenant.key)
     assert (told.status, told.error["code"]) == (502, "engine_failed")
     assert await gateway.wallet(tenant) == ("1000", "0")
+
+
+LISTENER = """
+kind: rate_card
+name: heard
+version: 1
+effective_from: 2026-01-01
+lines:
+  - {label: Prompt, quantity: fresh_prompt_tokens, tokens: 1}
+  - {label: Cached, quantity: cached_prompt_tokens, tokens: 0.1}
+  - {label: Kept, quantity: cache_write_5m_tokens, tokens: 1.25}
+  - {label: Kept longer, quantity: cache_write_1h_tokens, tokens: 2}
+  - {label: Seen, quantity: image_input_tokens, tokens: 3}
+  - {label: Heard, quantity: audio_input_tokens, tokens: 4}
+  - {label: Answer, quantity: output_tokens, tokens: 5}
+  - {label: Reasoning, quantity: reasoning_tokens, tokens: 5}
+  - {label: Spoken, quantity: audio_output_tokens, tokens: 8}
+unpriced: [prompt_tokens, total_tokens]
+---
+kind: model
+name: listener
+version: 1
+effective_from: 2026-01-01
+title: Listener
+modality: chat
+engine: {name: script, model: listener}
+meter: {id: text.tokens/2, tokenizer: bytes, context_tokens: 400, default_output_tokens: 20, image_tokens: 60}
+default_card: own
+cards: {own: {rate_card: heard, tariff: standard}}
+"""
+
+
+async def test_each_bucket_of_the_upstreams_usage_has_its_price(
+    gateway: Any, tenant: Any, upstream: RawUpstream, database_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "listener").mkdir()
+    for name, catalog in (("test.yaml", (tmp_path / "catalog" / "test.yaml").read_text(encoding="utf-8")), ("listener.yaml", LISTENER)):
+        (tmp_path / "listener" / name).write_text(catalog, encoding="utf-8")
+    owner = await connect_owner(database_url)
+    await apply_dir(owner, tmp_path / "listener", METERS)
+    await owner.close()
+    gateway.office.desk.catalog = await CatalogStore(gateway.office.pool).load()
+    usage: dict[str, Any] = {
+        "prompt_tokens": 100,
+        "completion_tokens": 9,
+        "total_tokens": 109,
+        "prompt_tokens_details": {"cached_tokens": 40, "image_tokens": 30, "audio_tokens": 5, "cache_write_tokens": 10},
+        "completion_tokens_details": {"reasoning_tokens": 4, "rejected_prediction_tokens": 2},
+    }
+    picture = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}
+    body = {"model": "listener", "messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]}]}
+    upstream.script = (answer("one two three", usage=usage),)
+    status, _, told = await gateway.call("POST", "/v1/chat/completions", tenant.key, json=body)
+    assert status == 200
+    # Nobody asked to hear anything, or to keep anything: these 15 were read as text.  40 are cached, 30 a picture.
+    assert Decimal(told["taximeter"]["tokens_charged"]) == (100 - 40 - 30) * 1 + 40 * Decimal("0.1") + 30 * 3 + 9 * 5
+    assert told["usage"] == {
+        "prompt_tokens": 100,
+        "completion_tokens": 9,
+        "total_tokens": 109,
+        "prompt_tokens_details": {"cached_tokens": 40, "audio_tokens": 0, "image_tokens": 30, "cache_write_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 4, "audio_tokens": 0},
+    }
+    # A total that is not the sum of its parts: the parts are charged as text, and the receipt says what was told.
+    upstream.script = (answer("one two three", usage={**usage, "total_tokens": 500}),)
+    _, _, told = await gateway.call("POST", "/v1/chat/completions", tenant.key, json=body)
+    receipt = (await gateway.receipts(tenant))[0]
+    assert (receipt["measured"], receipt["detail"]["upstream_total_tokens"]) == (False, 500)
+    assert (told["usage"]["prompt_tokens"], told["usage"]["total_tokens"]) == (100, 109)

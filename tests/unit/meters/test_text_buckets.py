@@ -259,6 +259,6 @@ def test_what_the_engine_has_read_already_is_read_alike(fresh: int, cached: int,
     own = {"prompt_tokens": prompt, "cached_tokens": cached, "output_tokens": output, "reasoning_tokens": reasoning}
     estimate = METER.estimate(chat("Hello"), PLAIN)
     assert METER.actual({**own, **told}, estimate, PLAIN) == METER.actual(told, estimate, PLAIN) == METER.actual(own, estimate, PLAIN)
-    for name in own:
+    for name, count in own.items():
         # The provider's own words decide where the two differ.
-        assert METER.actual({**own, name: own[name] + 1, **told}, estimate, PLAIN) == METER.actual(told, estimate, PLAIN)
+        assert METER.actual({**own, name: count + 1, **told}, estimate, PLAIN) == METER.actual(told, estimate, PLAIN)

@@ -54,6 +54,10 @@ ENTRIES = {
         "  - {{label: Answer, quantity: output_tokens, tokens: 1}}\n  - {{label: Reasoning, quantity: reasoning_tokens, tokens: 1}}\n"
         "unpriced: [prompt_tokens, total_tokens]\n"
     ),
+    "model": (
+        "kind: model\nname: smollm2-135m\nversion: 9\neffective_from: {since}\nmodality: chat\nmeter: {{id: text.tokens/1}}\n"
+        "default_card: now\ncards: {{now: {{rate_card: smollm2-135m-calibrated, tariff: standard}}}}\n"
+    ),
     "plan": "kind: plan\nname: standard\nversion: 2\neffective_from: {since}\nallowance_period: none\n",
 }
 
@@ -138,7 +142,9 @@ async def test_of_two_publishers_at_once_one_sees_what_the_other_published(owner
     other = await connect_owner(database_url)
     texts = [TARIFF.format(since="2026-05-01"), TARIFF.format(since="2026-04-01").replace("version: 3", "version: 4")]
     try:
-        results = await asyncio.gather(*(apply(each, load_text(text)) for each, text in zip((owner, other), texts, strict=True)), return_exceptions=True)
+        results = await asyncio.gather(
+            *(apply(each, load_text(text)) for each, text in zip((owner, other), texts, strict=True)), return_exceptions=True
+        )
     finally:
         await other.close()
     assert sorted(type(result).__name__ for result in results) == ["ApplyResult", "CatalogInvalid"]

@@ -66,7 +66,7 @@ def test_max_tokens_bounds_a_chat(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quote", WAN, "--size", "1280x720", "--fps", "24", "--steps", "50", "--chars", "25", "--card", "article-v1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Wan 2.2 text to video A14B by video-article-v1@1 and standard@1 (card article-v1)"
+    assert lines[0] == "Wan 2.2 text to video A14B by video-article-v1@1 and standard@2 (card article-v1)"
     assert lines[-2].split()[-2:] == ["6609", "6609"]
     assert lines[-1].split()[-2:] == ["1.9827", "1.9827"]
     assert any("Rounding to whole Tokens" in line and "-0.4" in line for line in lines)

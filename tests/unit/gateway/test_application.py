@@ -28,6 +28,7 @@ ROUTES = [
     ("GET", "/v1/quotes/x"),
     ("GET", "/v1/receipts"),
     ("GET", "/v1/receipts/x"),
+    ("GET", "/v1/receipts/x/explanation"),
     ("GET", "/v1/wallet"),
     ("GET", "/v1/usage"),
 ]
@@ -37,6 +38,7 @@ ADMIN_ROUTES = [
     ("POST", "/v1/admin/projects"),
     ("GET", "/v1/admin/projects"),
     ("GET", "/v1/admin/projects/x"),
+    ("PATCH", "/v1/admin/projects/x"),
     ("POST", "/v1/admin/projects/x/keys"),
     ("GET", "/v1/admin/projects/x/keys"),
     ("DELETE", "/v1/admin/projects/x/keys/y"),

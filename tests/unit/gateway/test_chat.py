@@ -33,6 +33,7 @@ async def test_the_plain_answer_has_every_field_of_openais(client: Any, rides: C
         "object": "chat.completion",
         "created": 1_760_000_000,
         "model": "tiny",
+        "service_tier": "default",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello", "refusal": None}, "logprobs": None, "finish_reason": "stop"}],
         "usage": {
             "prompt_tokens": 9,

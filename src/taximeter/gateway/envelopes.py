@@ -85,6 +85,11 @@ def json_response(body: Any, headers: Mapping[str, str] | None = None, status: i
     return _JsonResponse(encode_json(body), status, headers or {})
 
 
+def json_text(text: str) -> Response:
+    """A JSON answer that is written already."""
+    return _JsonResponse(text.encode(), 200, {})
+
+
 class _JsonResponse(Response):
     """Starlette's response, with its headers written down at once instead of looked through for those that stand there already."""
 

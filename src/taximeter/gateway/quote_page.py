@@ -25,12 +25,12 @@ _TEXTS = {
     "images": ("prompt", "Prompt", "a red ball over a blue sea"),
     "classification": ("input", "Text", "The meter is running."),
 }
-# Whole numbers that a form may say, by modality: name, label, key of the default in the model's profile.
+# Numbers that a form may say, by modality: name, label, and the default or its key in the model's profile.
 _NUMBERS: Mapping[str, Sequence[tuple[str, str, str]]] = {
     "chat": (("max_tokens", "Most tokens of answer", "default_output_tokens"),),
-    "speech": (("speed", "Speed", ""),),
+    "speech": (("speed", "Speed", "1"),),
     "video": (("seconds", "Seconds", "default_seconds"), ("fps", "Frames a second", "default_fps"), ("steps", "Steps", "default_steps")),
-    "images": (("n", "Images", ""), ("steps", "Steps", "default_steps")),
+    "images": (("n", "Images", "1"), ("steps", "Steps", "default_steps")),
 }
 _CHOICES: Mapping[str, Sequence[tuple[str, str, str]]] = {
     "speech": (("voice", "Voice", "voices"),),
@@ -149,7 +149,7 @@ def _fields(model: ModelEntry, query: Mapping[str, str], tiers: Sequence[str]) -
             preferred = str(profile.get(f"default_{name}", options[0]))
             fields.append(Field(name, label, query.get(name) or preferred, options=options))
     for name, label, key in _NUMBERS.get(modality, ()):
-        default = profile.get(key)
+        default = key if key.isdecimal() else profile.get(key)
         fields.append(Field(name, label, query.get(name, ""), hint="" if default is None else str(default)))
     if len(tiers) > 1:
         fields.append(Field(_TIER, "Service tier", query.get(_TIER) or tiers[0], options=tuple(tiers)))

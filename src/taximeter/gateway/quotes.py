@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from taximeter.gateway.body import take_flag, take_model
-from taximeter.gateway.envelopes import JSON, json_response
+from taximeter.gateway.envelopes import json_response, json_text
 from taximeter.gateway.errors import MissingField
 from taximeter.gateway.orders import authenticate, read_call
 from taximeter.gateway.services import Services
@@ -35,7 +35,7 @@ def routes(services: Services) -> list[Route]:
         if with_alternatives:
             cheaper = await services.quotes.cheaper(caller, model, wanted)
             document = f'{document[:-1]},"alternatives":{msgspec.json.encode(cheaper).decode()}}}'
-        return Response(document, 200, media_type=JSON)
+        return json_text(document)
 
     async def retrieve(request: Request) -> Response:
         caller = await authenticate(services, request)

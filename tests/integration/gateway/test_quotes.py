@@ -200,7 +200,9 @@ async def test_a_quote_is_priced_by_its_own_versions_after_a_price_has_changed(g
     (tmp_path / "dearer").mkdir()
     text = (tmp_path / "catalog" / "test.yaml").read_text(encoding="utf-8")
     documents = [each for each in text.split("---\n") if "name: text\n" in each or "name: film\n" in each]
-    dearer = "---\n".join(each.replace("version: 1", "version: 2").replace("tokens: ", "tokens: 7") for each in documents)
+    dearer = "---\n".join(
+        each.replace("version: 1", "version: 2").replace("2026-01-01", "2026-02-01").replace("tokens: ", "tokens: 7") for each in documents
+    )
     (tmp_path / "dearer" / "test.yaml").write_text(dearer, encoding="utf-8")
     owner = await connect_owner(gateway.office.settings.database_url)
     await apply_dir(owner, tmp_path / "dearer", METERS)

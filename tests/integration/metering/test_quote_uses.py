@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
 import pytest
 
 from taximeter.db.pool import connect_owner
@@ -223,3 +224,20 @@ async def test_a_ride_whose_quote_was_taken_over_while_it_was_cut_off_costs_noth
     assert await post_batch(town, second) == [Status.APPLIED]
     assert await post_batch(town, end(first, Kind.SETTLE, order, 1_000_000)) == [Status.ALREADY_RESOLVED]
     await town.assert_books_agree()
+
+
+async def test_quotes_that_are_made_at_the_same_time_are_kept_together(town: Town) -> None:
+    caller = await town.caller("1")
+    store = QuoteStore(town.office.pool)
+    until_then = datetime.now(UTC) + timedelta(minutes=5)
+    rows = [Row(town.office.desk.ids.new(), caller.project_id, bytes(32), 1, "{}", "{}", until_then) for _ in range(300)]
+    await asyncio.gather(*(store.keep([row]) for row in rows))
+    # The rows of one transaction have one xmin.
+    kept = await town.office.pool.fetchrow("select count(*) as quotes, count(distinct xmin::text) as transactions from metering.quotes")
+    assert kept is not None
+    assert kept["quotes"] == 300
+    assert kept["transactions"] < 10
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await store.keep([rows[0]])
+    # One that fails takes nobody else along for ever.
+    await store.keep([Row(town.office.desk.ids.new(), caller.project_id, bytes(32), 1, "{}", "{}", until_then)])

@@ -208,7 +208,7 @@ async def test_a_void_that_came_before_its_hold_is_sent_again(monkeypatch: pytes
     await lane.close()
 
 
-@pytest.mark.parametrize("refusal", [Status.RATE_LIMITED, Status.KEY_USED, Status.ACCOUNT_CLOSED])
+@pytest.mark.parametrize("refusal", [Status.RATE_LIMITED, Status.KEY_USED, Status.QUOTE_USED, Status.ACCOUNT_CLOSED])
 async def test_a_refusal_that_leaves_no_trace_is_also_true_of_the_copy_that_was_sent_before(refusal: Status, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection broke, the second copy was refused, and the first comes to its turn when a minute is over or the key is free."""
     monkeypatch.setattr(batcher, "VOID_AGAIN_S", 0.01)

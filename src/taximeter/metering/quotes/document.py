@@ -121,13 +121,14 @@ def verify_quote(document: Mapping[str, Any], keys: Iterable[PublicKey]) -> Publ
 
 def money(fare: Fare) -> dict[str, str]:
     """What a fare costs in its tariff's currency: billionths as texts, and decimals to read."""
+    told = fare.money
     return {
-        "currency": fare.money.currency,
-        "price_nano_per_token": str(fare.money.price_nano),
-        "expected_nano": str(fare.money.expected_nano),
-        "maximum_nano": str(fare.money.maximum_nano),
-        "expected": format_nano(fare.money.expected_nano),
-        "maximum": format_nano(fare.money.maximum_nano),
+        "currency": told.currency,
+        "price_nano_per_token": str(told.price_nano),
+        "expected_nano": str(told.expected_nano),
+        "maximum_nano": str(told.maximum_nano),
+        "expected": format_nano(told.expected_nano),
+        "maximum": format_nano(told.maximum_nano),
     }
 
 

@@ -16,18 +16,22 @@ def job_of(fare: Fare) -> dict[str, Any]:
     """The job that a fare is for: the engine's request with its defaults filled in, what it is bound to, and the tier.
 
     JSON and form, fields in another order, 1 and 1.0, a default that is written out and one that is left out: all the same job.
+    Raises InvalidRequest when the request is nested too deeply.
     """
     estimate = fare.estimate
-    return {"model": fare.model.name, "request": estimate.request, "bound": dict(estimate.bound), "tier": fare.tier}
+    try:
+        request = plain_numbers(estimate.request)
+    except RecursionError as error:
+        raise _too_deep() from error
+    return {"model": fare.model.name, "request": request, "bound": dict(estimate.bound), "tier": fare.tier}
 
 
 def fingerprint(job: Mapping[str, Any]) -> bytes:
     """SHA-256 of a job: 32 bytes.  Raises InvalidRequest when the request is nested too deeply."""
     try:
-        return hashlib.sha256(canonical_json(plain_numbers(job))).digest()
+        return hashlib.sha256(canonical_json(job)).digest()
     except RecursionError as error:
-        message = "the request is nested too deeply"
-        raise InvalidRequest(message) from error
+        raise _too_deep() from error
 
 
 def parts_of(job: Mapping[str, Any]) -> dict[str, str]:
@@ -48,5 +52,9 @@ def to_text(digest: bytes) -> str:
     return PREFIX + digest.hex()
 
 
+def _too_deep() -> InvalidRequest:
+    return InvalidRequest("the request is nested too deeply")
+
+
 def _digest(value: Any) -> str:  # noqa: ANN401 - any JSON
-    return hashlib.blake2b(canonical_json(plain_numbers(value)), digest_size=_PART_BYTES).hexdigest()
+    return hashlib.blake2b(canonical_json(value), digest_size=_PART_BYTES).hexdigest()

@@ -29,7 +29,7 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(f"bench.gpu.{name}")
 
 
-def bench(folder: Path, say: Callable[[str], None] = lambda _line: None) -> Any:  # noqa: ANN401 - its module is loaded by name
+def bench(folder: Path, say: Callable[[str], None] = lambda _line: None) -> Any:
     torch: Any = importlib.import_module("torch")
     return load("run").Bench(TINY, torch.device("cpu"), Journal(folder), say)
 

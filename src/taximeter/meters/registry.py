@@ -16,7 +16,7 @@ from taximeter.meters.text_buckets import TextBuckets
 from taximeter.meters.text_flops import TextFlops
 from taximeter.meters.text_tokens import TextTokens
 from taximeter.meters.video_dit import VideoDit
-from taximeter.meters.video_dit_2 import VideoDit2
+from taximeter.meters.video_dit_v2 import VideoDitV2
 from taximeter.meters.video_frames import VideoFrames
 
 _METERS: dict[str, Meter] = {
@@ -32,7 +32,7 @@ _METERS: dict[str, Meter] = {
         TextFlops(),
         TextTokens(),
         VideoDit(),
-        VideoDit2(),
+        VideoDitV2(),
         ClassificationTokens(),
         ImagesSteps(),
         VideoFrames(),

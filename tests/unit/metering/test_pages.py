@@ -26,7 +26,7 @@ from taximeter.meters.text_tokens import TextProfile
 from taximeter.meters.text_work import WideProfile
 from taximeter.meters.tokenizers import NAMES
 from taximeter.meters.video_dit import DitProfile
-from taximeter.meters.video_dit_2 import Limits
+from taximeter.meters.video_dit_v2 import Limits
 from taximeter.meters.video_frames import FramesProfile as VideoProfile
 from taximeter.pricing.errors import CatalogInvalid
 from taximeter.pricing.yaml_source import builtin_dir, load_dir, load_text

@@ -64,7 +64,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class VideoDit2:
+class VideoDitV2:
     """Video, by floating-point operations, from configuration files."""
 
     id: str = "video.dit/2"

@@ -36,7 +36,7 @@ def hollow(config: dict[str, Any]) -> Any:
         return getattr(diffusers, config["_class_name"]).from_config(config)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.iterdir() if path.is_dir()))
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in CONFIGS.glob("*/model_index.json")))
 def test_the_weights_of_a_published_model_are_those_of_the_real_classes(name: str) -> None:
     files = read(CONFIGS / name)
     family = FAMILIES[files["transformer/config.json"]["_class_name"]]

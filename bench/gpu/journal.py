@@ -39,7 +39,8 @@ class Journal:
             os.fsync(handle)
         finally:
             os.close(handle)
-        self.records.append(record)
+        # As it will be read again, so that a report is the same after a run and later.
+        self.records.append(json.loads(line))
 
     def cells(self) -> dict[str, Record]:
         """What is known of each cell."""

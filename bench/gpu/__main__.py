@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--results", default=str(RESULTS), metavar="DIR", help="where results lie, a folder for each device (bench/gpu/results)")
     parser.add_argument("--list", action="store_true", help="show the cells and how long each may take")
     parser.add_argument("--report", action="store_true", help="measure nothing; write the report from what is there")
-    parser.add_argument("--retry", action="store_true", help="run cells again that failed")
+    parser.add_argument("--retry", action="store_true", help="run cells again that failed or were skipped")
     parser.add_argument("--price-ratio", type=float, default=1.0, help="price of an hour of this device / of the reference GPU, for the cards (1)")
     parser.add_argument("--calibrated", action="store_true", help="refuse to write a card that could not be called calibrated")
     return parser

@@ -15,6 +15,16 @@ TOKENS_PER_REFERENCE_S = 4
 PREFILL_SHARE = 0.05
 # A token read from a cache, as a share of one that is read afresh: the usual price, not measured here.
 CACHED_SHARE = 0.1
+# What the cards leave free, of the meters that they are for: counted for display, in the founding units, or not measured here.
+VIDEO_UNPRICED = (
+    *("latent_tokens", "passes", "high_passes", "low_passes", "frames", "linear_flop"),
+    *("article_input_tokens", "article_units", "activations"),
+)
+SPEECH_UNPRICED = ("characters", "retried_steps", "retried_positions", "vae_steps", "article_steps", "steps_per_100_s")
+TEXT_UNPRICED = (
+    *("audio_input_tokens", "image_input_tokens", "audio_output_tokens", "prompt_tokens", "total_tokens"),
+    *("prefill_linear_flop", "prefill_attention_flop", "decode_linear_flop", "decode_attention_flop", "kv_byte_steps"),
+)
 
 
 class NotAccepted(Exception):
@@ -98,9 +108,8 @@ def _video(facts: Mapping[str, Any], scale: Scale) -> list[Terms]:
         Line("Reading the text", "text_encoder_flop", rates["encoder_tflop"] / 1e12 * settled),
         Line("Forward passes", "passes", rates["blocks"] * scale.dit.layers * settled),
     ]
-    other = ("latent_tokens", "passes", "high_passes", "low_passes", "frames", "linear_flop", "article_input_tokens", "article_units", "activations")
     note = f"For meter video.dit/2; bf16, decoder in single precision (TF32). Times the settled clock's derate, {settled:.4f}."
-    return [Terms("wan2.2-t2v-a14b", lines, other, note)]
+    return [Terms("wan2.2-t2v-a14b", lines, VIDEO_UNPRICED, note)]
 
 
 def _speech(facts: Mapping[str, Any], scale: Scale) -> list[Terms]:
@@ -111,12 +120,14 @@ def _speech(facts: Mapping[str, Any], scale: Scale) -> list[Terms]:
         step = rates["steps"] + rates["evaluations"] * forms.solver_evaluations(scale.timesteps[1])
         lines = [
             Line("Reading the text", "prefill_positions", step * PREFILL_SHARE),
+            Line("Hearing the example", "prompt_audio_positions", step * PREFILL_SHARE),
             Line("Decode steps", "decode_steps", rates["steps"]),
             Line("Evaluations of the diffusion head", "solver_evaluations", rates["evaluations"]),
         ]
-        note = f"Run {'as a CUDA graph' if mode == 'graph' else 'eagerly'}, one stream, without the audio decoder. "
-        note += f"Assumed: reading a position costs {PREFILL_SHARE:g} of a step at {scale.timesteps[1]} solver steps."
-        terms.append(Terms(f"{name}-{mode}", lines, ("characters", "article_steps"), note))
+        note = f"For meter speech.steps/2. Run {'as a CUDA graph' if mode == 'graph' else 'eagerly'}, one stream, without the audio decoder. "
+        note += f"Assumed: reading a position costs {PREFILL_SHARE:g} of a step at {scale.timesteps[1]} solver steps. "
+        note += "Attempts that are thrown away are not billed."
+        terms.append(Terms(f"{name}-{mode}", lines, SPEECH_UNPRICED, note))
     return terms
 
 
@@ -130,12 +141,15 @@ def _text(facts: Mapping[str, Any], scale: Scale) -> list[Terms]:
     lines = [
         Line("Prompt", "fresh_prompt_tokens", read),
         Line("Prompt from cache", "cached_prompt_tokens", read * CACHED_SHARE),
+        Line("Prompt kept for five minutes", "cache_write_5m_tokens", read),
+        Line("Prompt kept for an hour", "cache_write_1h_tokens", read),
         Line("Answer", "output_tokens", said),
         Line("Reasoning", "reasoning_tokens", said),
     ]
-    note = f"A prompt of {prompt} tokens; a token of {batch} answers at once with {context} tokens of context each. "
-    note += f"Assumed: a token from the cache costs {CACHED_SHARE:g} of one that is read."
-    return [Terms("language-8b", lines, ("prompt_tokens", "total_tokens"), note)]
+    note = "For meters text.flops/1 and text.tokens/2, of a model of text alone. "
+    note += f"A prompt of {prompt} tokens; a token of {batch} answers at once with {context} tokens of context each. "
+    note += f"Assumed: a token from the cache costs {CACHED_SHARE:g} of one that is read; to keep one costs nothing more."
+    return [Terms("language-8b", lines, TEXT_UNPRICED, note)]
 
 
 def _note(report: Mapping[str, Any], family: str, price_ratio: float, name: str) -> str:

@@ -39,19 +39,47 @@ class Journal:
             os.fsync(handle)
         finally:
             os.close(handle)
-        self.records.append(record)
+        # As it will be read again, so that a report is the same after a run and later.
+        self.records.append(json.loads(line))
 
     def cells(self) -> dict[str, Record]:
-        """What is known of each cell."""
-        return {record["cell"]: record for record in self.records if record["what"] == "cell"}
+        """What is known of each cell: of a predicted one nothing from before its family's fit set was measured again."""
+        known: dict[str, Record] = {}
+        for record in self.records:
+            if record["what"] != "cell":
+                continue
+            if is_fitted(record):
+                known = {name: other for name, other in known.items() if not (is_predicted(other) and other["family"] == record["family"])}
+            known[record["cell"]] = record
+        return known
 
     def registrations(self) -> dict[str, Record]:
-        """What was predicted for each family."""
-        return {record["family"]: record for record in self.records if record["what"] == "registration"}
+        """What is predicted for each family; nothing for one whose fit set was measured again since it was."""
+        valid: dict[str, Record] = {}
+        for record in self.records:
+            if record["what"] == "registration":
+                valid[record["family"]] = record
+            elif is_fitted(record):
+                valid.pop(record["family"], None)
+        return valid
+
+    def registered(self, family: str) -> int:
+        """How often predictions were written for a family."""
+        return len([record for record in self.records if record["what"] == "registration" and record["family"] == family])
 
     def sessions(self) -> list[Record]:
         """The calls that made it, with their machines."""
         return [record for record in self.records if record["what"] == "session"]
+
+
+def is_fitted(record: Record) -> bool:
+    """Whether predictions follow from this record: a cell of a fit set, or the soak, that was measured."""
+    return record["what"] == "cell" and record.get("role") in ("fit", "soak") and record["status"] == "done"
+
+
+def is_predicted(record: Record) -> bool:
+    """Whether this record is of a cell that is predicted before it is measured."""
+    return record["what"] == "cell" and record.get("role") in ("holdout", "check")
 
 
 def write_whole(path: Path, content: str) -> str:

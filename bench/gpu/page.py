@@ -45,6 +45,7 @@ def _family(name: str, facts: Facts) -> str:
     lines = [
         f"## {name}\n",
         f"Predictions written {registration['at']} to {registration['file']}, SHA-256 `{registration['sha256']}`.",
+        "" if facts["registered"] == 1 else f"They are number {facts['registered']}: the fit set was measured again after those before.",
         "" if registration["file_matches"] else "**The file no longer has this hash.**",
         f"The first cell they speak of began {facts['first_holdout']}. {order if facts['in_order'] else '**The order in the journal is wrong.**'}",
         f"Settled clock against short burst: {facts['derate']:.4f}." if name == "video" else "",
@@ -61,7 +62,7 @@ def _family(name: str, facts: Facts) -> str:
     for model, fitted in facts["models"].items():
         for driver, rate in fitted["rates_s"].items():
             rates.rows.append((model, driver, f"{rate:.5g}", f"{1 / rate:.5g}" if rate else "-"))
-    more = "\n".join(f"Not fitted: {reason}." for reason in facts["unfitted"])
+    more = "\n".join([*(f"Not fitted: {reason}." for reason in facts["unfitted"]), *(f"Missing: {cell}." for cell in facts["missing"]), ""])
     return "\n".join([*filter(None, lines), "", table.markdown(), rules.markdown(), rates.markdown(), more])
 
 

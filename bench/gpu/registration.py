@@ -30,9 +30,9 @@ class Sample:
     times_s: Sequence[float]
 
 
-def path_of(folder: Path, family: str) -> Path:
-    """Where a family's predictions lie."""
-    return folder / f"predictions-{family}.json"
+def path_of(folder: Path, family: str, number: int = 1) -> Path:
+    """Where a family's predictions lie; those that were written later lie beside the first."""
+    return folder / (f"predictions-{family}.json" if number == 1 else f"predictions-{family}-{number}.json")
 
 
 def register(family: str, plan: Sequence[Cell], scale: Scale, journal: Journal, now: str) -> Record:
@@ -59,8 +59,9 @@ def register(family: str, plan: Sequence[Cell], scale: Scale, journal: Journal, 
     if not content["models"]:
         message = "; ".join(unfitted)
         raise NotFitted(message)
-    sha256 = write_whole(path_of(journal.folder, family), json.dumps(content, indent=1, sort_keys=True) + "\n")
-    record = {"what": "registration", "family": family, "sha256": sha256, "at": now, "file": path_of(journal.folder, family).name}
+    path = path_of(journal.folder, family, journal.registered(family) + 1)
+    sha256 = write_whole(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    record = {"what": "registration", "family": family, "sha256": sha256, "at": now, "file": path.name}
     journal.append(record)
     return record
 
@@ -103,11 +104,13 @@ def _fit(samples: Sequence[Sample], wanted: Sequence[Cell], scale: Scale, derate
     shapes = np.array([number for number, sample in enumerate(samples) for _ in sample.times_s], dtype=np.int64)
     fit = estimator.relative_huber(matrix, times)
     targets = np.array([row(cell) for cell in wanted])
-    bounds = estimator.bootstrap(matrix, times, shapes, targets, scale.repeats.resamples)
+    # The interval is of the same time as the prediction, so it is stretched like it.
+    stretch = np.array([derate if cell.derated else 1.0 for cell in wanted])
+    bounds = estimator.bootstrap(matrix, times, shapes, targets, scale.repeats.resamples) * stretch
     linear = _founding_rate(samples, scale)
     predictions = {
         cell.id: {
-            "seconds": float(targets[number] @ fit.rates) * (derate if cell.derated else 1.0),
+            "seconds": float(targets[number] @ fit.rates * stretch[number]),
             "seconds_before_derate": float(targets[number] @ fit.rates),
             "interval_s": [float(bounds[0, number]), float(bounds[1, number])],
             "founding_s": linear * founding(cell, scale),

@@ -30,7 +30,7 @@ class Bench:
 
     Attributes:
         say: prints a line of progress.
-        retry: runs cells again that failed.
+        retry: runs cells again that failed or were skipped, once in each call.
     """
 
     scale: Scale
@@ -49,38 +49,46 @@ class Bench:
         self.counts = Counts(self.scale)
 
     def remaining(self, only: Sequence[str] = ()) -> list[Cell]:
-        """Cells that have no line in the journal yet, in their order; with ``retry`` also those that failed."""
-        done = {name for name, record in self.journal.cells().items() if not (self.retry and record["status"] == "failed")}
+        """Cells of which nothing is known yet, in their order; with ``retry`` also those that failed or were skipped."""
+        done = {name for name, record in self.journal.cells().items() if record["status"] == "done" or not self.retry}
         return [cell for cell in self.plan if cell.id not in done and (not only or any(cell.id.startswith(part) for part in only))]
 
     def go(self, budget_s: float, only: Sequence[str] = ()) -> int:
-        """Run what remains and fits into the budget; how many cells remain then."""
+        """Run what remains and fits into the budget; how many cells remain then that it has not tried."""
         began = time.monotonic()
-        todo = self.remaining(only)
-        if todo:
+        tried: set[str] = set()
+        waiting: set[str] = set()
+        if self.remaining(only):
             self.journal.append({"what": "session", "at": now(), "scale": self.scale.name, **hardware.describe(self.device, self.sensors.name)})
         planned = spent = 0.0
-        for number, cell in enumerate(todo):
+        # Looked up anew for each: a fit cell that is measured again opens what was predicted without it.
+        while todo := [cell for cell in self.remaining(only) if cell.id not in tried | waiting]:
+            cell = todo[0]
             # Once something ran, its pace on this device says more than the plan.
             pace = min(3.0, max(0.3, spent / planned)) if planned > 30 else 1.0
-            left_s = sum(other.estimate_s for other in todo[number:]) * pace
+            left_s = sum(other.estimate_s for other in todo) * pace
             elapsed_s = time.monotonic() - began
             if elapsed_s + cell.estimate_s * pace * CAUTION > budget_s:
                 spent_text = f"{elapsed_s:.0f} of {budget_s:.0f} s are spent"
                 self.say(f"stopped before {cell.id}: {spent_text}; call again to go on (about {left_s / 60:.1f} min left)")
-                return len(self.remaining(only))
+                break
             missing = self._unfitted(cell)
             if missing:
                 self.say(f"{cell.id} waits: nothing of its family is predicted before {', '.join(missing)} have run")
+                waiting.add(cell.id)
                 continue
+            reopened = self._opened_by(cell)
             began_cell = time.monotonic()
             record = self.one(cell)
             self.journal.append(record)
+            tried.add(cell.id)
             planned, spent = planned + cell.estimate_s, spent + time.monotonic() - began_cell
             after_s = left_s - cell.estimate_s * pace
-            self.say(f"[{number + 1}/{len(todo)}] {cell.id}: {outcome(record)}; about {after_s / 60:.1f} min left")
+            self.say(f"[{len(tried)}/{len(tried) - 1 + len(todo)}] {cell.id}: {outcome(record)}; about {after_s / 60:.1f} min left")
+            if reopened and record["status"] == "done":
+                self.say(f"the predictions for {cell.family} were made without it: new ones follow, then {', '.join(reopened)} once more")
         self.shelf.clear()
-        return len(self.remaining(only))
+        return len([cell for cell in self.remaining(only) if cell.id not in tried])
 
     def one(self, cell: Cell) -> Record:
         """Measure one cell; whatever goes wrong with it becomes its record."""
@@ -102,6 +110,13 @@ class Bench:
             self.shelf.clear()
         record["ended"] = now()
         return record
+
+    def _opened_by(self, cell: Cell) -> list[str]:
+        """Cells that were measured under predictions which no longer count once this one is measured."""
+        if cell.role not in ("fit", "soak") or cell.family not in self.journal.registrations():
+            return []
+        done = self.journal.cells()
+        return [other.id for other in self.plan if other.family == cell.family and other.is_predicted and other.id in done]
 
     def _unfitted(self, cell: Cell) -> list[str]:
         """Cells of the fit set that must run before this one."""

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Protocol, Self
 
-PERIOD_S = 0.2
+# How long a look may wait for the next: NVML answers at once, the program has to be started.
+NVML_PERIOD_S = 0.2
+SMI_PERIOD_S = 1.0
 # Bits of the reasons why a clock is not higher, as NVML numbers them.
 REASONS: Mapping[int, str] = {
     0x1: "idle",
@@ -38,10 +40,10 @@ class Reading:
 
 
 class Sensors(Protocol):
-    """Something that can look at the device."""
+    """Something that can look at the device; ``period_s`` is how often while something runs, None for never."""
 
     name: str
-    is_quick: bool
+    period_s: float | None
 
     def read(self) -> Reading:
         """Look now."""
@@ -51,7 +53,7 @@ class NoSensors:
     """A processor tells nothing."""
 
     name = "none"
-    is_quick = False
+    period_s: float | None = None
 
     def read(self) -> Reading:
         """Nothing."""
@@ -62,7 +64,7 @@ class Nvml:
     """NVIDIA's management library."""
 
     name = "nvml"
-    is_quick = True
+    period_s: float | None = NVML_PERIOD_S
 
     def __init__(self, library: ModuleType, uuid: str) -> None:
         self._library: Any = library
@@ -100,17 +102,20 @@ class Smi:
     """The program nvidia-smi, which knows no counter of energy."""
 
     name = "nvidia-smi"
-    is_quick = False
-    _FIELDS = "clocks.sm,temperature.gpu,power.draw,clocks_throttle_reasons.active"
+    period_s: float | None = SMI_PERIOD_S
+    _FIELDS = "uuid,clocks.sm,temperature.gpu,power.draw,clocks_throttle_reasons.active"
+
+    def __init__(self, uuid: str) -> None:
+        self._uuid = uuid
 
     def read(self) -> Reading:
-        """One call of the program."""
+        """One call of the program; nothing when it does not show the device, as other devices' figures would mislead."""
         command = ["nvidia-smi", f"--query-gpu={self._FIELDS}", "--format=csv,noheader,nounits"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)  # noqa: S603 - our own command
         except (OSError, subprocess.TimeoutExpired):
             return Reading()
-        return parsed(done.stdout) if done.returncode == 0 else Reading()
+        return parsed(done.stdout, self._uuid) if done.returncode == 0 else Reading()
 
 
 def reasons(bits: int) -> frozenset[str]:
@@ -118,9 +123,11 @@ def reasons(bits: int) -> frozenset[str]:
     return frozenset(name for bit, name in REASONS.items() if bits & bit)
 
 
-def parsed(line: str) -> Reading:
-    """A line of nvidia-smi; a field that is not a number is one the device does not tell."""
-    clock, temperature, power, active = ([part.strip() for part in line.strip().partition("\n")[0].split(",")] + [""] * 4)[:4]
+def parsed(lines: str, uuid: str) -> Reading:
+    """The device's line of those of nvidia-smi, or the only one; a field that is not a number is one the device does not tell."""
+    devices = {name.strip(): told for name, _, told in (line.partition(",") for line in lines.splitlines() if line.strip())}
+    mine = devices.get(uuid, next(iter(devices.values())) if len(devices) == 1 else "")
+    clock, temperature, power, active = ([part.strip() for part in mine.split(",")] + [""] * 4)[:4]
     return Reading(
         sm_mhz=int(clock) if clock.isdigit() else None,
         temperature_c=int(temperature) if temperature.isdigit() else None,
@@ -136,18 +143,18 @@ def open_sensors(uuid: str | None) -> Sensors:
     try:
         library = importlib.import_module("pynvml")
     except ImportError:
-        return Smi()
+        return Smi(uuid)
     try:
         return Nvml(library, uuid)
     except library.NVMLError:
-        return Smi()
+        return Smi(uuid)
 
 
 class Watch:
     """Looks at the device from time to time while the block lasts."""
 
-    def __init__(self, sensors: Sensors, period_s: float = PERIOD_S) -> None:
-        self._sensors, self._period_s = sensors, period_s
+    def __init__(self, sensors: Sensors, period_s: float | None = None) -> None:
+        self._sensors, self._period_s = sensors, sensors.period_s if period_s is None else period_s
         self._ended = threading.Event()
         self._readings: list[Reading] = []
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -157,7 +164,7 @@ class Watch:
         """Look for the first time."""
         self._began_s = time.perf_counter()
         self._readings.append(self._sensors.read())
-        if self._sensors.is_quick:
+        if self._period_s is not None:
             self._thread.start()
         return self
 

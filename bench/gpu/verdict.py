@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.gpu.drivers import drivers, founding
-from bench.gpu.journal import Journal, Record
+from bench.gpu.journal import Journal, Record, is_fitted, is_predicted
 from bench.gpu.plan import FAMILIES, Cell, cells
-from bench.gpu.registration import path_of
 from bench.gpu.scales import SCALES, Scale
 
 # Costs are called calibrated only within these; they are those of the published plan.
@@ -43,12 +42,13 @@ class Errors:
 
 @dataclass(frozen=True)
 class Rule:
-    """One condition of acceptance."""
+    """One condition of acceptance; ``about`` says what it failed for, when it is known."""
 
     name: str
     value: float
     limit: str
     met: bool
+    about: str = ""
 
 
 def errors(pairs: Sequence[tuple[float, float]]) -> Errors | None:
@@ -83,8 +83,9 @@ def judge(journal: Journal) -> dict[str, Any]:
 
 
 def _predictions(journal: Journal, family: str) -> Mapping[str, Any] | None:
-    path = path_of(journal.folder, family)
-    if family not in journal.registrations() or not path.exists():
+    registration = journal.registrations().get(family)
+    path = None if registration is None else journal.folder / registration["file"]
+    if path is None or not path.exists():
         return None
     content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
@@ -120,12 +121,15 @@ def _family(
 ) -> dict[str, Any]:
     """Registration, errors and verdict of what is predicted together."""
     if predictions is None:
-        return {"accepted": False, "why": ["no predictions are registered"], "rules": []}
+        again = journal.registered(family) and family not in journal.registrations()
+        why = "its fit set was measured again after the predictions, and no new ones are registered" if again else "no predictions are registered"
+        return {"accepted": False, "why": [why], "rules": []}
     registration = journal.registrations()[family]
     mine = [row for row in rows if row["family"] == family and "predicted_s" in row]
     seen = [row for row in mine if row["role"] == "holdout"]
-    wanted = [cell.id for cell in plan if cell.family == family and cell.role == "holdout" and cell.model in predictions["models"]]
+    wanted = [cell.id for cell in plan if cell.family == family and cell.role == "holdout"]
     facts: dict[str, Any] = {
+        "registered": journal.registered(family),
         "registration": registration | {"file_matches": _sha256(journal.folder / registration["file"]) == registration["sha256"]},
         "first_holdout": min((row["started"] for row in rows if row["family"] == family and row["role"] in ("holdout", "check")), default=None),
         "derate": predictions["derate"],
@@ -141,32 +145,43 @@ def _family(
     ):
         found = errors([(row[key], row["median_s"]) for row in mine if row["role"] == role])
         facts[name] = None if found is None else asdict(found)
-    ordered = _is_ordered(family, plan, journal)
-    facts["in_order"] = ordered
+    facts["in_order"] = _is_ordered(family, journal)
     rules = _rules(facts, seen, family)
     facts["rules"] = [asdict(rule) for rule in rules]
     facts["accepted"] = bool(rules) and all(rule.met for rule in rules)
-    facts["why"] = [f"{rule.name} is {rule.value:.4g}, the rule is {rule.limit}" for rule in rules if not rule.met]
+    facts["why"] = [f"{rule.name} is {rule.value:.4g}, the rule is {rule.limit}{rule.about}" for rule in rules if not rule.met]
+    facts["why"] = facts["why"] if rules else ["no cell of the hold-out set was measured"]
     return facts
 
 
-def _is_ordered(family: str, plan: Sequence[Cell], journal: Journal) -> bool:
-    """Whether the journal has all of the fit set, then the registration, then what was predicted, by line and by time; and under its hash."""
-    roles = {cell.id: cell.role for cell in plan if cell.family == family}
-    registered_at = ""
-    sha256 = None
+def _is_ordered(family: str, journal: Journal) -> bool:
+    """Whether the journal has all of the fit set, then the registration, then what was predicted, by line and by time; and under its hash.
+
+    A fit set that is measured again begins anew: what was predicted before no longer counts, and must be registered and measured again.
+    """
+    valid: Record | None = None
     for record in journal.records:
-        if record["what"] == "registration" and record["family"] == family:
-            if sha256 is not None:
+        if record["what"] == "session" or record["family"] != family:
+            continue
+        if record["what"] == "registration":
+            if valid is not None:
                 return False
-            registered_at, sha256 = record["at"], record["sha256"]
-        elif record["what"] == "cell" and record["cell"] in roles and record["status"] == "done":
-            predicted = roles[record["cell"]] in ("holdout", "check")
-            if predicted and (sha256 is None or record["registered"] != sha256 or record["started"] < registered_at):
-                return False
-            if not predicted and sha256 is not None:
-                return False
-    return sha256 is not None
+            valid = record
+        elif is_fitted(record):
+            valid = None
+        elif is_predicted(record) and record["status"] == "done" and not _follows(record, valid):
+            return False
+    return valid is not None
+
+
+def _follows(record: Record, registration: Record | None) -> bool:
+    return registration is not None and record["registered"] == registration["sha256"] and record["started"] >= registration["at"]
+
+
+def _missing(facts: Mapping[str, Any]) -> str:
+    if not facts["missing"]:
+        return ""
+    return f": {', '.join(facts['missing'])}" + "".join(f"; not fitted: {reason}" for reason in facts["unfitted"])
 
 
 def _rules(facts: Mapping[str, Any], seen: Sequence[Mapping[str, Any]], family: str) -> list[Rule]:
@@ -189,7 +204,7 @@ def _rules(facts: Mapping[str, Any], seen: Sequence[Mapping[str, Any]], family: 
         at_least("samples of the smallest fit", min(model["samples"] for model in models), SAMPLES_MIN),
         at_least("shapes of the smallest fit", min(model["cells"] for model in models), SHAPES_MIN),
         at_least("span of the shapes", min(model["span"] for model in models), SPAN_MIN),
-        at_most("cells of the hold-out set that are missing", len(facts["missing"]), 0),
+        Rule("cells of the hold-out set that are missing", len(facts["missing"]), "<= 0", not facts["missing"], _missing(facts)),
         at_least("predictions before measurements, file as hashed", int(facts["in_order"] and facts["registration"]["file_matches"]), 1),
     ]
     whole = [abs(row["error"]) for row in seen if row["cell"].startswith("B1/")]

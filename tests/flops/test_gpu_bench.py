@@ -143,6 +143,60 @@ def test_a_cell_that_fails_is_recorded_and_the_rest_goes_on(tmp_path: Path, monk
     assert "A1/matmul" in {cell.id for cell in running.remaining()}
 
 
+def failing(monkeypatch: pytest.MonkeyPatch, part: str) -> Callable[[], None]:
+    """Let every fit cell whose name holds ``part`` run out of memory, until what is returned is called."""
+    run = load("run")
+    whole = run.build
+
+    def build(cell: Any, *more: object) -> Any:
+        if part in cell.id and cell.role == "fit":
+            message = "CUDA out of memory"
+            raise RuntimeError(message)
+        return whole(cell, *more)
+
+    monkeypatch.setattr(run, "build", build)
+    return lambda: monkeypatch.setattr(run, "build", whole)
+
+
+def test_what_a_failed_fit_set_kept_from_being_predicted_runs_when_it_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repair = failing(monkeypatch, "C2/")
+    assert bench(tmp_path).go(budget_s=100.0, only=["C2"]) == 0
+    unseen = [cell.id for cell in cells(TINY) if cell.family == "text" and cell.is_predicted]
+    assert {Journal(tmp_path).cells()[name]["status"] for name in unseen} == {"skipped"}
+    again = bench(tmp_path)
+    again.retry = True
+    # What goes on failing is tried once in each call, so that the call ends.
+    assert again.go(budget_s=100.0, only=["C2"]) == 0
+    assert {Journal(tmp_path).cells()[name]["status"] for name in unseen} == {"skipped"}
+    repair()
+    assert again.go(budget_s=100.0, only=["C2"]) == 0
+    assert {Journal(tmp_path).cells()[name]["status"] for name in unseen} == {"done"}
+    text = load("verdict").judge(Journal(tmp_path))["families"]["text"]
+    assert (text["in_order"], text["registered"], text["missing"]) == (True, 1, [])
+
+
+def test_a_fit_cell_measured_after_the_predictions_leads_to_new_ones_and_to_new_measurements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repair = failing(monkeypatch, "C2/decode-8x1024")
+    assert bench(tmp_path).go(budget_s=100.0, only=["C2"]) == 0
+    first = Journal(tmp_path).registrations()["text"]
+    repair()
+    said: list[str] = []
+    again = bench(tmp_path, said.append)
+    again.retry = True
+    # Its budget ends after the cell that failed; the next call goes on without being told to try again.
+    monkeypatch.setattr(again, "_unfitted", lambda cell: ["the end"] if cell.is_predicted else [])
+    assert again.go(budget_s=100.0, only=["C2"]) == 3
+    assert any("were made without it" in line and "C2/decode-6x512 once more" in line for line in said)
+    assert bench(tmp_path).go(budget_s=100.0, only=["C2"]) == 0
+    journal = Journal(tmp_path)
+    second = journal.registrations()["text"]
+    assert (first["file"], second["file"]) == ("predictions-text.json", "predictions-text-2.json")
+    predicted = [record for record in lines(tmp_path) if record.get("role") == "holdout"]
+    assert [record["registered"] for record in predicted] == [first["sha256"]] * 3 + [second["sha256"]] * 3
+    text = load("verdict").judge(journal)["families"]["text"]
+    assert (text["in_order"], text["registered"], text["missing"]) == (True, 2, [])
+
+
 def test_a_result_that_is_not_finite_is_no_measurement(tmp_path: Path) -> None:
     torch: Any = importlib.import_module("torch")
     running = bench(tmp_path)

@@ -11,33 +11,14 @@ import yaml
 from bench.gpu.cards import NotAccepted, draft
 from bench.gpu.scales import TINY, Scale
 from bench.gpu.verdict import judge
-from taximeter.pricing import builtin_dir, read_dir
+from taximeter.metering.fares import METERS, quote_fare
+from taximeter.pricing import Catalog, builtin_dir, read_dir
 from tests.support.gpu_journal import DERATE, RATES, Pretended
 
 DAY = "2026-11-21"
-MODELS = """
-kind: model
-name: spoken
-version: 1
-effective_from: 2026-01-01
-title: Spoken
-modality: speech
-meter: {id: speech.steps/1, voices: [alloy]}
-default_card: drafted
-cards:
-  drafted: {rate_card: calibrated-h200-voxcpm-1.5-graph, tariff: standard}
----
-kind: model
-name: written
-version: 1
-effective_from: 2026-01-01
-title: Written
-modality: chat
-meter: {id: text.tokens/1, tokenizer: smollm2, context_tokens: 4096, default_output_tokens: 512}
-default_card: drafted
-cards:
-  drafted: {rate_card: calibrated-h200-language-8b, tariff: standard}
-"""
+# Profiles of the built-in models whose cards the drafts may take the place of.
+PROFILES = {"wan2.2": ("wan2.2-t2v-a14b",), "voxcpm": ("voxcpm-0.5b", "voxcpm-1.5"), "language": ("llama-3.1-8b", "smollm2-135m")}
+RESULTS = Path(__file__).parents[4] / "bench" / "gpu" / "results"
 
 
 def documents(text: str) -> dict[str, Any]:
@@ -58,13 +39,59 @@ def test_accepted_results_become_calibrated_cards_with_their_origin(pretended: P
         assert said in video["notes"]
 
 
-def test_calibrated_cards_are_valid_in_the_catalog(pretended: Pretended, tmp_path: Path) -> None:
-    cards = draft(judge(pretended.run().journal), 0.9, DAY)
-    folder = tmp_path / "catalog"
+def published(cards: str, folder: Path) -> Catalog:
+    """The built-in catalog with the cards and, for each, the next version of every model that it is for, which names it."""
+    when = datetime(2027, 1, 1, tzinfo=UTC)
+    models = [yaml.safe_load_all(file.read_text(encoding="utf-8")) for file in builtin_dir().glob("*.yaml")]
+    # The last version stands last.
+    newest = {document["name"]: document for file in models for document in file if document["kind"] == "model"}
+    texts = [cards]
+    for name in documents(cards):
+        family = next(family for family in PROFILES if family in name)
+        for model in PROFILES[family]:
+            entry = newest[model] | {"name": f"{model}.{name}", "version": 1, "effective_from": DAY, "default_card": "drafted"}
+            texts.append(yaml.safe_dump(entry | {"cards": {"drafted": {"rate_card": name, "tariff": "standard"}}}))
     shutil.copytree(builtin_dir(), folder)
-    (folder / "90-drafted.yaml").write_text(f"{cards}---{MODELS}", encoding="utf-8")
-    catalog = read_dir(folder, datetime(2026, 12, 1, tzinfo=UTC))
-    assert {"spoken", "written"} <= set(catalog.models)
+    (folder / "90-drafted.yaml").write_text("---\n".join(texts), encoding="utf-8")
+    return read_dir(folder, when, METERS)
+
+
+def test_calibrated_cards_are_valid_in_the_catalog_for_the_newest_versions_of_the_models(pretended: Pretended, tmp_path: Path) -> None:
+    cards = draft(judge(pretended.run().journal), 0.9, DAY)
+    catalog = published(cards, tmp_path / "catalog")
+    meters = {model.meter for name, model in catalog.models.items() if "calibrated-h200" in name}
+    assert meters == {"video.dit/2", "speech.steps/2", "text.flops/1", "text.tokens/2"}
+    wanted = {f"voxcpm-1.5.calibrated-h200-voxcpm-1.5-{mode}" for mode in ("eager", "graph")}
+    assert wanted <= set(catalog.models)
+
+
+def test_a_card_with_a_rate_of_nothing_is_valid_too(pretended: Pretended, tmp_path: Path) -> None:
+    report = judge(pretended.run().journal)
+    for fitted in report["families"]["speech"]["models"].values():
+        fitted["rates_s"]["steps"] = 0.0
+    report["families"]["video"]["models"]["video"]["rates_s"]["blocks"] = 0.0
+    cards = draft(report, 1.0, DAY)
+    assert all("decode_steps" in card["unpriced"] for name, card in documents(cards).items() if "voxcpm" in name)
+    assert published(cards, tmp_path / "catalog").models
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/cards.yaml")), ids=lambda path: path.parent.name)
+def test_the_cards_beside_every_published_result_are_valid_in_the_catalog(path: Path, tmp_path: Path) -> None:
+    cards = path.read_text(encoding="utf-8")
+    models = published(cards, tmp_path / "catalog").models
+    assert all(any(model.endswith(f".{name}") for model in models) for name in documents(cards))
+
+
+def test_every_drafted_card_prices_a_request_of_the_models_it_is_for(pretended: Pretended, tmp_path: Path) -> None:
+    catalog = published(draft(judge(pretended.run().journal), 1.0, DAY), tmp_path / "catalog")
+    requests: dict[str, dict[str, Any]] = {
+        "speech": {"input": "Good morning, and welcome aboard.", "voice": "alloy"},
+        "chat": {"messages": [{"role": "user", "content": "What is a Taximeter?"}]},
+        "video": {"prompt": "a yellow cab at night"},
+    }
+    drafted = [(name, model.modality) for name, model in catalog.models.items() if "calibrated-h200" in name]
+    for name, modality in drafted:
+        assert quote_fare(catalog, name, {"model": name, **requests[modality]}).expected_utok > 0, name
 
 
 def test_an_hour_that_costs_more_makes_every_line_dearer(pretended: Pretended) -> None:

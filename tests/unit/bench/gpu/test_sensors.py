@@ -1,11 +1,14 @@
 """What the device says about itself: by NVML, by nvidia-smi, or not at all."""
 
+import os
+import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from bench.gpu.sensors import NoSensors, Nvml, Reading, Watch, open_sensors, parsed, reasons
+from bench.gpu.sensors import NoSensors, Nvml, Reading, Smi, Watch, open_sensors, parsed, reasons
 
 
 class Refused(Exception):
@@ -73,9 +76,44 @@ def test_a_watch_tells_the_energy_between_its_first_and_last_look() -> None:
 
 
 def test_a_line_of_nvidia_smi_is_read_field_by_field() -> None:
-    assert parsed("1980, 41, 118.25, 0x0000000000000005\n") == Reading(1980, 41, 118.25, None, frozenset({"idle", "power cap"}))
-    assert parsed("[N/A], 41, [N/A], [N/A]\n") == Reading(None, 41, None, None, frozenset())
-    assert parsed("") == Reading()
+    line = "GPU-1, 1980, 41, 118.25, 0x0000000000000005\n"
+    assert parsed(line, "GPU-1") == Reading(1980, 41, 118.25, None, frozenset({"idle", "power cap"}))
+    assert parsed("GPU-1, [N/A], 41, [N/A], [N/A]\n", "GPU-1") == Reading(None, 41, None, None, frozenset())
+    assert parsed("", "GPU-1") == Reading()
+
+
+def test_of_several_gpus_nvidia_smi_is_read_for_the_one_that_cuda_names() -> None:
+    lines = "GPU-1, 345, 30, 70.00, 0x0000000000000001\nGPU-2, 1980, 64, 690.10, 0x0000000000000004\n"
+    assert parsed(lines, "GPU-2") == Reading(1980, 64, 690.1, None, frozenset({"power cap"}))
+    assert parsed(lines, "GPU-unknown") == Reading()
+    alone, _ = lines.splitlines()
+    assert parsed(alone, "GPU-unknown").sm_mhz == 345
+
+
+def test_nvidia_smi_is_looked_at_while_something_runs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that tells of two devices, of which the second slows down in its third look only."""
+    calls = tmp_path / "calls"
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        "#!/bin/sh\n"
+        f'echo look >> "{calls}"\n'
+        "echo 'GPU-1, 345, 30, 70.00, 0x0000000000000001'\n"
+        f'[ "$(wc -l < "{calls}")" -eq 3 ] && echo "GPU-2, 900, 91, 300.00, 0x0000000000000040" && exit\n'
+        "echo 'GPU-2, 1980, 64, 690.10, 0x0000000000000004'\n",
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    sensors = Smi("GPU-2")
+    assert sensors.period_s == 1.0
+    with Watch(sensors, period_s=0.01) as watch:
+        while not calls.exists() or len(calls.read_text(encoding="utf-8").split()) < 5:
+            time.sleep(0.01)
+    facts = watch.facts()
+    assert facts["looks"] >= 5
+    assert facts["sm_mhz"] == {"least": 900, "median": 1980, "most": 1980}
+    assert facts["reasons"] == ["hardware thermal", "power cap"]
+    assert facts["energy_j"] is None
 
 
 def test_a_processor_tells_nothing() -> None:

@@ -1,5 +1,6 @@
 """The verdict: good predictions are accepted, wrong or late ones are not, and the report shows both hash and order."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,46 @@ def test_a_cell_that_ran_before_its_prediction_spoils_the_order(pretended: Prete
     assert not judged_again(tmp_path, early)["families"]["video"]["in_order"]
 
 
-def test_a_fit_cell_measured_again_after_the_prediction_spoils_the_order(pretended: Pretended, tmp_path: Path) -> None:
+def test_a_fit_cell_measured_again_after_the_prediction_opens_what_was_predicted(pretended: Pretended, tmp_path: Path) -> None:
     pretended.run()
     records = lines(tmp_path)
     again = next(record for record in records if record.get("cell", "").startswith("A2/"))
-    assert not judged_again(tmp_path, [*records, again])["families"]["video"]["in_order"]
+    report = judged_again(tmp_path, [*records, again])
+    assert not report["families"]["video"]["accepted"]
+    assert "measured again after the predictions" in report["families"]["video"]["why"][0]
+    assert set(report["remaining"]) == {cell.id for cell in pretended.plan if cell.family == "video" and cell.is_predicted}
+    assert report["families"]["speech"]["accepted"]
+    assert "measured again after the predictions" in page(report)
+
+
+def test_new_predictions_after_a_fit_cell_was_measured_again_count_beside_the_old_ones(pretended: Pretended, tmp_path: Path) -> None:
+    first = judge(pretended.run().journal)["families"]["video"]["registration"]
+    pretended.journal.append(pretended.record(next(cell for cell in pretended.plan if cell.id.startswith("A2/"))))
+    report = judge(pretended.run().journal)
+    video = report["families"]["video"]
+    assert video["accepted"], video["why"]
+    assert (video["registered"], video["registration"]["file"]) == (2, "predictions-video-2.json")
+    assert video["registration"]["sha256"] != first["sha256"]
+    assert hashlib.sha256((tmp_path / first["file"]).read_bytes()).hexdigest() == first["sha256"]
+    assert "They are number 2" in page(report)
+
+
+def test_unseen_cells_measured_before_the_new_predictions_spoil_the_order(pretended: Pretended, tmp_path: Path) -> None:
+    pretended.run()
+    records = lines(tmp_path)
+    again = next(record for record in records if record.get("cell", "").startswith("A2/"))
+    early = next(record for record in records if record.get("cell", "").startswith("A4/"))
+    pretended.journal.append(again)
+    pretended.journal.append(early)
+    pretended.run()
+    assert not judge(pretended.journal)["families"]["video"]["in_order"]
+
+
+def test_predictions_written_twice_for_one_fit_set_spoil_the_order(pretended: Pretended, tmp_path: Path) -> None:
+    pretended.run()
+    records = lines(tmp_path)
+    place = next(number for number, record in enumerate(records) if record["what"] == "registration")
+    assert not judged_again(tmp_path, [*records[:place], records[place], *records[place:]])["families"]["video"]["in_order"]
 
 
 def test_a_missing_holdout_cell_is_not_overlooked(pretended: Pretended, tmp_path: Path) -> None:
@@ -85,6 +121,44 @@ def test_a_missing_holdout_cell_is_not_overlooked(pretended: Pretended, tmp_path
     report = judged_again(tmp_path, [record for record in lines(tmp_path) if not record.get("cell", "").startswith("B1/")])
     assert not report["families"]["video"]["accepted"]
     assert report["families"]["video"]["missing"] == ["B1/request-832x480x81"]
+
+
+def test_a_model_that_was_never_fitted_is_missing_by_name(pretended: Pretended) -> None:
+    model = "speech/voxcpm-1.5/graph"
+    for cell in pretended.plan:
+        if cell.model == model and not cell.is_predicted:
+            reason = {"status": "failed", "reason": "out of memory", "started": "", "ended": ""}
+            pretended.journal.append({"what": "cell", "cell": cell.id, "role": "fit", "family": "speech", "model": model, **reason})
+    report = judge(pretended.run().journal)
+    speech = report["families"]["speech"]
+    assert not speech["accepted"]
+    assert speech["missing"] == ["C1/voxcpm-1.5-graph-300x10", "C1/voxcpm-1.5-graph-75x10"]
+    (why,) = speech["why"]
+    assert why.startswith("cells of the hold-out set that are missing is 2, the rule is <= 0: C1/voxcpm-1.5-graph-300x10, ")
+    assert f"not fitted: {model}: 0 cells" in why
+    assert "Missing: C1/voxcpm-1.5-graph-75x10." in page(report)
+
+
+def test_a_family_of_which_nothing_unseen_was_measured_says_so(pretended: Pretended, tmp_path: Path) -> None:
+    pretended.run()
+    roles = {cell.id: cell.role for cell in pretended.plan if cell.family == "text"}
+    report = judged_again(tmp_path, [record for record in lines(tmp_path) if roles.get(record.get("cell", "")) != "holdout"])
+    assert (report["families"]["text"]["accepted"], report["families"]["text"]["why"]) == (False, ["no cell of the hold-out set was measured"])
+
+
+def test_the_derate_stretches_the_interval_as_it_does_the_prediction(pretended: Pretended, tmp_path: Path) -> None:
+    pretended.run()
+    content = json.loads((tmp_path / "predictions-video.json").read_text(encoding="utf-8"))
+    for cell in pretended.plan:
+        if cell.family != "video" or not cell.is_predicted:
+            continue
+        found = content["predictions"][cell.id]
+        stretch = found["seconds"] / found["seconds_before_derate"]
+        assert stretch == pytest.approx(content["derate"] if cell.derated else 1.0)
+        # The middle of the resampled fits is near the fit, before the derate and after it.
+        assert sum(found["interval_s"]) / 2 == pytest.approx(found["seconds"], rel=0.01), cell.id
+        assert found["interval_s"][0] <= found["seconds"] <= found["interval_s"][1] * 1.01
+    assert content["derate"] > 1.02
 
 
 def test_a_run_that_is_not_finished_has_a_report_too(pretended: Pretended) -> None:

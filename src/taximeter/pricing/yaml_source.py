@@ -17,7 +17,7 @@ from taximeter.pricing import checks
 from taximeter.pricing.documents import read
 from taximeter.pricing.errors import CatalogInvalid, Problem
 from taximeter.pricing.model import Document
-from taximeter.pricing.nodes import Node, Scalar
+from taximeter.pricing.nodes import PLAIN, Node, Scalar
 
 FILE_BYTES_MAX = 1_000_000
 FILES_MAX = 1000
@@ -185,13 +185,12 @@ def _scalar(event: Any, line: int) -> Scalar:  # noqa: ANN401 - PyYAML has no ty
     if tag == _BOOL:
         return text.lower() in {"true", "yes", "on"}
     if tag == _INT:
-        digits = text.replace("_", "").lstrip("+-")
+        digits = text.lstrip("+-")
         if not digits.isdecimal() or (len(digits) > 1 and digits[0] == "0") or len(digits) > 30:  # noqa: PLR2004 - as in nodes.DIGITS_MAX
             raise _Fault(line, f"{text[:40]!r} is not a plain whole number; put it in quotes if it is a text")
-        return int(text.replace("_", ""))
+        return int(text)
     if tag == _FLOAT:
-        plain = text.replace("_", "").lower()
-        if "inf" in plain or "nan" in plain or ":" in plain:
-            raise _Fault(line, f"{text[:40]!r} is not a number that can be used here")
-        return Decimal(plain)
+        if PLAIN.fullmatch(text) is None:
+            raise _Fault(line, f"{text[:40]!r} is not a number that can be used here; write it with digits and a point alone")
+        return Decimal(text)
     return text

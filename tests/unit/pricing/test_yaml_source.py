@@ -88,6 +88,11 @@ def test_the_same_version_twice_is_a_fault(tmp_path: Path) -> None:
         ("a: 010\n", "x.yaml:1: '010' is not a plain whole number"),
         ("a: " + "9" * 40 + "\n", "x.yaml:1: '" + "9" * 40 + "' is not a plain whole number"),
         ("a: .inf\n", "x.yaml:1: '.inf' is not a number"),
+        ("a: 1_000\n", "x.yaml:1: '1_000' is not a plain whole number"),
+        ("a: 1_0.5\n", "x.yaml:1: '1_0.5' is not a number"),
+        (TARIFF.replace("0.0003", "1_000"), "x.yaml:6: '1_000' is not a plain whole number"),
+        (TARIFF.replace("0.0003", "'1_000'"), "x.yaml:6: price_per_token must be a decimal number"),
+        (TARIFF.replace("0.0003", "1_0e3"), "x.yaml:6: price_per_token must be a decimal number"),
     ],
 )
 def test_what_is_not_plain_yaml_is_refused_with_its_line(text: str, fault: str) -> None:

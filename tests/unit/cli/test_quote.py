@@ -89,7 +89,7 @@ def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         (["kokoro-82m", "--chars", "5000"], "5000 characters"),
         (["smollm2-135m", "--chars", "-1"], "--chars must be a whole number"),
         (["smollm2-135m", "--text", " "], "the prompt is empty"),
-        (["smollm2-135m", "-f", "/nowhere"], "there is no .yaml file here"),
+        (["smollm2-135m", "-f", "/nowhere"], "/nowhere: there is no such folder"),
     ],
 )
 def test_a_refusal_is_one_line_and_exit_code_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_a_single_file_may_be_given(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_catalog_is_said_to_be_empty(tmp_path: Path) -> None:
     with pytest.raises(CatalogInvalid, match=r"there is no \.yaml file here"):
-        load_dir(tmp_path)
+    with pytest.raises(CatalogInvalid, match="there is no such folder"):
     with pytest.raises(CatalogInvalid, match=r"there is no \.yaml file here"):
         load_dir(tmp_path / "nowhere")
 
@@ -75,7 +75,7 @@ def test_the_same_version_twice_is_a_fault(tmp_path: Path) -> None:
         ("kind: [tariff\nname: x\n", "x.yaml:2: this is not YAML"),
         ("a: b: c\n", "x.yaml:1: this is not YAML"),
         ("\ta: b\n", "x.yaml:1: this is not YAML"),
-        ("a: \x00\n", "x.yaml:0: this is not YAML"),
+        ("a: \x00\n", "x.yaml: this is not YAML"),
         ("a: &x [1]\nb: *x\n", "x.yaml:1: anchors (&) and aliases (*) are not supported"),
         ("a: 1\nb: *x\n", "x.yaml:2: anchors (&) and aliases (*) are not supported"),
         ("a: !!python/object:os.system x\n", "x.yaml:1: tags (tag:yaml.org,2002:python/object:os.system) are not supported"),

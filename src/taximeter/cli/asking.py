@@ -4,9 +4,11 @@ The command line and notebooks ask in these words; whoever has the body already 
 """
 
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any
 
 from taximeter.kernel.errors import InvalidRequest
+from taximeter.meters import fields, speech_request
 from taximeter.pricing import ModelEntry
 
 CHARS_MAX = 1_000_000
@@ -14,7 +16,9 @@ MAX_TOKENS_MAX = 10_000_000
 # Enough text that nobody waits for it, little enough to be typical.
 CHARS_TYPICAL = {"chat": 200, "classification": 60, "embeddings": 200, "images": 60, "speech": 60, "video": 1}
 CHARS_PER_SPOKEN_S = 15
-SPOKEN_CHARS_MAX = 4096
+SPOKEN_S_MAX = 3600
+# Their meters count the text and take no length: a sample text stands for it.
+COUNT_TEXT = ("speech.characters/", "speech.frames/")
 SAMPLE = "The meter runs only while the work is done, and the receipt says what was measured, by which card, and why. "
 
 _PICTURE = {"chars", "text", "size", "steps", "guidance"}
@@ -23,7 +27,7 @@ WORDS: Mapping[str, frozenset[str]] = {
     "classification": frozenset({"chars", "text"}),
     "embeddings": frozenset({"chars", "text"}),
     "images": frozenset({*_PICTURE, "images"}),
-    "speech": frozenset({"chars", "text", "seconds"}),
+    "speech": frozenset({"chars", "text", "seconds", "speed"}),
     "video": frozenset({*_PICTURE, "seconds", "frames", "fps"}),
     "other": frozenset(),
 }
@@ -41,21 +45,22 @@ def body(model: ModelEntry, given: Mapping[str, Any], spell: Callable[[str], str
         if modality == "other":
             message = f"{model.name} is of no common kind: give the whole body as {spell('request')}"
         elif name in ALL_WORDS:
-            message = f"{spell(name)} says nothing about a {modality} model; leave it out"
+            message = f"{spell(name)} says nothing about {_an(modality)} model; leave it out"
         else:
-            message = f"{spell(name)} is unknown; a {modality} model can be asked about by {', '.join(map(spell, sorted(WORDS[modality])))}"
+            message = f"{spell(name)} is unknown; {_an(modality)} model can be asked about by {', '.join(map(spell, sorted(WORDS[modality])))}"
         raise InvalidRequest(message)
     if modality == "other":
         message = f"{model.name} is of no common kind: give the whole body as {spell('request')}"
         raise InvalidRequest(message)
-    text = _text(given, modality, spell)
+    text = _text(given, model, spell)
     if modality == "chat":
         limit = {"max_tokens": _whole(given["max_tokens"], spell("max_tokens"), MAX_TOKENS_MAX)} if "max_tokens" in given else {}
         return {"messages": [{"role": "user", "content": text}]} | limit
     if modality in ("embeddings", "classification"):
         return {"input": text}
     if modality == "speech":
-        return {"input": text, "voice": model.profile["voices"][0]} | _kept(given, "seconds")
+        kept = ("speed",) if model.meter.startswith(COUNT_TEXT) else ("seconds", "speed")
+        return {"input": text, "voice": model.profile["voices"][0]} | _kept(given, *kept)
     if modality == "images":
         return {"prompt": text} | _kept(given, "size", "steps", "guidance") | ({"n": given["images"]} if "images" in given else {})
     return {"prompt": text} | _kept(given, "size", "seconds", "frames", "fps", "steps", "guidance")
@@ -65,7 +70,27 @@ def _kept(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: given[name] for name in names if name in given}
 
 
-def _text(given: Mapping[str, Any], modality: str, spell: Callable[[str], str]) -> str:
+def _an(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
+def _spoken_chars(given: Mapping[str, Any], model: ModelEntry, spell: Callable[[str], str]) -> int:
+    """The characters of a sample that takes about ``seconds`` to say.  Raises InvalidRequest, naming the limit of the model."""
+    profile = model.profile
+    chars_max: int = profile.get("input_chars", speech_request.INPUT_CHARS_MAX)
+    pace = CHARS_PER_SPOKEN_S * fields.number(given.get("speed", 1), spell("speed"), speech_request.SPEED_MIN, speech_request.SPEED_MAX)
+    counts_text = model.meter.startswith(COUNT_TEXT)
+    limit = max(1, int(chars_max / pace)) if counts_text else profile.get("seconds_max", SPOKEN_S_MAX)
+    seconds = fields.number(given["seconds"], spell("seconds"), "0.01", limit)
+    if counts_text and given.keys() & {"chars", "text"}:
+        message = f"{model.name} is metered by its text, so that {spell('seconds')} says nothing beside one; leave it out"
+        raise InvalidRequest(message)
+    return min(chars_max, ceil(seconds * pace))
+
+
+def _text(given: Mapping[str, Any], model: ModelEntry, spell: Callable[[str], str]) -> str:
+    modality = model.modality
+    spoken = _spoken_chars(given, model, spell) if modality == "speech" and "seconds" in given else None
     if "text" in given and "chars" in given:
         message = f"{spell('text')} has its own length; leave {spell('chars')} out"
         raise InvalidRequest(message)
@@ -73,11 +98,8 @@ def _text(given: Mapping[str, Any], modality: str, spell: Callable[[str], str]) 
         return str(given["text"])
     if "chars" in given:
         count = _whole(given["chars"], spell("chars"), CHARS_MAX)
-    elif modality == "speech" and "seconds" in given:
-        # A malformed length is refused by the meter; here it only decides how much text goes with it.
-        seconds = str(given["seconds"])
-        whole = int(seconds.partition(".")[0]) if seconds.replace(".", "", 1).isdecimal() and seconds[0] != "." else 0
-        count = min(SPOKEN_CHARS_MAX, max(1, whole) * CHARS_PER_SPOKEN_S)
+    elif spoken is not None:
+        count = spoken
     else:
         count = CHARS_TYPICAL[modality]
     if modality == "video":

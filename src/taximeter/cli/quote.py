@@ -27,6 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
     length.add_argument("--seconds", metavar="S", help="video: length; speech: length of the audio")
     length.add_argument("--frames", metavar="F", help="video: frames instead of seconds")
     parser.add_argument("--fps", metavar="N", help="video: frames a second")
+    parser.add_argument("--speed", metavar="X", help="speech: pace, 2 is twice as fast")
     parser.add_argument("--images", metavar="N", help="images: how many")
     parser.add_argument("--steps", metavar="N", help="video, images: denoising steps")
     parser.add_argument("--guidance", action=argparse.BooleanOptionalAction, help="video, images: two passes a step instead of one")

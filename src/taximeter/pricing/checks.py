@@ -1,6 +1,7 @@
 """What one document cannot know about itself: references, units, duplicates.  Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, time
 from difflib import get_close_matches
 from typing import Any, Protocol
@@ -8,7 +9,20 @@ from typing import Any, Protocol
 from taximeter.pricing.currencies import MINOR_UNITS
 from taximeter.pricing.errors import Problem
 from taximeter.pricing.model import Document, Kind, ModelEntry, RateCard, Tariff
-from taximeter.pricing.tariffs import STANDARD
+from taximeter.pricing.tariffs import STANDARD, TIERS
+
+MODELS_SHOWN = 3
+
+
+# The meters that come with the program are named after what they measure; those of packages may measure anything.
+MODALITIES = {
+    "text": "chat",
+    "embeddings": "embeddings",
+    "speech": "speech",
+    "video": "video",
+    "images": "images",
+    "classification": "classification",
+}
 
 
 class MeterBook(Protocol):
@@ -44,12 +58,15 @@ def problems(documents: Sequence[Document], existing: Sequence[Document], meters
             found += _references(document, document.entry, newest)
             if meters is not None:
                 found += _meter(document, document.entry, meters)
+                if document.key not in published:
+                    found += _modality(document, document.entry)
     if meters is not None:
         for document in everything:
             if isinstance(document.entry, ModelEntry) and newest.get("model", document.entry.name) is document:
                 found += _units(document, document.entry, newest, meters, fresh)
         found += _bands([document for document in documents if document.key not in published], everything, newest, meters)
-    return found
+    # A fault of a card is found with every model that uses it, and told once.
+    return list(dict.fromkeys(found))
 
 
 def offers(documents: Sequence[Document], existing: Sequence[Document]) -> list[Problem]:
@@ -58,6 +75,7 @@ def offers(documents: Sequence[Document], existing: Sequence[Document]) -> list[
     everything = [*documents, *(document for document in existing if document.key not in fresh)]
     newest = _Newest(everything)
     found = []
+    lacking_by: dict[tuple[Kind, str, int], _Lacking] = {}
     for document in everything:
         model = document.entry
         if not isinstance(model, ModelEntry) or newest.get("model", model.name) is not document:
@@ -70,12 +88,40 @@ def offers(documents: Sequence[Document], existing: Sequence[Document]) -> list[
             by_model = document.key in fresh
             lacking = [tier for tier in model.tiers if tier != STANDARD and tier not in tariff.service_tiers]
             if lacking and name == model.default_card:
-                message = f"{model.id} offers {', '.join(lacking)}, for which the tariff {tariff.id} has no factor under service_tiers"
-                found.append(_at(document, "tiers", message) if by_model else _at(tariff_document, "service_tiers", message))
+                if by_model:
+                    message = f"{model.id} offers {', '.join(lacking)}, for which the tariff {tariff.id} has no factor under service_tiers"
+                    found.append(_at(document, "tiers", message))
+                else:
+                    known = lacking_by.setdefault(tariff_document.key, _Lacking(tariff_document))
+                    known.models.append(model.id)
+                    known.tiers.update(lacking)
             if model.size_class is not None and tariff.size_classes and model.size_class not in tariff.size_classes:
                 message = f"{model.id} is of size class {model.size_class}, for which the tariff {tariff.id} has no factor under size_classes"
                 found.append(_at(document, "size_class", message) if by_model else _at(tariff_document, "size_classes", message))
-    return found
+    return list(dict.fromkeys([*found, *(each.problem() for each in lacking_by.values())]))
+
+
+def changed(documents: Sequence[Document], existing: Sequence[Document]) -> list[Document]:
+    """Those of ``documents`` whose version is published with other content."""
+    digests = {document.key: document.sha256 for document in existing}
+    return [document for document in documents if digests.get(document.key, document.sha256) != document.sha256]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lacking:
+    """The service tiers that a tariff lacks, told once for all models that offer them."""
+
+    tariff: Document
+    models: list[str] = field(default_factory=list)
+    tiers: set[str] = field(default_factory=set)
+
+    def problem(self) -> Problem:
+        tiers = ", ".join(tier for tier in TIERS if tier in self.tiers)
+        more = f" and {len(self.models) - MODELS_SHOWN} more" if len(self.models) > MODELS_SHOWN else ""
+        offer = "offers" if len(self.models) == 1 else "offer"
+        who = f"{', '.join(self.models[:MODELS_SHOWN])}{more} {offer}"
+        message = f"the tariff {self.tariff.entry.id} has no factor under service_tiers for {tiers}, which {who}"
+        return _at(self.tariff, "service_tiers", message)
 
 
 class _Newest:
@@ -186,6 +232,15 @@ def _meter(document: Document, model: ModelEntry, meters: MeterBook) -> list[Pro
     return [_at(document, f"meter.{key}" if f"meter.{key}" in document.lines else "meter", f"{key}: {message}" if key else message)]
 
 
+def _modality(document: Document, model: ModelEntry) -> list[Problem]:
+    """A meter of another modality would refuse every request."""
+    measured = MODALITIES.get(model.meter.partition(".")[0], model.modality)
+    if measured == model.modality:
+        return []
+    message = f"the meter {model.meter} measures {measured}, and modality is {model.modality}"
+    return [_at(document, "meter.id", message)]
+
+
 def _units(document: Document, model: ModelEntry, newest: _Newest, meters: MeterBook, fresh: set[tuple[Kind, str, int]]) -> list[Problem]:
     produced = meters.quantities(model.meter)
     if produced is None:
@@ -211,14 +266,15 @@ def _units(document: Document, model: ModelEntry, newest: _Newest, meters: Meter
         for held, other in meters.held_as(model.meter):
             if {held, other} <= card.quantities() and card.tokens_per_unit(other) > card.tokens_per_unit(held):
                 message = f"card {card.id} prices {other} above {held}; a hold counts the one as the other, so it could be exceeded"
-                found.append(_at(*place, message))
+                where = _path_of(card_document, card, other, "tokens") if place[0] is card_document else place[1]
+                found.append(_at(place[0], where, message))
     return found
 
 
-def _path_of(document: Document, card: RateCard, quantity: str) -> str:
+def _path_of(document: Document, card: RateCard, quantity: str, key: str = "quantity") -> str:
     for index, line in enumerate(card.lines):
         for position, term in enumerate(line.terms):
             if term.quantity == quantity:
-                inner = f"lines[{index}].terms[{position}].quantity"
-                return inner if inner in document.lines else f"lines[{index}].quantity"
+                inner = f"lines[{index}].terms[{position}].{key}"
+                return inner if inner in document.lines else f"lines[{index}].{key}"
     return "lines"

@@ -76,12 +76,13 @@ def _head(reader: Reader) -> Head:
 def _moment(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        # Overflow: in UTC it lies before the year 1, or after 9999.
         return None
-    if moment.tzinfo is None:
-        # A bare date is midnight UTC; a time of day without its zone could be any of 24.
-        return moment.replace(tzinfo=UTC) if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) else None
-    return moment.astimezone(UTC)
+    # A bare date is midnight UTC; a time of day without its zone could be any of 24.
+    return moment.replace(tzinfo=UTC) if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) else None
 
 
 def _rate_card(reader: Reader, head: Head) -> RateCard:

@@ -87,8 +87,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        """``FILE:LINE: message``, as compilers write it."""
-        return f"{self.file}:{self.line}: {self.message}"
+        """``FILE:LINE: message``, as compilers write it; without the line where there is none."""
+        return f"{self.file}:{self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"
 
 
 class CatalogInvalid(InvalidRequest):

@@ -1,6 +1,7 @@
 """A catalog document as a tree that remembers its lines, and a reader that collects every fault in it."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -13,6 +14,8 @@ from taximeter.pricing.errors import Problem
 # Numbers beyond this many digits before or after the point are mistakes.
 DIGITS_MAX = 30
 TEXT_CHARS_MAX = 4000
+# What every reader of YAML or JSON takes for the same number: 12, -0.5, .5, 2.5e-4; not 1_000, which YAML 1.2 reads as a text.
+PLAIN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 Scalar = str | int | bool | Decimal | None
 
@@ -168,6 +171,9 @@ class Reader:
 def decimal_of(node: Node) -> Decimal | None:
     """The number a node holds, exactly; None when it is none, or not finite, or too long."""
     if isinstance(node.value, bool) or not isinstance(node.value, int | Decimal | str):
+        return None
+    # What has no line was published by an earlier release, and stays readable as it was.
+    if isinstance(node.value, str) and node.line and PLAIN.fullmatch(node.value) is None:
         return None
     try:
         value = Decimal(node.value)

@@ -10,7 +10,7 @@ import asyncpg
 
 from taximeter.pricing import checks, store, yaml_source
 from taximeter.pricing.catalog import Catalog
-from taximeter.pricing.errors import CatalogInvalid, Problem, VersionIsPublished
+from taximeter.pricing.errors import CatalogInvalid, Problem
 from taximeter.pricing.model import Document, Kind
 
 
@@ -53,9 +53,7 @@ async def apply(
     async with connection.transaction():
         await store.lock(connection)
         published = await store.find_published(connection, documents)
-        changed = [document for document in documents if published.get(document.key, document.sha256) != document.sha256]
-        if changed:
-            raise VersionIsPublished("\n".join(_changed_text(document) for document in changed))
+        yaml_source.refuse_changed([document for document in documents if published.get(document.key, document.sha256) != document.sha256])
         existing = await store.CatalogStore(connection).documents()
         problems = checks.problems(documents, existing, meters)
         created = [document for document in documents if document.key not in published]
@@ -93,7 +91,7 @@ async def apply_dir(
     Raises CatalogInvalid with every fault and its line, VersionIsPublished as ``apply`` does.
     """
     existing = await store.CatalogStore(connection).documents()
-    return await apply(connection, yaml_source.load_dir(path, meters, existing), meters, history)
+    return await apply(connection, yaml_source.load_dir(path, meters, existing, to_publish=True), meters, history)
 
 
 async def publish_builtin(connection: asyncpg.Connection, meters: checks.MeterBook | None = None) -> ApplyResult:
@@ -117,11 +115,3 @@ def label(document: Document) -> str:
     """``rate_card standard@1``."""
     kind, name, version = document.key
     return f"{kind} {name}@{version}"
-
-
-def _changed_text(document: Document) -> str:
-    kind, name, version = document.key
-    return (
-        f"{document.file}:{document.line}: {kind} {name}@{version} is published with other content; "
-        f"published versions never change, so write version: {version + 1}"
-    )

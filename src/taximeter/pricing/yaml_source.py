@@ -15,9 +15,9 @@ from yaml.resolver import Resolver
 
 from taximeter.pricing import checks
 from taximeter.pricing.documents import read
-from taximeter.pricing.errors import CatalogInvalid, Problem
+from taximeter.pricing.errors import CatalogInvalid, Problem, VersionIsPublished
 from taximeter.pricing.model import Document
-from taximeter.pricing.nodes import Node, Scalar
+from taximeter.pricing.nodes import PLAIN, Node, Scalar
 
 FILE_BYTES_MAX = 1_000_000
 FILES_MAX = 1000
@@ -43,27 +43,46 @@ def builtin_dir() -> Path:
     return Path(str(resources.files("taximeter").joinpath("catalog")))
 
 
-def load_dir(path: Path, meters: checks.MeterBook | None = None, existing: Sequence[Document] = ()) -> tuple[Document, ...]:
+def load_dir(
+    path: Path, meters: checks.MeterBook | None = None, existing: Sequence[Document] = (), *, to_publish: bool = False
+) -> tuple[Document, ...]:
     """Every document in the ``.yaml`` and ``.yml`` files of a folder and its subfolders, in the order of their paths.
 
     Args:
         path: the folder, or a single file.
         meters: what the meters produce; with it, models and cards are checked against them.
         existing: documents published already, to which these may refer.
+        to_publish: refuse other content under a version of ``existing`` before anything else: it is not checked as if it could be published.
 
     Raises:
         CatalogInvalid: with every fault found.
+        VersionIsPublished: see ``to_publish``; the message names each and says what to do.
     """
     problems: list[Problem] = []
     documents = []
     for file in _files(path, problems):
         shown = str(file.relative_to(path)) if file != path else file.name
         documents += _load_file(file, shown, problems)
+    if to_publish:
+        refuse_changed(checks.changed(documents, existing))
     problems += checks.problems(documents, existing, meters)
     problems += checks.offers(documents, existing)
     if problems:
         raise CatalogInvalid(sorted(problems, key=lambda problem: (problem.file, problem.line)))
     return tuple(documents)
+
+
+def refuse_changed(changed: Sequence[Document]) -> None:
+    """Raises VersionIsPublished when there are documents whose version is published with other content."""
+    lines = []
+    for document in changed:
+        kind, name, version = document.key
+        lines.append(
+            f"{document.file}:{document.line}: {kind} {name}@{version} is published with other content; "
+            f"published versions never change, so write version: {version + 1}"
+        )
+    if lines:
+        raise VersionIsPublished("\n".join(lines))
 
 
 def load_text(text: str, file: str = "catalog.yaml") -> tuple[Document, ...]:
@@ -78,6 +97,9 @@ def load_text(text: str, file: str = "catalog.yaml") -> tuple[Document, ...]:
 def _files(path: Path, problems: list[Problem]) -> list[Path]:
     if path.is_file():
         return [path]
+    if not path.exists():
+        problems.append(Problem(str(path), 0, "there is no such folder"))
+        return []
     files = sorted(file for file in path.rglob("*") if file.suffix in {".yaml", ".yml"} and file.is_file())
     if not files:
         problems.append(Problem(str(path), 0, "there is no .yaml file here; give a folder with a catalog"))
@@ -185,13 +207,12 @@ def _scalar(event: Any, line: int) -> Scalar:  # noqa: ANN401 - PyYAML has no ty
     if tag == _BOOL:
         return text.lower() in {"true", "yes", "on"}
     if tag == _INT:
-        digits = text.replace("_", "").lstrip("+-")
+        digits = text.lstrip("+-")
         if not digits.isdecimal() or (len(digits) > 1 and digits[0] == "0") or len(digits) > 30:  # noqa: PLR2004 - as in nodes.DIGITS_MAX
             raise _Fault(line, f"{text[:40]!r} is not a plain whole number; put it in quotes if it is a text")
-        return int(text.replace("_", ""))
+        return int(text)
     if tag == _FLOAT:
-        plain = text.replace("_", "").lower()
-        if "inf" in plain or "nan" in plain or ":" in plain:
-            raise _Fault(line, f"{text[:40]!r} is not a number that can be used here")
-        return Decimal(plain)
+        if PLAIN.fullmatch(text) is None:
+            raise _Fault(line, f"{text[:40]!r} is not a number that can be used here; write it with digits and a point alone")
+        return Decimal(text)
     return text

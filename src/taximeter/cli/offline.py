@@ -15,9 +15,10 @@ from msgspec import to_builtins
 from taximeter.cli import asking
 from taximeter.kernel.clock import SystemClock, utc_from_ms
 from taximeter.kernel.errors import InvalidRequest
-from taximeter.kernel.units import NANO_PER_UNIT, format_tokens
+from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import ANYONE, Fare, quote_fare, read_catalog
 from taximeter.pricing import Buyer, Catalog
+from taximeter.pricing.currencies import money_text
 from taximeter.pricing.errors import ModelNotFound
 from taximeter.pricing.model import FareLine, decimal_text
 
@@ -90,7 +91,7 @@ class OfflineFare(Fare, frozen=True):
         """One line for a prompt."""
         currency, expected_nano, _ = _money(self)
         most = f", at most {self.tokens_max}" if self.maximum_utok != self.expected_utok else ""
-        return f"<{self.model.name} by {self.parts.rate_card}: {self.tokens} Tokens{most}; {money_text(expected_nano)} {currency}>"
+        return f"<{self.model.name} by {self.parts.rate_card}: {self.tokens} Tokens{most}; {money_text(expected_nano, currency)} {currency}>"
 
     def __str__(self) -> str:
         """The table of ``taximeter quote``."""
@@ -198,13 +199,6 @@ def read(path: Path | str | None = None) -> Catalog:
     return _builtin
 
 
-def money_text(amount_nano: int) -> str:
-    """Nano-units as a decimal, at least to the hundredth."""
-    whole, part = divmod(amount_nano, NANO_PER_UNIT)
-    decimals = f"{part:09d}".rstrip("0").ljust(2, "0")
-    return f"{whole}.{decimals}"
-
-
 def _money(fare: Fare) -> tuple[str, int, int]:
     """The currency, and the fare in billionths of its unit, expected and at most."""
     money = fare.money
@@ -223,7 +217,7 @@ def _rows(fare: Fare) -> list[tuple[str, ...]]:
     ]
     rows += [(one.label, "", f"x {one.factor}", format_tokens(one.expected_utok), format_tokens(one.maximum_utok)) for one in fare.multipliers]
     rows.append(("Total, Tokens", "", "", format_tokens(fare.expected_utok), format_tokens(fare.maximum_utok)))
-    rows.append((f"Total, {currency}", "", "", money_text(expected_nano), money_text(maximum_nano)))
+    rows.append((f"Total, {currency}", "", "", money_text(expected_nano, currency), money_text(maximum_nano, currency)))
     return rows
 
 

@@ -41,11 +41,11 @@ def format_tokens(amount_utok: int) -> str:
     return f"{sign}{whole}.{fraction:06d}".rstrip("0")
 
 
-def format_nano(amount_nano: int) -> str:
-    """Nano-units of a currency as a decimal string with at least two decimals: ``1234500000`` -> ``"1.2345"``."""
+def format_nano(amount_nano: int, decimals: int = 2) -> str:
+    """Nano-units of a currency as a decimal string with at least so many decimals, never rounded: ``1234500000`` -> ``"1.2345"``."""
     whole, part = divmod(amount_nano, NANO_PER_UNIT)
-    decimals = f"{part:09d}".rstrip("0").ljust(2, "0")
-    return f"{whole}.{decimals}"
+    shown = f"{part:09d}".rstrip("0").ljust(decimals, "0")
+    return f"{whole}.{shown}" if shown else str(whole)
 
 
 def parse_tokens(text: str) -> int:

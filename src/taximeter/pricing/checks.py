@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from taximeter.pricing.currencies import MINOR_UNITS
 from taximeter.pricing.errors import Problem
-from taximeter.pricing.model import Document, Kind, ModelEntry, RateCard, Tariff
+from taximeter.pricing.model import MULTIPLIERS, Document, Kind, ModelEntry, RateCard, Tariff
+from taximeter.pricing.rules import ROUNDING_LABEL
 from taximeter.pricing.tariffs import STANDARD, TIERS
 
 MODELS_SHOWN = 3
@@ -52,6 +53,7 @@ def problems(documents: Sequence[Document], existing: Sequence[Document], meters
         if document.key not in published:
             # What an earlier release has published stays as it is.
             found += _dates(document, everything)
+            found += _names(document)
         if isinstance(document.entry, Tariff) and document.key not in published:
             found += _money(document, document.entry, newest)
         if isinstance(document.entry, ModelEntry):
@@ -179,6 +181,19 @@ def _day(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d}" if moment.time() == time() else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
+def _names(document: Document) -> list[Problem]:
+    """Names that this release would ignore or mistake.  Stored documents of an earlier one may have them, so they are no faults of reading."""
+    entry = document.entry
+    if isinstance(entry, Tariff):
+        known = ", ".join(MULTIPLIERS)
+        unknown = [name for name in entry.multipliers if name not in MULTIPLIERS]
+        return [_at(document, f"multipliers.{name}", f"there is no multiplier {name[:40]!r}; there is {known}") for name in unknown]
+    if isinstance(entry, RateCard):
+        message = f"the label {ROUNDING_LABEL!r} is what the line of a rounded total is called; give the line another"
+        return [_at(document, f"lines[{index}].label", message) for index, line in enumerate(entry.lines) if line.label == ROUNDING_LABEL]
+    return []
+
+
 def _money(document: Document, tariff: Tariff, newest: _Newest) -> list[Problem]:
     found = []
     for index, price in enumerate(tariff.prices):
@@ -193,23 +208,35 @@ def _money(document: Document, tariff: Tariff, newest: _Newest) -> list[Problem]
 
 
 def _bands(fresh: Sequence[Document], everything: Sequence[Document], newest: _Newest, meters: MeterBook) -> list[Problem]:
-    """A band on a quantity that no model of the tariff has would never count: a misspelled one, most likely."""
+    """Bands that would never count: on a quantity that no model of the tariff has (a misspelled one, most likely), or that holds lack."""
     found = []
     for document in fresh:
         if not isinstance(document.entry, Tariff) or newest.get("tariff", document.entry.name) is not document:
             continue
-        produced = [
-            meters.quantities(model.entry.meter) or frozenset()
+        models = [
+            model.entry
             for model in everything
             if isinstance(model.entry, ModelEntry)
             and newest.get("model", model.entry.name) is model
             and any(newest.get("tariff", choice.tariff) is document for choice in model.entry.cards.values())
         ]
         for index, band in enumerate(document.entry.context_bands):
-            if produced and not any(band.quantity in quantities for quantities in produced):
-                message = f"no meter of a model with the tariff {document.entry.id} produces {band.quantity!r}, so the band would never count"
+            message = _band_problem(document.entry, band.quantity, models, meters)
+            if message:
                 found.append(_at(document, f"context_bands[{index}].quantity", message))
     return found
+
+
+def _band_problem(tariff: Tariff, quantity: str, models: Sequence[ModelEntry], meters: MeterBook) -> str:
+    producing = [model for model in models if quantity in (meters.quantities(model.meter) or ())]
+    if models and not producing:
+        return f"no meter of a model with the tariff {tariff.id} produces {quantity!r}, so the band would never count"
+    for model in producing:
+        held = next((held for held, other in meters.held_as(model.meter) if other == quantity), None)
+        if held is not None:
+            # The maximum has none of it, so its factor lacks the band, and no charge exceeds the maximum.
+            return f"a hold of {model.id} counts {quantity} as {held} (meter {model.meter}), so the band could never be charged; set it on another"
+    return ""
 
 
 def _references(document: Document, model: ModelEntry, newest: _Newest) -> list[Problem]:

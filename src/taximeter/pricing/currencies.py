@@ -5,6 +5,8 @@ Metals, funds, test codes and "no currency" (``XAU``, ``CLF``, ``XTS``, ``XXX`` 
 
 from collections.abc import Mapping
 
+from taximeter.kernel.units import format_nano
+
 _BY_DECIMALS: Mapping[int, str] = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF",
     2: (
@@ -19,3 +21,8 @@ _BY_DECIMALS: Mapping[int, str] = {
 
 MINOR_UNITS: Mapping[str, int] = {code: decimals for decimals, codes in _BY_DECIMALS.items() for code in codes.split()}
 """Decimals of the smallest coin, by currency."""
+
+
+def money_text(amount_nano: int, currency: str) -> str:
+    """An amount for people: all its decimals, and at least those of the currency's coins (``0.30`` USD, ``45`` JPY, ``0.092`` KWD)."""
+    return format_nano(amount_nano, MINOR_UNITS.get(currency, 2))

@@ -17,6 +17,8 @@ Kind = Literal["model", "rate_card", "tariff", "plan"]
 KINDS: tuple[Kind, ...] = ("model", "rate_card", "tariff", "plan")
 Rounding = Literal["micro_token", "token"]
 BASE_MULTIPLIER = "base"
+MULTIPLIERS = (BASE_MULTIPLIER,)
+"""What a tariff's ``multipliers`` may name: nothing reads any other, so it would be a promise that no charge keeps."""
 DECIMALS_SHOWN = 12
 
 

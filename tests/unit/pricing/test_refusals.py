@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from taximeter.metering.fares import METERS
+from taximeter.pricing import checks
+from taximeter.pricing.documents import from_body
 from taximeter.pricing.errors import CatalogInvalid
-from taximeter.pricing.yaml_source import load_dir
+from taximeter.pricing.yaml_source import load_dir, load_text
 
 # Each line has its number, so that a fault can be found.
 CATALOG = """kind: rate_card
@@ -83,6 +85,11 @@ REFUSALS = [
     ('base: "1"', 'base: "-1"', 19, "multiplier base must be a decimal above 0"),
     ("priority: 2", "priority: -2", 20, "above 0"),
     # factors that would not hold
+    ('{base: "1"}', '{base: "1", surge: "2"}', 19, "there is no multiplier 'surge'; there is base"),
+    ("quantity: prompt_tokens, above: 2000", "quantity: reasoning_tokens, above: 2000", 24, "a hold of m@1 counts reasoning_tokens as output_tokens"),
+    ("quantity: prompt_tokens, above: 1000", "quantity: cached_prompt_tokens, above: 1000", 23, "could never be charged"),
+    # a line that could not be told from the one of a rounded total
+    ("label: Answer", "label: Rounding to whole Tokens", 8, "is what the line of a rounded total is called"),
     ("batch: 0.5", "turbo: 0.5", 20, "there is no service tier 'turbo'"),
     ("above: 2000, factor: 3", "above: 900, factor: 3", 24, "must rise"),
     ("above: 2000, factor: 3", "above: 2000, factor: 1.5", 24, "must not be cheaper than what lies below it"),
@@ -137,3 +144,12 @@ def test_two_versions_must_not_overlap(tmp_path: Path, kind: str, name: str, bod
     assert expected in faults(tmp_path, text)
     (tmp_path / "catalog.yaml").write_text(text.replace(f"version: 2\neffective_from: {day}", "version: 2\neffective_from: 2026-01-02"))
     assert len(load_dir(tmp_path, METERS)) == 5
+
+
+def test_what_an_earlier_release_has_published_is_read_and_left_alone() -> None:
+    text = CATALOG.replace('{base: "1"}', '{base: "1", surge: "2"}').replace("label: Answer", "label: Rounding to whole Tokens")
+    documents = load_text(text.replace("quantity: prompt_tokens, above: 2000", "quantity: reasoning_tokens, above: 2000"))
+    stored = [from_body(document.body) for document in documents]
+    assert [document.entry for document in stored] == [document.entry for document in documents]
+    assert checks.problems(documents, stored, METERS) == []
+    assert len(checks.problems(documents, (), METERS)) == 3

@@ -1,8 +1,8 @@
 """From what a model's files say and a GPU profile to a catalog file that can be applied.  Pure.
 
 A unit of a quantity takes ``max(linear / r_linear + attention / r_attention, bytes / bandwidth)`` seconds; a second is worth 4 Tokens
-times the GPU's price over the reference GPU's.  A rate per operation or byte is written as that quotient, exactly; every other one is
-rounded, once, to RATE_DIGITS significant digits.
+times the GPU's price over the reference GPU's.  A rate per operation or byte is written as that quotient, exactly, also where it has no
+end as a decimal (``tokens: 4, per: 844.8e12``); every other one is rounded, once, to RATE_DIGITS significant digits.
 """
 
 import math
@@ -14,12 +14,13 @@ from typing import Any
 
 import yaml
 
-from taximeter.kernel.units import format_tokens, round_half_even
+from taximeter.kernel.units import NANO_PER_UNIT, format_tokens, round_half_even
 from taximeter.meters.draft import Cost, Draft
+from taximeter.pricing.currencies import money_text
 from taximeter.pricing.gpus import Gpu, GpuPrice, tokens_per_second
 from taximeter.pricing.gpus.model import GIGA, REFERENCE
-from taximeter.pricing.model import decimal_text
-from taximeter.pricing.nodes import TEXT_CHARS_MAX
+from taximeter.pricing.nodes import TEXT_CHARS_MAX, Node, decimal_of
+from taximeter.pricing.tariffs import exact_text
 
 RATE_DIGITS = 6
 WIDTH = 130
@@ -49,12 +50,17 @@ class Plan:
     @property
     def card_name(self) -> str:
         """``llama-3-8b-h100``."""
-        return f"{self.name}-{self.gpu.name.lower()}"
+        return card_name(self.name, self.gpu)
 
     @property
     def status(self) -> str:
         """``calibrated`` when the GPU's rates come from our own runs."""
         return "calibrated" if self.gpu.status == "calibrated" else "indicative"
+
+
+def card_name(model: str, gpu: Gpu) -> str:
+    """What the card of a drafted model is called."""
+    return f"{model}-{gpu.name.lower()}"
 
 
 def draft_text(draft: Draft, plan: Plan) -> str:
@@ -76,14 +82,15 @@ def model_sentences(draft: Draft, plan: Plan) -> list[str]:
 def card_sentences(draft: Draft, plan: Plan) -> list[str]:
     """Where the rates come from, one sentence after the other."""
     gpu, price, reference = plan.gpu, plan.price, plan.reference
-    worth = decimal_text(tokens_per_second(price, reference))
+    worth = exact_text(tokens_per_second(price, reference))
     dated = f" ({price.date})" if price.date else ""
-    cost = f"It costs {money(price.per_hour)} {price.currency} an hour{dated}, the reference GPU ({REFERENCE}) {money(reference.per_hour)}"
+    paid, usual = money(price.per_hour, price.currency), money(reference.per_hour, reference.currency)
+    cost = f"It costs {paid} {price.currency} an hour{dated}, the reference GPU ({REFERENCE}) {usual}"
     speeds = f"Linear work runs at {_tera(gpu.linear_flop_s)} TFLOP/s, attention at {_tera(gpu.attention_flop_s)}"
     moving = f"memory moves {gpu.bandwidth_bytes_s // GIGA} GB/s; a unit takes the longer of computing and moving"
     sentences = [f"{plan.status.capitalize()}.", _status_sentence(gpu), f"{cost}: a second of it is {worth} Tokens.", f"{speeds}; {moving}."]
-    if any(_speed(cost, gpu) is None for cost in draft.costs):
-        sentences.append(f"Rates that are not per operation or byte are rounded to {RATE_DIGITS} significant digits.")
+    if inexact := [cost.label for cost in draft.costs if _quotient(cost, plan) is None and tokens_per_unit(cost, plan) != 0]:
+        sentences.append(f"Rounded to {RATE_DIGITS} significant digits: the {'rate' if len(inexact) == 1 else 'rates'} of {', '.join(inexact)}.")
     slow = [cost.label for cost in draft.costs if _is_moving(cost, gpu)]
     if slow:
         sentences.append(f"Bound by memory: {', '.join(slow)}.")
@@ -115,10 +122,10 @@ def tokens_per_unit(cost: Cost, plan: Plan) -> Fraction:
 
 def rate(cost: Cost, plan: Plan) -> dict[str, str]:
     """``tokens`` and ``per`` of a card's term.  An operation or a byte costs the quotient itself; anything else a rounded decimal."""
-    speed = _speed(cost, plan.gpu)
-    worth = tokens_per_second(plan.price, plan.reference)
-    if speed is not None and _is_decimal(worth):
-        return {"tokens": _plain(worth), "per": f"{_tera(speed)}e12"}
+    quotient = _quotient(cost, plan)
+    if quotient is not None:
+        tokens, units = quotient
+        return {"tokens": _plain(tokens), "per": f"{_tera(units)}e12"}
     return {"tokens": _plain(rounded(tokens_per_unit(cost, plan)))}
 
 
@@ -131,10 +138,9 @@ def rounded(value: Fraction) -> Fraction:
     return Fraction(Context(prec=RATE_DIGITS, rounding=ROUND_HALF_EVEN).plus(exact))
 
 
-def money(value: Fraction) -> str:
-    """A price, at least to the hundredth."""
-    whole, _, part = _plain(value).partition(".")
-    return f"{whole}.{part:0<2}"
+def money(value: Fraction, currency: str) -> str:
+    """A price, of at most six decimals."""
+    return money_text(round_half_even(value * NANO_PER_UNIT), currency)
 
 
 def _status_sentence(gpu: Gpu) -> str:
@@ -143,6 +149,17 @@ def _status_sentence(gpu: Gpu) -> str:
     if gpu.status == "published":
         return f"The rates of the {gpu.name} come from timings that others published, not from this model on this machine."
     return f"The rates of the {gpu.name} were fitted to runs of our own."
+
+
+def _quotient(cost: Cost, plan: Plan) -> tuple[Fraction, Fraction] | None:
+    """Tokens and the units that cost so many, both decimals with an end; None when a unit is no operation or byte, or a number is too long."""
+    speed = _speed(cost, plan.gpu)
+    if speed is None:
+        return None
+    worth = tokens_per_second(plan.price, plan.reference)
+    # A third of a Token for a unit is a Token for three.
+    tokens, units = (worth, speed) if _is_decimal(worth) else (Fraction(worth.numerator), speed * worth.denominator)
+    return (tokens, units) if all(decimal_of(Node(_plain(number))) is not None for number in (tokens, units)) else None
 
 
 def _speed(cost: Cost, gpu: Gpu) -> Fraction | None:

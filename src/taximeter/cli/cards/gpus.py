@@ -49,7 +49,7 @@ def _to_json(gpu: Gpu) -> dict[str, Any]:
         "peak_tflop_s": decimal_text(gpu.peak_flop_s / TERA),
         "memory_gb": str(gpu.memory_bytes // GIGA),
         "bandwidth_gb_s": str(gpu.bandwidth_bytes_s // GIGA),
-        "price": None if price is None else {"per_hour": money(price.per_hour), "currency": price.currency, "date": price.date},
+        "price": None if price is None else {"per_hour": money(price.per_hour, price.currency), "currency": price.currency, "date": price.date},
         "sources": list(gpu.sources),
         "notes": gpu.notes,
     }

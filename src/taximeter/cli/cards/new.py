@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+from collections.abc import Set as AbstractSet
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def add_parser(verbs: Subparsers) -> None:
     )
     parser.add_argument("--from-config", required=True, type=Path, metavar="DIR", help="the model's folder; weights are not read")
     parser.add_argument("--gpu", required=True, help="a GPU of `taximeter cards gpus`, or a profile of your own (gpu.yaml)")
-    parser.add_argument("--name", help="the model's name in the catalog (after the folder)")
+    parser.add_argument("--name", help="the model's name in the catalog (after the folder; with -draft behind it when the catalog has that name)")
     parser.add_argument("--price-per-hour", type=price, metavar="X", help="what an hour of one GPU costs you (the profile's price)")
     parser.add_argument("--currency", type=currency, metavar="C", help="in what currency (the profile's)")
     parser.add_argument(
@@ -41,10 +42,11 @@ def add_parser(verbs: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the file, and say what was assumed."""
     draft = families.recognise(folder.read_folder(args.from_config), families.readers())
-    plan = _plan(args, draft.family)
+    existing = published.builtin_documents()
+    existing += published.folder_documents(args.folder, existing)
+    plan = _plan(args, draft.family, {document.entry.name for document in existing if document.kind in ("model", "rate_card")})
     text = drafting.draft_text(draft, plan)
-    shown = args.out.name if args.out else "draft.yaml"
-    published.check_text(text, shown, [*published.builtin_documents(), *published.folder_documents(args.folder)])
+    published.check_text(text, args.out.name if args.out else "draft.yaml", existing)
     if args.out is None:
         print(text, end="")
     else:
@@ -74,12 +76,15 @@ def currency(text: str) -> str:
     return text
 
 
-def _plan(args: argparse.Namespace, family: str) -> drafting.Plan:
+def _plan(args: argparse.Namespace, family: str, taken: AbstractSet[str]) -> drafting.Plan:
     gpu = find_gpu(args.gpu)
     paid, reference = _prices(args, gpu)
-    name = args.name or _slug(args.from_config.resolve().name) or _slug(family)
+    name = args.name or _free(_slug(args.from_config.resolve().name) or _slug(family), gpu, taken)
     if not NAME.fullmatch(name):
         message = f"--name {name[:100]!r} must be lower-case letters, digits, dots, dashes and underscores, at most 100 of them"
+        raise InvalidRequest(message)
+    if used := sorted({name, drafting.card_name(name, gpu)} & taken):
+        message = f"--name {name!r}: {' and '.join(used)} {'is' if len(used) == 1 else 'are'} in the catalog already; give another, or leave it out"
         raise InvalidRequest(message)
     if len(name) + len(gpu.name) >= 100:  # noqa: PLR2004 - as in documents.NAME
         message = f"--name {name!r} is too long for a card that is named after the model and the GPU; give a shorter one"
@@ -110,6 +115,12 @@ def _prices(args: argparse.Namespace, gpu: Gpu) -> tuple[GpuPrice, GpuPrice]:
         )
         raise InvalidRequest(message)
     return paid, reference
+
+
+def _free(name: str, gpu: Gpu, taken: AbstractSet[str]) -> str:
+    """The name, or ``name-draft``, ``name-draft-2`` ...: what the catalog has is never touched by a draft that nobody has named."""
+    names = (name, f"{name}-draft", *(f"{name}-draft-{number}" for number in range(2, len(taken) + 3)))
+    return next(free for free in names if not {free, drafting.card_name(free, gpu)} & taken)
 
 
 def _slug(text: str) -> str:

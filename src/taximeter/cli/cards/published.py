@@ -27,11 +27,12 @@ def folder_documents(path: Path | None, existing: Sequence[Document] = ()) -> tu
 
 
 def check_text(text: str, file: str, existing: Sequence[Document]) -> tuple[Document, ...]:
-    """The documents of a text, checked as ``taximeter apply`` would beside ``existing``.  Raises CatalogInvalid."""
+    """The documents of a text, checked as ``taximeter cards check`` would beside ``existing``.  Raises CatalogInvalid."""
     documents = load_text(text, file)
-    problems = catalog_checks.problems(documents, existing, METERS)
+    problems = catalog_checks.problems(documents, existing, METERS) + catalog_checks.offers(documents, existing)
     if problems:
         raise CatalogInvalid(problems)
+    compare_versions(documents, existing)
     return documents
 
 

@@ -16,7 +16,7 @@ from taximeter.kernel.errors import Refusal, SetupError
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.key_file import KeyRing, key_path, open_keys
 from taximeter.kernel.signatures import PublicKey
-from taximeter.kernel.units import format_nano, format_tokens
+from taximeter.kernel.units import format_tokens
 from taximeter.metering.desk import Desk, buyer_of
 from taximeter.metering.errors import TooManyQuotes
 from taximeter.metering.fares import Fare, quote_fare
@@ -26,6 +26,7 @@ from taximeter.metering.quotes.document import Validity, offer, priced, sign
 from taximeter.metering.quotes.fingerprint import fingerprint, job_of, parts_of
 from taximeter.metering.quotes.offers import find_offer
 from taximeter.metering.quotes.store import QuoteStore, Row
+from taximeter.pricing.currencies import money_text
 
 log = logging.getLogger(__name__)
 
@@ -219,8 +220,8 @@ def _totals(fares: Sequence[Fare], refused: int) -> dict[str, Any]:
                 "currency": currency,
                 "expected_nano": str(expected),
                 "maximum_nano": str(most),
-                "expected": format_nano(expected),
-                "maximum": format_nano(most),
+                "expected": money_text(expected, currency),
+                "maximum": money_text(most, currency),
             }
             for currency, (expected, most) in sorted(by_currency.items())
         ],

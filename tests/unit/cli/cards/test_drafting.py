@@ -85,6 +85,31 @@ def test_half_the_price_is_half_the_tokens_and_a_rate_per_operation_is_exact() -
     assert cheap.tokens_per_unit("linear_flop") == Fraction(2 * 10, 2816 * 10**12)
 
 
+def test_a_price_that_is_a_third_of_another_makes_exact_rates_too() -> None:
+    plan = drafting.Plan("my-wan", H100, GpuPrice(Fraction(7, 10), "EUR"), GpuPrice(Fraction(21, 10), "EUR"), "standard", "2026-01-02")
+    text, _, card = published(draft_of(*FLOPS), plan)
+    assert "tokens: '4', per: 844.8e12" in text
+    assert card.tokens_per_unit("linear_flop") == Fraction(4, 3) / H100.linear_flop_s
+    assert card.tokens_per_unit("attention_flop") == Fraction(4, 3) / H100.attention_flop_s
+    assert "0.70 EUR an hour, the reference GPU (H100) 2.10: a second of it is 4/3 Tokens." in card.notes
+    assert "ounded to" not in card.notes
+
+
+@given(st.integers(1, 10**12), st.integers(1, 10**12))
+def test_what_is_not_exact_is_named_as_rounded(paid: int, usual: int) -> None:
+    plan = drafting.Plan("x", H100, GpuPrice(Fraction(paid, 10**6), "USD"), GpuPrice(Fraction(usual, 10**6), "USD"), "standard", "2026-01-02")
+    notes = " ".join(drafting.card_sentences(draft_of(*FLOPS), plan))
+    for cost in FLOPS:
+        term = drafting.rate(cost, plan)
+        exact = Fraction(term["tokens"]) / Fraction(term.get("per", "1")) == drafting.tokens_per_unit(cost, plan)
+        assert exact or f"Rounded to 6 significant digits: the rates of {FLOPS[0].label}, {FLOPS[1].label}." in notes
+
+
+def test_a_price_has_the_decimals_of_its_currency() -> None:
+    assert [drafting.money(Fraction(250), currency) for currency in ("JPY", "USD", "KWD")] == ["250", "250.00", "250.000"]
+    assert drafting.money(Fraction("2.123456"), "JPY") == "2.123456"
+
+
 def test_a_unit_takes_the_longer_of_computing_and_moving() -> None:
     computing = Cost(quantity="passes", label="Computing", linear_flop=2816 * 10**11, bytes_moved=1)
     moving = Cost(quantity="frames", label="Moving", linear_flop=1, bytes_moved=3350 * GIGA)
@@ -92,7 +117,7 @@ def test_a_unit_takes_the_longer_of_computing_and_moving() -> None:
     assert card.tokens_per_unit("passes") == 4
     assert card.tokens_per_unit("frames") == 4
     assert "Bound by memory: Moving." in " ".join(text.split())
-    assert "rounded to 6 significant digits" in " ".join(text.split())
+    assert "Rounded to 6 significant digits: the rates of Computing, Moving." in " ".join(text.split())
 
 
 def test_a_byte_costs_the_bandwidths_exact_quotient() -> None:

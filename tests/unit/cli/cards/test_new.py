@@ -15,8 +15,10 @@ from taximeter.meters.draft import Cost, Draft, Files
 from taximeter.pricing.store import snapshot
 from taximeter.pricing.yaml_source import load_text
 
-SKETCH = snapshot(builtin_documents(), utc_from_ms(SystemClock().now_ms())).models["sketch-video"]
-CARD = snapshot(builtin_documents(), utc_from_ms(SystemClock().now_ms())).priced(SKETCH.name).card
+CONFIGS = Path(__file__).parents[3] / "vectors" / "configs"
+NOW = utc_from_ms(SystemClock().now_ms())
+SKETCH = snapshot(builtin_documents(), NOW).models["sketch-video"]
+CARD = snapshot(builtin_documents(), NOW).priced(SKETCH.name).card
 Run = Callable[..., str]
 
 
@@ -113,6 +115,30 @@ def test_prices_in_another_currency_need_the_reference_in_it(folder: Path, new: 
 )
 def test_what_does_not_fit_is_refused_with_what_to_do(folder: Path, new: Run, options: tuple[str, ...], said: str) -> None:
     assert said in new("--from-config", folder, *options, code=1)
+
+
+@pytest.mark.parametrize("configs", sorted(CONFIGS.iterdir()), ids=lambda path: path.name)
+def test_a_draft_of_any_known_model_fits_beside_the_built_in_catalog(
+    configs: Path, new: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = new("--from-config", configs, "--gpu", "H100", "--out", tmp_path / "draft.yaml")
+    name = configs.name if configs.name not in snapshot(builtin_documents(), NOW).models else f"{configs.name}-draft"
+    assert said.startswith(f"{tmp_path}/draft.yaml: model {name}@1 and rate card {name}-h100@1, ")
+    assert main(["cards", "check", "-f", str(tmp_path), "--offline"]) == 0
+    assert "2 would be published, 0 unchanged" in capsys.readouterr().out
+
+
+def test_a_name_that_the_catalog_has_is_left_to_it(folder: Path, new: Run, tmp_path: Path) -> None:
+    prices = tmp_path / "prices"
+    for name in ("sketchy-model-1.0", "sketchy-model-1.0-draft", "sketchy-model-1.0-draft-2"):
+        joined = ("-f", prices) if prices.exists() else ()
+        prices.mkdir(exist_ok=True)
+        said = new("--from-config", folder, "--gpu", "H100", *joined, "--out", prices / f"{name}.yaml")
+        assert f"model {name}@1 and rate card {name}-h100@1" in said
+    refused = new("--from-config", folder, "--gpu", "H100", "--name", "sketch-video", code=1)
+    assert "--name 'sketch-video': sketch-video is in the catalog already; give another" in refused
+    refused = new("--from-config", folder, "--gpu", "H100", "-f", prices, "--name", "sketchy-model-1.0", code=1)
+    assert "sketchy-model-1.0 and sketchy-model-1.0-h100 are in the catalog already" in refused
 
 
 def test_nonsense_options_are_wrong_usage(folder: Path, new: Run) -> None:

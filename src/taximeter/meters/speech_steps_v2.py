@@ -175,7 +175,11 @@ class SpeechStepsV2:
         )
 
     def actual(self, reported: Work, estimate: Estimate, profile: Mapping[str, Any]) -> Work:
-        """Steps the engine's hook counted, attempts apart; the founding count from the samples really produced.  Raises BadReport."""
+        """Steps the engine's hook counted, attempts apart; the founding count from the samples really produced.
+
+        Discarded attempts are never above what was held for: an engine may start again more often than its entry says.  Raises
+        BadReport.
+        """
         entry = fields.read_profile(LoopProfile, profile)
         mode = fields.reported_quantity(reported, "steps_per_100_s", entry.mode)
         if mode != entry.mode:
@@ -191,16 +195,17 @@ class SpeechStepsV2:
             raise BadReport(message)
         evaluations = steps * solver.evaluations(estimate.request["inference_timesteps"])
         decoded = steps * entry.vae_patches_per_step + min(patches, entry.prompt_context_patches)
+        most = estimate.maximum
         return {
             "characters": estimate.expected["characters"],
             "prefill_positions": read,
             "prompt_audio_positions": patches,
             "decode_steps": steps,
-            "retried_steps": retried,
-            "retried_positions": (attempts - 1) * (read + patches),
+            "retried_steps": min(retried, most["retried_steps"]),
+            "retried_positions": min((attempts - 1) * (read + patches), most["retried_positions"]),
             "solver_evaluations": fields.reported_quantity(reported, "solver_evaluations", evaluations),
             "vae_steps": fields.reported_quantity(reported, "vae_steps", decoded),
-            "article_steps": _article_steps(reported, steps, entry),
+            "article_steps": _within_what_was_asked(_article_steps(reported, steps, entry), estimate, entry),
             "steps_per_100_s": mode,
         }
 
@@ -268,6 +273,12 @@ def _timesteps(request: Mapping[str, Any], entry: LoopProfile) -> int:
         message = f"this model always takes {entry.inference_timesteps} solver steps; leave out inference_timesteps"
         raise UnsupportedParameter(message, param="inference_timesteps")
     return fields.whole(asked, "inference_timesteps", 1, entry.timesteps_max)
+
+
+def _within_what_was_asked(found: int, estimate: Estimate, entry: LoopProfile) -> int:
+    """The founding count, but for the rest of the last step, which is longer than what was left of the length asked for."""
+    most = estimate.maximum["article_steps"]
+    return most if most < found <= entry.article_steps(estimate.bound["decode_steps"]) else found
 
 
 def _article_steps(reported: Work, steps: int, entry: LoopProfile) -> int:

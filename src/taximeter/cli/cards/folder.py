@@ -47,7 +47,8 @@ def read_object(path: Path) -> dict[str, Any] | None:
     except json.JSONDecodeError as error:
         message = f"{path}:{error.lineno}:{error.colno}: this is not JSON ({error.msg}); copy the file again"
         raise InvalidRequest(message) from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    # The last are numbers of more digits than Python reads.
+    except (UnicodeDecodeError, RecursionError, ValueError) as error:
         message = f"{path}: this is not JSON ({error}); copy the file again"
         raise InvalidRequest(message) from error
     return content if isinstance(content, dict) else None

@@ -114,9 +114,12 @@ class Tally:
         contradicted = self.usage is not None and self.usage.told_total is not None
         if contradicted and self.usage is not None:
             detail["upstream_total_tokens"] = self.usage.told_total
+        doubted = self.usage is not None and self.usage.doubted
+        if doubted:
+            detail["upstream_contradicts_itself"] = True
         return Done(
             work=work,
-            measured=self.usage is not None and not over and not contradicted,
+            measured=self.usage is not None and not over and not contradicted and not doubted,
             truncated=self.truncated or (self._at_length and work["output_tokens"] >= self._bound),
             engine_ms=engine_ms,
             detail=detail,

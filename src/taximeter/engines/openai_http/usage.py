@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from taximeter.engines.openai_http.told import adds_up
+
 CountTokens = Callable[[str], int]
 """The upstream model's own tokenizer: text -> number of tokens."""
 
@@ -27,6 +29,7 @@ class Usage(msgspec.Struct, frozen=True):
     Attributes:
         told: every count of the upstream's own report, under its own path (``prompt_tokens_details.audio_tokens``).
         told_total: the upstream's total, when it is another one than prompt and output together.
+        doubted: further counts contradicted these, and were left out.
     """
 
     prompt: int
@@ -35,6 +38,7 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning: int
     told: Mapping[str, int] = {}
     told_total: int | None = None
+    doubted: bool = False
 
     def work(self) -> dict[str, int]:
         """The counts by the meters' names, and those of the upstream by its own, behind ``provider.``."""
@@ -50,7 +54,8 @@ def read_usage(raw: object) -> Usage | None:
     """Read OpenAI's ``usage`` of a chat; None when it is missing or cannot be true.
 
     Negative, fractional or absurd counts, parts larger than their whole, and an empty prompt (some
-    servers fill in zeros) are all "cannot be true": the caller then counts for itself.
+    servers fill in zeros) are all "cannot be true": the caller then counts for itself.  Where only further
+    counts cannot be true (a cache that was written beyond the prompt), the four that can are kept, ``doubted``.
     """
     if not isinstance(raw, Mapping):
         return None
@@ -60,6 +65,9 @@ def read_usage(raw: object) -> Usage | None:
     reasoning = _count(_inner(raw, "completion_tokens_details", "reasoning_tokens"))
     if prompt is None or output is None or cached is None or reasoning is None:
         return None
+    beside = _beside_the_prompt(raw, prompt, cached, output, reasoning)
+    if beside is not None:
+        return beside
     if prompt == 0 or cached > prompt or reasoning > output:
         return None
     if not _details_add_up(raw, prompt, output):
@@ -67,7 +75,28 @@ def read_usage(raw: object) -> Usage | None:
     total = _count(raw.get("total_tokens"))
     if total is not None and total != prompt + output:
         return Usage(prompt, cached, output, reasoning, told_total=total)
-    return Usage(prompt, cached, output, reasoning, _leaves(raw))
+    told = _leaves(raw)
+    if not adds_up(told, prompt, output):
+        return Usage(prompt, cached, output, reasoning, doubted=True)
+    return Usage(prompt, cached, output, reasoning, told)
+
+
+def _beside_the_prompt(raw: Mapping[str, Any], prompt: int, cached: int, output: int, reasoning: int) -> Usage | None:
+    """The report of a gateway that leaves the cache out of the prompt, as Anthropic does; None when it is no such report.
+
+    That is certain only where the cache cannot be in it: more tokens were written to it, or read from it, than the prompt has.
+    """
+    names = ("cache_creation_input_tokens", "cache_read_input_tokens")
+    written, read = (_count(raw.get(name, 0) or 0) for name in names)
+    if written is None or read is None or max(written, read) <= prompt or cached not in (0, read) or reasoning > output:
+        return None
+    whole = prompt + written + read
+    if whole > PLAUSIBLE_MAX or raw.get("total_tokens") not in (None, prompt + output, whole + output):
+        return None
+    told = {"input_tokens": prompt, "output_tokens": output, "cache_creation_input_tokens": written, "cache_read_input_tokens": read}
+    if reasoning:
+        told["output_tokens_details.reasoning_tokens"] = reasoning
+    return Usage(whole, read, output, reasoning, told)
 
 
 # What is told of a prompt and of an answer; the names of a line never mean the same tokens.
@@ -118,9 +147,13 @@ def with_timings(usage: Usage | None, raw: object) -> Usage | None:
     computed, output, cached = _count(raw.get("prompt_n")), _count(raw.get("predicted_n")), _count(raw.get("cache_n", 0))
     if computed is None or output is None or cached is None:
         return usage
-    timings = {f"timings.{path}": value for path, value in _leaves(raw).items()}
-    if usage is None:
-        return Usage(computed + cached, cached, output, 0, timings) if computed + cached else None
+    leaves = _leaves(raw)
+    timings = {f"timings.{path}": value for path, value in leaves.items()}
+    fits = leaves.get("draft_n_accepted", 0) <= leaves.get("draft_n", 0) and {"prompt_n", "predicted_n"} <= leaves.keys()
+    if usage is None and computed + cached:
+        return Usage(computed + cached, cached, output, 0, timings if fits else {}, doubted=not fits)
+    if usage is None or not fits:
+        return usage
     told_cache = usage.told.get("prompt_tokens_details.cached_tokens", cached)
     if not usage.told or (usage.prompt, usage.output, told_cache) != (computed + cached, output, cached):
         return usage

@@ -42,14 +42,14 @@ def draft(files: Files) -> Draft | None:
     Raises BadProfile naming the file and the entry when one is missing or makes no sense.
     """
     transformer = files.get("transformer/config.json", {}).get("_class_name")
-    if transformer not in FAMILIES:
+    if not isinstance(transformer, str) or transformer not in FAMILIES:
         return None
     family = FAMILIES[transformer]
     architecture = _architecture(files, family)
     pipeline = add_up(architecture)
     profile = _plain(msgspec.to_builtins(architecture)) | _limits(files, family, architecture)
     notes = [
-        "Sizes, steps, frames a second and length are the defaults of the family's pipeline; trained limits may be narrower.",
+        "Sizes, steps, frames a second and length are those that the model was published for; pipelines called without them may make less.",
         "Weights are held in bfloat16" + ("; the autoencoder in float32." if family.name == "Wan" else "."),
         "Decoding is neither tiled nor sliced; caches that skip steps are off.",
     ]
@@ -134,9 +134,10 @@ def _read(files: Files, path: str, tag: str, kind: Any) -> Any:  # noqa: ANN401 
     if config is None:
         raise BadProfile(key=path, message="is missing")
     known = {str(member.__struct_config__.tag): member for member in kind.__args__}
-    found = known.get(str(config.get(tag)))
+    named = config.get(tag)
+    found = known.get(named) if isinstance(named, str) else None
     if found is None:
-        raise BadProfile(key=f"{path}: {tag}", message=f"must be one of {', '.join(sorted(known))}, not {config.get(tag)!r}")
+        raise BadProfile(key=f"{path}: {tag}", message=f"must be one of {', '.join(sorted(known))}, not {str(named)[:40] if isinstance(named, str) else type(named).__name__!r}")
     wanted = {tag, *found.__struct_fields__}
     try:
         return msgspec.convert(_exact({key: value for key, value in config.items() if key in wanted}), found)

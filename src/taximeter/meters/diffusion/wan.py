@@ -22,11 +22,16 @@ class WanTransformer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     out_channels: Count
     text_dim: Count = 4096
     freq_dim: Count = 256
-    patch_size: tuple[int, int, int] = (1, 2, 2)
+    patch_size: tuple[Count, Count, Count] = (1, 2, 2)
     cross_attn_norm: bool = True
     # The image encoder of Wan 2.1's image-to-video models; Wan 2.2 has none.
     image_dim: None = None
     added_kv_proj_dim: None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for patches that are not square: every size is a multiple of one side."""
+        need(min(self.patch_size) >= 1, "patch_size must be whole numbers, each at least 1")
+        need(self.patch_size[1] == self.patch_size[2], "patch_size must have two equal sides")
 
     @property
     def patch(self) -> tuple[int, int]:

@@ -1,12 +1,14 @@
 """From a ``config.json`` to an architecture: which weights the known families have, and how many a token meets."""
 
 from collections.abc import Callable
+from fractions import Fraction
+from math import ceil
 from typing import Literal
 
 import msgspec
 
 from taximeter.meters.language.architecture import Architecture
-from taximeter.meters.language.settings import Settings
+from taximeter.meters.language.settings import LAYERS_MAX, Settings
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -135,12 +137,13 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v2": Family(name="DeepSeek V2", attention=latent, experts=_deepseek),
     "deepseek_v3": Family(name="DeepSeek V3", attention=latent, experts=_deepseek),
 }
+_WITH_BITS = ("awq", "gptq")
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 
 
 def read(config: Settings, family: Family) -> tuple[Architecture, tuple[str, ...]]:
     """The architecture, and what had to be assumed.  Raises BadProfile naming the key at fault."""
-    hidden, layers, vocabulary = config.whole("hidden_size"), config.whole("num_hidden_layers"), config.whole("vocab_size")
+    hidden, layers, vocabulary = config.whole("hidden_size"), config.whole("num_hidden_layers", most=LAYERS_MAX), config.whole("vocab_size")
     attention = family.attention(config, family)
     norm = hidden * family.norm_vectors
     body = dense(layers * (attention.weights + family.norms * norm) + norm) + _mlps(config, family, layers)
@@ -148,7 +151,8 @@ def read(config: Settings, family: Family) -> tuple[Architecture, tuple[str, ...
     tied = config.flag("tie_word_embeddings", default=family.tied)
     windowed, window = _windows(config, family, layers)
     weight_bytes, kv_bytes, assumptions = _precision(config)
-    total = body.total + head * (1 if tied else 2)
+    outer = head * (1 if tied else 2)
+    total = body.total + outer
     return Architecture(
         active_parameters=body.active + head,
         total_parameters=total,
@@ -157,7 +161,8 @@ def read(config: Settings, family: Family) -> tuple[Architecture, tuple[str, ...
         window=window,
         attention_flop_per_pair=2 * (attention.score_width + attention.value_width),
         kv_bytes_per_layer=attention.kept_values * kv_bytes,
-        weight_bytes=total * weight_bytes,
+        # Quantisers leave the embeddings, and the head beside them, as they were.
+        weight_bytes=ceil(body.total * weight_bytes) + outer * (2 if config.inner("quantization_config") else ceil(weight_bytes)),
     ), assumptions
 
 
@@ -193,12 +198,34 @@ def _windows(config: Settings, family: Family, layers: int) -> tuple[int, int]:
     return layers - layers // every, window
 
 
-def _precision(config: Settings) -> tuple[int, int, tuple[str, ...]]:
-    """Bytes of a weight and of a value in the cache."""
+def _precision(config: Settings) -> tuple[Fraction, int, tuple[str, ...]]:
+    """Bytes of a weight in the layers and of a value in the cache."""
     quantised = config.inner("quantization_config")
-    if quantised is not None and quantised.text("quant_method") == "fp8":
-        return 1, 2, ("Weights take one byte (fp8), values in the cache two.",)
+    if quantised is not None:
+        return _quantised(quantised)
     name = config.text("dtype") or config.text("torch_dtype")
-    if quantised is not None or name not in _BYTES:
-        return 2, 2, (f"The files do not tell the bytes of a weight ({name or 'no dtype'}); two were assumed.",)
-    return _BYTES[name], max(2, _BYTES[name]), ()
+    if name not in _BYTES:
+        return Fraction(2), 2, (f"The files do not tell the bytes of a weight ({name[:40] or 'no dtype'}); two were assumed.",)
+    return Fraction(_BYTES[name]), max(2, _BYTES[name]), ()
+
+
+def _quantised(config: Settings) -> tuple[Fraction, int, tuple[str, ...]]:
+    """The same when the weights of linear layers were made smaller."""
+    method = config.text("quant_method") or "unnamed"
+    bits = None
+    if method in _WITH_BITS:
+        bits = config.whole("bits", config.whole("w_bit", 4, least=2, most=8) if method == "awq" else None, least=2, most=8)
+    elif method == "fp8":
+        bits = 8
+    elif method == "bitsandbytes":
+        four, eight = config.flag("load_in_4bit", default=False), config.flag("load_in_8bit", default=False)
+        bits = 4 if four else 8 if eight else None
+    if bits is None:
+        said = f"The weights are quantised ({method[:40]}) in a way that is not counted here; two bytes a weight were assumed, which is too many."
+        return Fraction(2), 2, (said,)
+    group = config.whole("group_size", 0, least=-1) if method in _WITH_BITS else 0
+    # A scale of 16 bits, and as many bits as a weight has for its zero, for each group.
+    each = Fraction(bits, 8) + (Fraction(16 + bits, 8 * group) if group > 0 else 0)
+    kept = "" if group <= 0 else f", with a scale and a zero for each {group}"
+    said = f"Weights of the layers take {bits} bits ({method}{kept}); embeddings, the head and values in the cache two bytes."
+    return each, 2, (said,)

@@ -7,6 +7,15 @@ from taximeter.meters.errors import BadProfile
 
 DIMENSION_MAX = 10**9
 """No dimension of a model is larger."""
+LAYERS_MAX = 10_000
+"""No model has more layers: they are counted one by one where they differ."""
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it; a number of thousands of digits has no text."""
+    if isinstance(value, int) and abs(value) > DIMENSION_MAX**2:
+        return "a number far beyond it"
+    return f"{value!r:.40}" if isinstance(value, str | int | float) or value is None else f"a {type(value).__name__}"
 
 
 class Settings:
@@ -24,15 +33,15 @@ class Settings:
         """The refusal that names the file and the key."""
         return BadProfile(key=f"{self.file}: {key}", message=message)
 
-    def whole(self, key: str, default: int | None = None, *, least: int = 1) -> int:
+    def whole(self, key: str, default: int | None = None, *, least: int = 1, most: int = DIMENSION_MAX) -> int:
         """A whole number.  Raises BadProfile when it is absent and has no default, or is nonsense."""
         value = self._values.get(key)
         if value is None:
             if default is None:
                 raise self.fault(key, "is missing")
             return default
-        if type(value) is not int or not least <= value <= DIMENSION_MAX:
-            raise self.fault(key, f"must be a whole number from {least} to {DIMENSION_MAX}, not {value!r:.40}")
+        if type(value) is not int or not least <= value <= most:
+            raise self.fault(key, f"must be a whole number from {least} to {most}, not {shown(value)}")
         return value
 
     def flag(self, key: str, *, default: bool) -> bool:
@@ -41,7 +50,7 @@ class Settings:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise self.fault(key, f"must be true or false, not {value!r:.40}")
+            raise self.fault(key, f"must be true or false, not {shown(value)}")
         return value
 
     def text(self, key: str) -> str:
@@ -55,7 +64,7 @@ class Settings:
         if value is None:
             return []
         if not isinstance(value, list):
-            raise self.fault(key, f"must be a list, not {value!r:.40}")
+            raise self.fault(key, f"must be a list, not {shown(value)}")
         return value
 
     def inner(self, key: str) -> "Settings | None":

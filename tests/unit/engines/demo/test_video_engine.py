@@ -56,7 +56,7 @@ async def test_a_job_reports_each_step_then_the_film_then_its_work() -> None:
     assert [event for event in events if isinstance(event, Progress)] == [Progress(step, 4) for step in (1, 2, 3, 4)]
     done = events[-1]
     assert isinstance(done, Done)
-    assert done.work == {"steps": 4, "passes": 4, "frames": 6, "width": 128, "height": 96, "latent_tokens": 6 * 8 * 6}
+    assert done.work == {"steps": 4, "passes": 4, "frames": 6, "width": 128, "height": 96, "latent_tokens": 6 * 8 * 6, "activations": 1}
     assert done.measured
     assert not done.truncated
     assert done.detail["scene"]["drawn"] == {"cat": 1}

@@ -42,12 +42,13 @@ class Clip:
     pictures are made and used one at a time.
     """
 
-    def __init__(self, order: Order, encoder: str, font_file: Path | None) -> None:
+    def __init__(self, order: Order, encoder: str, font_file: Path | None, *, activations: int = 0) -> None:
         self.order = order
         self.encoder = encoder
         self.grid = Grid(order.width, order.height)
         self.scene = compose(order.prompt, order.seed, width=order.width, height=order.height)
         self._font_file = font_file
+        self._activations = activations
         self._stop = threading.Event()
         self._renderer: Renderer | None = None
         self._ideal: Levels | None = None
@@ -103,6 +104,7 @@ class Clip:
             "width": self.order.width,
             "height": self.order.height,
             "latent_tokens": frames * self.grid.tokens,
+            "activations": self._activations,
         }
 
     def detail(self) -> dict[str, Any]:

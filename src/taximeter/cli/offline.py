@@ -21,6 +21,7 @@ from taximeter.pricing import Buyer, Catalog
 from taximeter.pricing.currencies import money_text
 from taximeter.pricing.errors import ModelNotFound
 from taximeter.pricing.model import FareLine, decimal_text
+from taximeter.pricing.tariffs import STANDARD
 
 _COLUMNS = ("", "quantity", "rate", "expected", "at most")
 _WORDS_COLUMNS = 3
@@ -65,6 +66,7 @@ class OfflineFare(Fare, frozen=True):
             "rate_card": parts.rate_card,
             "tariff": parts.tariff,
             "tier": self.tier,
+            "plan": self.buyer.plan,
             "multiplier": str(parts.multiplier),
             "multipliers": [to_builtins(one) for one in self.multipliers],
             "tokens_utok": parts.expected_utok,
@@ -115,7 +117,7 @@ class OfflineFare(Fare, frozen=True):
         return f"<table>{head}<tbody>{body}</tbody><tfoot>{foot}</tfoot></table>"
 
 
-def quote(
+def quote(  # noqa: PLR0913 - what a quote is made of
     model: str,
     request: Mapping[str, Any] | None = None,
     *,
@@ -123,6 +125,7 @@ def quote(
     catalog: Catalog | Path | str | None = None,
     plan: str | None = None,
     currency: str = "USD",
+    tier: str | None = None,
     **fields: Any,  # noqa: ANN401 - what a request says is checked by the model's meter
 ) -> OfflineFare:
     """What a request would cost: offline, by the built-in catalog.
@@ -134,6 +137,7 @@ def quote(
         catalog: a folder of catalog files, or a catalog that was read, instead of the built-in one.
         plan: whose prices count.
         currency: what the price is told in.
+        tier: the service tier (``batch``), as far as the model offers it.
         fields: the request in a few words: ``text`` or ``chars``, ``size``, ``seconds`` or ``frames``, ``fps``, ``steps``, ``guidance``,
             ``images``, ``max_tokens``, as far as they say something about the model.
 
@@ -148,7 +152,7 @@ def quote(
         message = "catalog must be a folder, or a catalog that was read"
         raise InvalidRequest(message)
     found = catalog if isinstance(catalog, Catalog) else read(catalog)
-    return fare(found, model, request, fields, card=card, plan=plan, currency=currency)
+    return fare(found, model, request, fields, card=card, plan=plan, currency=currency, tier=tier)
 
 
 def fare(  # noqa: PLR0913 - what a quote is made of
@@ -160,6 +164,7 @@ def fare(  # noqa: PLR0913 - what a quote is made of
     card: str | None = None,
     plan: str | None = None,
     currency: str = ANYONE.currency,
+    tier: str | None = None,
 ) -> OfflineFare:
     """``quote`` on a catalog that was read."""
     entry = catalog.models.get(model)
@@ -169,10 +174,13 @@ def fare(  # noqa: PLR0913 - what a quote is made of
     if request is not None and fields:
         message = f"the request is given as a whole; leave {', '.join(sorted(fields))} out"
         raise InvalidRequest(message)
-    if plan is not None and plan not in catalog.plans:
-        message = f"there is no plan {plan[:100]!r}; there are {', '.join(sorted(catalog.plans))}"
-        raise InvalidRequest(message, param="plan")
+    catalog.check_buyer(plan, None)
     body = asking.body(entry, fields) if request is None else request
+    if tier is not None:
+        if "service_tier" in body:
+            message = "the request names its service_tier; leave the tier beside it out"
+            raise InvalidRequest(message, param="service_tier")
+        body = {**body, "service_tier": tier}
     found = quote_fare(catalog, model, body, card, buyer=Buyer(plan=plan, currency=currency))
     return OfflineFare(**{name: getattr(found, name) for name in Fare.__struct_fields__})
 
@@ -206,7 +214,10 @@ def _money(fare: Fare) -> tuple[str, int, int]:
 
 
 def _head(fare: Fare) -> str:
-    return f"{fare.model.title or fare.model.name} by {fare.parts.rate_card} and {fare.parts.tariff} (card {fare.card_name})"
+    chosen = [f"card {fare.card_name}"]
+    chosen += [f"tier {fare.tier}"] if fare.tier != STANDARD else []
+    chosen += [f"plan {fare.buyer.plan}"] if fare.buyer.plan is not None else []
+    return f"{fare.model.title or fare.model.name} by {fare.parts.rate_card} and {fare.parts.tariff} ({', '.join(chosen)})"
 
 
 def _rows(fare: Fare) -> list[tuple[str, ...]]:

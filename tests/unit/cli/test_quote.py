@@ -1,6 +1,7 @@
 """``taximeter quote``."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from taximeter.cli import main
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "vectors" / "meters.json").read_text(encoding="utf-8"))
+CATALOG = Path(__file__).parents[3] / "src" / "taximeter" / "catalog"
 WAN = "wan2.2-t2v-a14b"
 
 
@@ -83,11 +85,65 @@ def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert any("Rounding to whole Tokens" in line and "-0.4" in line for line in lines)
 
 
+def house(folder: Path) -> str:
+    """The built-in tariffs and demo films, with a plan that has committed itself, and prices for it in yen."""
+    tariffs = (CATALOG / "00-tariffs.yaml").read_text(encoding="utf-8")
+    standard = "  - {currency: USD, price_per_token: 0.0003}\n"
+    assert tariffs.count(standard) == 1
+    (folder / "tariffs.yaml").write_text(tariffs.replace(standard, standard + "  - {plan: studio, currency: JPY, price_per_token: 0.04}\n"))
+    (folder / "video.yaml").write_text((CATALOG / "40-video.yaml").read_text(encoding="utf-8"))
+    (folder / "plan.yaml").write_text(
+        "kind: plan\nname: studio\nversion: 1\neffective_from: 2026-01-01\nallowance_period: none\ncommitted_tokens: 2000000\n"
+    )
+    return str(folder)
+
+
+def test_tier_plan_and_currency_are_counted_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = quoted(capsys, "sketch-video")
+    assert (plain["tier"], plain["plan"], plain["multipliers"], plain["multiplier"]) == ("standard", None, [], "1")
+    asked = ["sketch-video", "-f", house(tmp_path), "--tier", "batch", "--plan", "studio", "--currency", "JPY"]
+    answer = quoted(capsys, *asked)
+    # Two million Tokens: one at 1, one at 0.9.
+    assert [(each["name"], each["factor"]) for each in answer["multipliers"]] == [("service_tier", "0.5"), ("committed_volume", "0.95")]
+    assert (answer["tier"], answer["plan"], answer["multiplier"], answer["price"]["currency"]) == ("batch", "studio", "0.475", "JPY")
+    assert answer["tokens_utok"] == round(Fraction(plain["tokens_utok"]) * Fraction("0.475"))
+    assert sum(each["expected_utok"] for each in answer["multipliers"]) == answer["tokens_utok"] - plain["tokens_utok"]
+    assert answer["work"] == plain["work"]
+    assert answer["price"]["amount_nano"] == round(Fraction(answer["tokens_utok"] * 40, 1))
+    assert main(["quote", *asked]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("(card calibrated, tier batch, plan studio)")
+    assert any(line.startswith("Service tier batch") and "x 0.5" in line for line in lines)
+    assert any(line.startswith("Committed volume of 2000000 Tokens, graduated") and "x 0.95" in line for line in lines)
+    assert lines[-1].startswith("Total, JPY")
+
+
+def test_a_currency_in_which_nobody_has_a_price_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "has no price for the plan 'standard'" in refused(capsys, "sketch-video", "-f", house(tmp_path), "--currency", "JPY")
+    assert quoted(capsys, "sketch-video", "--plan", "standard", "--currency", "CNY")["price"]["currency"] == "CNY"
+
+
+def test_an_unknown_tier_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["quote", "sketch-video", "--tier", "turbo"])
+    assert stop.value.code == 2
+    assert "invalid choice: 'turbo'" in capsys.readouterr().err
+
+
+def test_integers_are_numbers_however_large_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    work = quoted(capsys, WAN, "--size", "1280x720", "--seconds", "5")["work"]
+    assert work["linear_flop"] > 2**53
+    assert {type(count) for count in work.values()} == {int}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["gpt-9"], "there is no model 'gpt-9'; there are bert-base-chinese-sentiment"),
         ([WAN, "--card", "mine"], "it has article-v1, article-v1-dense, article-v1-formula, calibrated"),
+        (["smollm2-135m", "--tier", "batch"], "has no service tier batch; it offers standard"),
+        ([WAN, "--plan", "gold"], "there is no plan 'gold' in force; there are enterprise, free, standard"),
+        ([WAN, "--currency", "JPY"], "has no price in JPY: the tariff standard@2 has one in CNY, EUR, USD"),
         (["sketch-video", "--size", "1x1"], "choose one of 640x360"),
         (["sketch-video", "--seconds", "9"], "seconds must be a"),
         ([WAN, "--seconds", "nan"], "seconds must be a number"),

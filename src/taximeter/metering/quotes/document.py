@@ -18,7 +18,6 @@ from taximeter.kernel.units import format_tokens, large_numbers
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import QUOTE_PREFIX, fare_lines, jsonable_work
 from taximeter.metering.quotes.fingerprint import to_text
-from taximeter.pricing.currencies import money_text
 
 CONTEXT = "taximeter-quote/1"
 # What may stand beside a quote and is not part of the offer.
@@ -128,8 +127,8 @@ def money(fare: Fare) -> dict[str, str]:
         "price_nano_per_token": str(told.price_nano),
         "expected_nano": str(told.expected_nano),
         "maximum_nano": str(told.maximum_nano),
-        "expected": money_text(told.expected_nano, told.currency),
-        "maximum": money_text(told.maximum_nano, told.currency),
+        "expected": fare.buyer.money_text(told.expected_nano),
+        "maximum": fare.buyer.money_text(told.maximum_nano),
     }
 
 

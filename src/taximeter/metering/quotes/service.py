@@ -26,7 +26,7 @@ from taximeter.metering.quotes.document import Validity, offer, priced, sign
 from taximeter.metering.quotes.fingerprint import fingerprint, job_of, parts_of
 from taximeter.metering.quotes.offers import find_offer
 from taximeter.metering.quotes.store import QuoteStore, Row
-from taximeter.pricing.currencies import money_text
+from taximeter.pricing import Buyer
 
 log = logging.getLogger(__name__)
 
@@ -220,8 +220,8 @@ def _totals(fares: Sequence[Fare], refused: int) -> dict[str, Any]:
                 "currency": currency,
                 "expected_nano": str(expected),
                 "maximum_nano": str(most),
-                "expected": money_text(expected, currency),
-                "maximum": money_text(most, currency),
+                "expected": Buyer(currency=currency).money_text(expected),
+                "maximum": Buyer(currency=currency).money_text(most),
             }
             for currency, (expected, most) in sorted(by_currency.items())
         ],

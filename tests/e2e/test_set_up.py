@@ -40,7 +40,7 @@ def test_serve_becomes_ready_writes_the_demo_file_and_keeps_the_key_over_a_resta
     first = serve("kept").wait_until_ready()
     assert first.get("/readyz")[0] == 200
     demo = first.demo()
-    assert set(demo) >= {"OPENAI_BASE_URL", "OPENAI_API_KEY", "TAXIMETER_URL", "TAXIMETER_ADMIN_KEY"}
+    assert set(demo) >= {"OPENAI_BASE_URL", "OPENAI_API_KEY", "TAXIMETER_URL", "TAXIMETER_ADMIN_KEY", "TAXIMETER_HOME"}
     assert demo["OPENAI_BASE_URL"] == f"http://127.0.0.1:{first.port}/v1"
     assert stat.S_IMODE((first.home / "demo.env").stat().st_mode) == 0o600
     assert stat.S_IMODE((first.home / "run" / "state.json").stat().st_mode) == 0o600
@@ -48,6 +48,12 @@ def test_serve_becomes_ready_writes_the_demo_file_and_keeps_the_key_over_a_resta
     assert status == 200
     family = first.family()
     assert len(family) >= 6
+    # Another folder, and nothing known but what the file says.
+    command = [sys.executable, "-m", "taximeter.cli", "keys", "list"]
+    environ = {**clean_environ(), "PYTHONPATH": first.environ["PYTHONPATH"], **demo}
+    listed = subprocess.run(command, cwd=first.home.parent, env=environ, capture_output=True, text=True, timeout=READY_S, check=True)
+    assert "demo.env" in listed.stdout
+    assert not (first.home.parent / ".taximeter").exists()
 
     first.process.send_signal(signal.SIGTERM)
     assert first.process.wait(STOP_S) == 0

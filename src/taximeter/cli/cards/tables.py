@@ -55,7 +55,8 @@ def _show_groups(kind: str, groups: Sequence[tuple[Sequence[str], Sums]], head: 
 def _show_left(found: Comparison) -> None:
     left = sorted(found.left_out.items(), key=lambda item: (-item[1], item[0].model, item[0].reason))
     if left:
-        print(f"\n{count(sum(found.left_out.values()), 'receipt')} left out")
+        nothing = "" if found.total().receipts else ", so that there is nothing to compare"
+        print(f"\n{count(sum(found.left_out.values()), 'receipt')} left out{nothing}; by model, with the reason:")
     for reason, number in left[:LEFT_SHOWN]:
         print(f"  {number} of {reason.model}: {reason.reason}")
     if len(left) > LEFT_SHOWN:

@@ -35,5 +35,5 @@ class Comparer:
                 return f"{card.id} prices {', '.join(sorted(lacking))}, which was not measured"
             unknown = work.keys() - card.known
             if unknown:
-                return f"{card.id} does not know {', '.join(sorted(unknown))}"
+                return f"{card.id} does not know {', '.join(sorted(unknown))}: it neither prices that nor lists it under unpriced"
         return None

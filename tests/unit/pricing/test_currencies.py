@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taximeter.kernel.units import NANO_PER_UNIT
+from taximeter.pricing import Buyer
 from taximeter.pricing.currencies import MINOR_UNITS, money_text
 
 
@@ -32,3 +33,7 @@ def test_an_amount_is_never_rounded(amount_nano: int, currency: str) -> None:
     shown = money_text(amount_nano, currency)
     assert Fraction(shown) * NANO_PER_UNIT == amount_nano
     assert len(shown.partition(".")[2]) >= MINOR_UNITS[currency]
+
+
+def test_a_buyer_reads_money_in_his_currency() -> None:
+    assert [Buyer(currency=currency).money_text(2 * NANO_PER_UNIT) for currency in ("JPY", "EUR", "KWD")] == ["2", "2.00", "2.000"]

@@ -197,6 +197,7 @@ SPEECH_STEPS = Law(
     settled=SPOKEN,
 )
 
+
 @st.composite
 def loop_reports(draw: st.DrawFn, estimate: Estimate) -> dict[str, int]:
     """Any share of the steps, in any number of attempts, some of which no entry allows."""

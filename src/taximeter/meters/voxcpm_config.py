@@ -194,6 +194,14 @@ class _Section:
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= SIZE_MAX:
             # A number of thousands of digits has no text.
             far = isinstance(value, int) and abs(value) > SIZE_MAX**2
-            state = "is missing" if value is None else "is far beyond any model" if far else f"is {value!r:.40}" if isinstance(value, str | int | float) else "is no number"
+            state = (
+                "is missing"
+                if value is None
+                else "is far beyond any model"
+                if far
+                else f"is {value!r:.40}"
+                if isinstance(value, str | int | float)
+                else "is no number"
+            )
             raise BadProfile(key=FILE, message=f"{self._name}{key} {state}; it must be a whole number from 1 to {SIZE_MAX}")
         return value

@@ -65,20 +65,19 @@ def read_usage(raw: object) -> Usage | None:
     reasoning = _count(_inner(raw, "completion_tokens_details", "reasoning_tokens"))
     if prompt is None or output is None or cached is None or reasoning is None:
         return None
-    beside = _beside_the_prompt(raw, prompt, cached, output, reasoning)
-    if beside is not None:
-        return beside
-    if prompt == 0 or cached > prompt or reasoning > output:
-        return None
-    if not _details_add_up(raw, prompt, output):
+    return _beside_the_prompt(raw, prompt, cached, output, reasoning) or _inside_the_prompt(raw, prompt, cached, output, reasoning)
+
+
+def _inside_the_prompt(raw: Mapping[str, Any], prompt: int, cached: int, output: int, reasoning: int) -> Usage | None:
+    """The report of all others: the prompt is everything that went in.  None when it cannot be true."""
+    if prompt == 0 or cached > prompt or reasoning > output or not _details_add_up(raw, prompt, output):
         return None
     total = _count(raw.get("total_tokens"))
     if total is not None and total != prompt + output:
         return Usage(prompt, cached, output, reasoning, told_total=total)
     told = _leaves(raw)
-    if not adds_up(told, prompt, output):
-        return Usage(prompt, cached, output, reasoning, doubted=True)
-    return Usage(prompt, cached, output, reasoning, told)
+    fits = adds_up(told, prompt, output)
+    return Usage(prompt, cached, output, reasoning, told if fits else {}, doubted=not fits)
 
 
 def _beside_the_prompt(raw: Mapping[str, Any], prompt: int, cached: int, output: int, reasoning: int) -> Usage | None:

@@ -137,7 +137,10 @@ def _read(files: Files, path: str, tag: str, kind: Any) -> Any:  # noqa: ANN401 
     named = config.get(tag)
     found = known.get(named) if isinstance(named, str) else None
     if found is None:
-        raise BadProfile(key=f"{path}: {tag}", message=f"must be one of {', '.join(sorted(known))}, not {str(named)[:40] if isinstance(named, str) else type(named).__name__!r}")
+        raise BadProfile(
+            key=f"{path}: {tag}",
+            message=f"must be one of {', '.join(sorted(known))}, not {str(named)[:40] if isinstance(named, str) else type(named).__name__!r}",
+        )
     wanted = {tag, *found.__struct_fields__}
     try:
         return msgspec.convert(_exact({key: value for key, value in config.items() if key in wanted}), found)

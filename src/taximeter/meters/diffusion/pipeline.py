@@ -135,15 +135,12 @@ class Pipeline:
         spans = -(-vae.latent_frames(film.frames) // span)
         return spans * (film.height // stride // side) * (film.width // stride // side)
 
-    def latent_cells(self, film: Film) -> int:
-        """Cells of a latent frame.  What does not fill a patch is cut off before, so that it is neither denoised nor decoded."""
-        stride, side = self.architecture.vae.strides[1], self.architecture.transformer.patch[1]
-        return (film.height // stride // side * side) * (film.width // stride // side * side)
-
     def vae_flop(self, film: Film, *, pictured: bool) -> int:
         """Operations of decoding the film, and of encoding its picture."""
         vae = self.architecture.vae
-        cells, flop = self.latent_cells(film), 0
+        stride = vae.strides[1]
+        cells = (film.height // stride) * (film.width // stride)
+        flop = 0
         if film.decoded:
             latent = vae.latent_frames(film.decoded)
             poly = self._decoding.get(latent)

@@ -13,6 +13,7 @@ from taximeter.engines.demo.video.clip import Clip
 from taximeter.engines.errors import EngineFailed, EngineRefused, EngineUnavailable
 from taximeter.engines.model import Done, Engine, Event, Job, Media, Progress, Started
 from taximeter.kernel.clock import ManualClock, SystemClock
+from taximeter.meters import get
 
 pytestmark = pytest.mark.anyio
 
@@ -62,6 +63,18 @@ async def test_a_job_reports_each_step_then_the_film_then_its_work() -> None:
     assert done.detail["scene"]["drawn"] == {"cat": 1}
     assert done.detail["seed"] == 5
     assert frames_of(film(events)) == 6
+
+
+async def test_only_the_first_film_after_a_start_pays_for_loading() -> None:
+    engine = DemoVideo(SystemClock())
+    dones = [(await collect(engine, job()))[-1] for _ in range(3)]
+    assert [done.work["activations"] for done in dones if isinstance(done, Done)] == [1, 0, 0]
+    asked = {"prompt": "a cat", "size": "128x96"}
+    profile = {"sizes": ["128x96"], "default_size": "128x96", "default_fps": 6, "default_steps": 4}
+    meter = get("video.frames/1")
+    estimate = meter.estimate(asked, profile)
+    charged = [meter.actual(done.work, estimate, profile)["activations"] for done in dones if isinstance(done, Done)]
+    assert (charged, estimate.maximum["activations"]) == ([1, 0, 0], 1)
 
 
 async def test_the_bound_is_never_exceeded(passes: list[int]) -> None:

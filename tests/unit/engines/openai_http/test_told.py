@@ -19,7 +19,7 @@ ESTIMATE = METER.estimate(REQUEST, PROFILE)
 
 def charged(usage: dict[str, Any]) -> tuple[dict[str, int], bool]:
     """The quantities that an upstream's report is charged by, and whether they count as measured."""
-    job = Job(id="a", model="m", modality="chat", request=ESTIMATE.request, bound=ESTIMATE.bound, deadline_s=60)
+    job = Job(id="a", model="m", modality="chat", request=ESTIMATE.request, bound=dict(ESTIMATE.bound), deadline_s=60)
     tally = Tally(job, None)
     tally.hear(usage)
     done = tally.done("answer", 1)
@@ -39,7 +39,7 @@ def test_a_cache_that_was_read_beside_the_prompt_is_counted_as_read() -> None:
 
 
 def test_where_the_cache_cannot_be_true_the_rest_is_charged_as_estimated() -> None:
-    usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150, "cache_creation_input_tokens": 95}
+    usage: dict[str, Any] = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150, "cache_creation_input_tokens": 95}
     usage["prompt_tokens_details"] = {"cached_tokens": 10}
     assert charged(usage) == ({"fresh_prompt_tokens": 90, "cached_prompt_tokens": 10, "output_tokens": 50}, False)
 

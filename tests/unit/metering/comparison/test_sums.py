@@ -84,7 +84,7 @@ def test_what_a_card_does_not_cover_is_left_out_with_its_reason() -> None:
         comparer.add(UUID(int=1), "wan", work)
     assert comparer.found.left_out == {
         Left("wan", "a@1 prices frames, which was not measured"): 1,
-        Left("wan", "a@1 does not know tokens"): 1,
+        Left("wan", "a@1 does not know tokens: it neither prices that nor lists it under unpriced"): 1,
         Left("wan", "nothing was delivered"): 2,
     }
     assert comparer.found.total() == Sums()

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from multidict import CIMultiDict
 
 from taximeter.db.pool import connect_owner
 from taximeter.metering.fares import METERS
@@ -89,3 +90,63 @@ async def test_repeats_at_once_under_a_key_and_a_quote_are_never_told_that_the_q
         assert {answer["error"]["code"] for status, _, answer in answers if status == 409} <= {"idempotency_in_progress"}
         await gateway.until_no_hold_is_open()
     assert (len(gateway.engine.jobs), len(await gateway.receipts(tenant))) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("wish", "code", "param", "says"),
+    [
+        ({"model": "teller", "request": {**CHAT, "model": "orphan"}}, "invalid_value", "model", "'teller', and the 'model' in 'request' is 'orphan'"),
+        ({"model": "teller", "request": {**CHAT, "model": [[]]}}, "invalid_value", "model", "is no text"),
+        ({"model": "teller", "request": CHAT, "card": "own"}, "invalid_value", "card", "is no member"),
+        ({"model": "painter", "request": {**VIDEO, "input_reference": {"image_url": "x"}}}, "unsupported_input", "input_reference", "not supported"),
+        ({"model": "painter", "request": {**VIDEO, "input_reference[image_url]": "x"}}, "unsupported_input", "input_reference", "not supported"),
+        ({"model": "teller", "request": {**CHAT, "stream": "yes"}}, "invalid_value", "stream", "stream"),
+        ({"model": "teller", "request": {**CHAT, "stream_options": {}}}, "invalid_value", "stream_options", "only allowed"),
+        ({"model": "mapper", "request": {"input": "Hi", "encoding_format": "text"}}, "invalid_value", "encoding_format", "one of"),
+        ({"model": "speaker", "request": {"input": "Hi", "voice": "alloy", "stream_format": "x"}}, "invalid_value", "stream_format", "one of"),
+    ],
+)
+async def test_what_the_ride_refuses_or_nobody_understands_is_not_quoted(
+    gateway: Any, tenant: Any, wish: dict[str, Any], code: str, param: str, says: str
+) -> None:
+    status, _, problem = await gateway.call("POST", "/v1/quotes", tenant.key, json=wish)
+    assert (status, problem["code"], problem["param"]) == (400, code, param)
+    assert says in problem["detail"]
+    status, _, batch = await gateway.call("POST", "/v1/quotes", tenant.key, json={"items": [wish, {"model": "teller", "request": CHAT}]})
+    assert (status, batch["items"][0]["error"]["code"], "quote" in batch["items"][1]) == (200, code, True)
+
+
+async def test_members_that_only_a_single_question_has_are_no_members_of_an_item(gateway: Any, tenant: Any) -> None:
+    item = {"model": "teller", "request": CHAT}
+    _, _, batch = await gateway.call("POST", "/v1/quotes", tenant.key, json={"items": [{**item, "alternatives": True}]})
+    assert batch["items"][0]["error"]["param"] == "alternatives"
+    status, _, problem = await gateway.call("POST", "/v1/quotes", tenant.key, json={"items": [item], "card": "own"})
+    assert (status, problem["param"]) == (400, "card")
+
+
+async def test_a_body_that_names_its_model_and_its_form_is_quoted_as_it_is_sent(gateway: Any, tenant: Any) -> None:
+    sent = {**CHAT, "model": "teller", "stream": True, "stream_options": {"include_usage": True}}
+    offer = await quote(gateway, tenant, "teller", sent)
+    status, _, answer = await gateway.call("POST", CHATS, tenant.key, json=sent, headers={"taximeter-quote": f" {offer['id']} "})
+    assert status == 200, answer
+
+
+async def test_chat_defaults_that_are_written_out_are_the_same_job(gateway: Any, tenant: Any) -> None:
+    defaults = {"temperature": 1.0, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False, "response_format": {"type": "text"}}
+    for quoted, sent in (({}, defaults), (defaults, {})):
+        offer = await quote(gateway, tenant, "teller", {**CHAT, **quoted})
+        body = {**CHAT, **sent, "model": "teller"}
+        status, _, answer = await gateway.call("POST", CHATS, tenant.key, json=body, headers={"taximeter-quote": offer["id"]})
+        assert status == 200, answer
+    # The engine gets what was sent.
+    assert ["temperature" in job.request for job in gateway.engine.jobs] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["taximeter-max-tokens", "taximeter-quote", "idempotency-key"])
+async def test_a_header_that_stands_twice_is_refused(gateway: Any, tenant: Any, name: str) -> None:
+    headers = [("Authorization", f"Bearer {tenant.key}"), (name, "1"), (name, "2")]
+    for path, body in ((CHATS, {**CHAT, "model": "teller"}), (VIDEOS, {**VIDEO, "model": "painter"})):
+        async with gateway.http.post(gateway.url + path, json=body, headers=CIMultiDict(headers)) as answer:
+            problem = (await answer.json())["error"]
+        assert (answer.status, problem["param"], "2 times" in problem["message"]) == (400, name, True)
+    assert (await gateway.wallet(tenant), gateway.engine.jobs) == (("1000", "0"), [])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
@@ -66,7 +67,7 @@ def test_a_job_has_one_fingerprint_however_it_is_written_down(order: list[str], 
     assert digest_of("sketch-video", {name: written[name] for name in order if name in written}) == digest_of("sketch-video", request)
 
 
-@given(st.floats(0, 2).filter(lambda number: number > 1e-6))
+@given(st.floats(0, 2).filter(lambda number: number > 1e-6 and number != 1))
 def test_every_field_that_an_engine_sees_counts(temperature: float) -> None:
     plain = REQUESTS["smollm2-135m"]
     warm = job_of(fare_of("smollm2-135m", {**plain, "temperature": temperature}))
@@ -95,6 +96,26 @@ def test_a_quote_is_checked_with_the_public_key_alone(model: str) -> None:
 
 
 SIGNED = signed()
+
+
+@pytest.mark.parametrize(
+    ("defaults", "same"),
+    [
+        ({"temperature": 1.0, "top_p": 1, "presence_penalty": 0.0, "frequency_penalty": 0}, True),
+        ({"logprobs": False, "response_format": {"type": "text"}, "tool_choice": "none", "parallel_tool_calls": True}, True),
+        ({"tool_choice": "auto"}, False),
+        ({"logprobs": True}, False),
+        ({"response_format": {"type": "json_object"}}, False),
+        ({"temperature": 0}, False),
+        ({"top_p": 0.5}, False),
+    ],
+)
+def test_a_chat_default_of_openai_that_is_written_out_makes_no_difference(defaults: dict[str, Any], same: bool) -> None:  # noqa: FBT001
+    fare = fare_of("smollm2-135m", REQUESTS["smollm2-135m"])
+    estimate = fare.estimate
+    # As a model that takes all of them has them.
+    other = msgspec.structs.replace(fare, estimate=msgspec.structs.replace(estimate, request={**estimate.request, **defaults}))
+    assert (fingerprint(job_of(other)) == fingerprint(job_of(fare))) is same
 
 
 @given(st.integers(0, len(SIGNED.encode()) - 1), st.integers(1, 255))

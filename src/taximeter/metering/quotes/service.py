@@ -22,7 +22,7 @@ from taximeter.metering.errors import TooManyQuotes
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import RECEIPT_PREFIX
 from taximeter.metering.quotes.alternatives import Alternative, alternatives, ranked, tried
-from taximeter.metering.quotes.document import Validity, offer, priced, sign
+from taximeter.metering.quotes.document import Validity, offer, priced, sign, told_lines
 from taximeter.metering.quotes.fingerprint import fingerprint, job_of, parts_of
 from taximeter.metering.quotes.offers import find_offer
 from taximeter.metering.quotes.store import QuoteStore, Row
@@ -75,7 +75,7 @@ class Quotes:
             return check_amount(quote_fare(self._desk.catalog, model, other))
 
         fare = price(request)
-        return priced(fare), [alternative_view(fare, each) for each in alternatives(request, fare, price)]
+        return {**priced(fare), "lines": told_lines(fare)}, [alternative_view(fare, each) for each in alternatives(request, fare, price)]
 
     async def make_many(self, caller: Caller, wishes: Sequence[Wish | Refusal]) -> dict[str, Any]:
         """A quote or an error for each wish, in their order, and what the quotes come to together.

@@ -29,8 +29,7 @@ def routes(services: Services, metrics: Metrics) -> list[Route]:
     async def create(request: Request) -> Response:
         caller, body = await read_call(services, request)
         fingerprint = fingerprint_of(request, "chat", body)
-        stream = take_flag(body, "stream")
-        with_usage = _take_include_usage(body, stream=stream)
+        stream, with_usage = take_form(body)
         order = make_order(request, caller, "chat", body, stream=stream, fingerprint=fingerprint)
         ride = await open_ride(services, request, order)
         telling = partial(_tell_drift, metrics, ride)
@@ -40,6 +39,12 @@ def routes(services: Services, metrics: Metrics) -> list[Route]:
         return await keep(services, order, ride, await _plain(request, ride, order.model, telling))
 
     return [Route("/v1/chat/completions", create, methods=["POST"])]
+
+
+def take_form(body: dict[str, Any]) -> tuple[bool, bool]:
+    """Remove what only concerns the form of the answer: whether it is streamed, and with its usage.  Raises InvalidRequest."""
+    stream = take_flag(body, "stream")
+    return stream, _take_include_usage(body, stream=stream)
 
 
 def usage(receipt: Receipt) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def routes(services: Services) -> list[Route]:
     async def create(request: Request) -> Response:
         caller, body = await read_call(services, request)
         fingerprint = fingerprint_of(request, "embeddings", body)
-        encoding = take_choice(body, "encoding_format", ("float", "base64"))
+        encoding = take_form(body)
         order = make_order(request, caller, "embeddings", body, fingerprint=fingerprint)
         ride = await open_ride(services, request, order)
         vectors, receipt = await _run(request, ride)
@@ -43,6 +43,11 @@ def routes(services: Services) -> list[Route]:
         return await keep(services, order, ride, json_response(answer, receipt.headers(extra)))
 
     return [Route("/v1/embeddings", create, methods=["POST"])]
+
+
+def take_form(body: dict[str, Any]) -> str:
+    """Remove what only concerns the form of the answer: how vectors are written.  Raises InvalidRequest."""
+    return take_choice(body, "encoding_format", ("float", "base64"))
 
 
 async def _run(request: Request, ride: Ride) -> tuple[list[bytes], Receipt]:

@@ -47,7 +47,7 @@ def make_order(
 
 
 def _tokens_max(request: Request) -> int | None:
-    text = request.headers.get(MAX_TOKENS)
+    text = _one_header(request, MAX_TOKENS)
     if text is None:
         return None
     try:
@@ -57,10 +57,20 @@ def _tokens_max(request: Request) -> int | None:
         raise InvalidRequest(message, param=MAX_TOKENS) from error
 
 
+def _one_header(request: Request, name: str) -> str | None:
+    values = request.headers.getlist(name)
+    if len(values) > 1:
+        # Which of them was meant, the sender and we could see differently.
+        message = f"The header '{name}' stands {len(values)} times; send it once."
+        raise InvalidRequest(message, param=name)
+    return values[0] if values else None
+
+
 def _short_header(request: Request, name: str) -> str | None:
-    text = request.headers.get(name)
+    text = _one_header(request, name)
     if text is None:
         return None
+    text = text.strip()
     if not text or len(text) > HEADER_LENGTH_MAX or not text.isprintable():
         message = f"The header '{name}' must be 1 to {HEADER_LENGTH_MAX} printable characters."
         raise InvalidRequest(message, param=name)

@@ -27,6 +27,13 @@ class QuickHeaders(Headers):
         """A header's value, or the default."""
         return self._index.get(key.lower(), default)
 
+    def getlist(self, key: str) -> list[str]:
+        """All values of a header; they are searched only when some header stands twice."""
+        if len(self._index) < len(self._list):
+            return super().getlist(key)
+        value = self._index.get(key.lower())
+        return [] if value is None else [value]
+
 
 class QuickRequest(Request):
     """Starlette's request, with an index of its headers."""

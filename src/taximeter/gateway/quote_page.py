@@ -38,6 +38,7 @@ _CHOICES: Mapping[str, Sequence[tuple[str, str, str]]] = {
     "images": (("size", "Size", "sizes"),),
 }
 _TIER = "service_tier"
+_SPEECH_FILE = "speech.mp3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,13 @@ class Asked:
 
     Attributes:
         models: the models there are, by modality.
+        running: names of those that something here runs; the others can only be quoted.
         offer: the price, as the API shows it.
         refusal: why there is none.
     """
 
     models: Mapping[str, Sequence[ModelEntry]]
+    running: frozenset[str]
     model: ModelEntry
     fields: Sequence[Field] = ()
     offer: Mapping[str, Any] | None = None
@@ -82,8 +85,14 @@ class Asked:
     curl_body: str = ""
     python_body: str = ""
     python: str = ""
+    output: str = ""
     path: str = ""
     refusal: Refusal | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether something here runs the model."""
+        return self.model.name in self.running
 
     @property
     def status(self) -> int:
@@ -103,13 +112,15 @@ def answer(services: Services, query: Mapping[str, str]) -> Asked:
         message = "This page shows no prices here; `taximeter quote` and POST /v1/quotes do."
         raise NotFound(message)
     by_name = {model.name: model for group in models.values() for model in group}
-    model = by_name.get(query.get("model", "") or next(iter(by_name)))
+    running = frozenset(model["id"] for model in services.metering.models() if model["available"])
+    first = next((name for name in by_name if name in running), next(iter(by_name)))
+    model = by_name.get(query.get("model", "") or first)
     if model is None:
-        asked = Asked(models, next(iter(by_name.values())))
+        asked = Asked(models, running, by_name[first])
         asked.refusal = NotFound("There is no model of this name; choose one of those above.")
         return asked
     offered = services.catalog().priced(model.name).offered()
-    asked = Asked(models, model, fields=_fields(model, query, offered), path=_PATHS.get(model.modality, model.modality))
+    asked = Asked(models, running, model, fields=_fields(model, query, offered), path=_PATHS.get(model.modality, model.modality))
     try:
         request = _request(model, asked.fields)
         asked.offer, cheaper = services.quotes.listed(model.name, request)
@@ -122,6 +133,7 @@ def answer(services: Services, query: Mapping[str, str]) -> Asked:
     asked.body = shlex.quote(json.dumps(wish, ensure_ascii=False))
     asked.curl_body = shlex.quote(json.dumps(body, ensure_ascii=False))
     asked.python_body = repr(wish)
+    asked.output = _SPEECH_FILE if model.modality == "speech" else ""
     asked.python = _python(model, request)
     return asked
 
@@ -214,4 +226,5 @@ def _python(model: ModelEntry, request: Mapping[str, Any]) -> str:
     if own:
         lines.append(f"    extra_body={own!r},")
     lines.append('    extra_headers={"taximeter-quote": quote["id"]},')
-    return f"client.{call}(\n" + "\n".join(lines) + "\n)"
+    written = f'.write_to_file("{_SPEECH_FILE}")' if model.modality == "speech" else ""
+    return f"client.{call}(\n" + "\n".join(lines) + f"\n){written}"

@@ -1,6 +1,6 @@
 """POST /v1/quotes, GET /v1/quotes/{id}, and GET /v1/keys: what a request will cost, signed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from taximeter.gateway.body import take_flag, take_model
+from taximeter.gateway import chat, embeddings, speech, videos
+from taximeter.gateway.body import MODEL_LENGTH_MAX, take_flag, take_model
 from taximeter.gateway.envelopes import json_response, json_text
 from taximeter.gateway.errors import MissingField
 from taximeter.gateway.orders import authenticate, read_call
@@ -16,8 +17,13 @@ from taximeter.gateway.services import Services
 from taximeter.kernel.errors import InvalidRequest, Refusal
 from taximeter.kernel.key_file import public_set
 
-# What only concerns the form of the answer does not change the price.
-FORM_FIELDS = ("model", "stream", "stream_options", "stream_format", "encoding_format")
+# What each route takes out of a body before it is priced, or refuses: the form of the answer does not change the price.
+_TAKE: Mapping[str, Callable[[dict[str, Any]], object]] = {
+    "chat": chat.take_form,
+    "embeddings": embeddings.take_form,
+    "speech": speech.take_form,
+}
+_MEMBERS = frozenset({"model", "request"})
 # Keys change when an operator changes them, and old ones stay.
 _KEYS_HEADERS = {"cache-control": "public, max-age=60"}
 
@@ -28,9 +34,9 @@ def routes(services: Services) -> list[Route]:
     async def create(request: Request) -> Response:
         caller, body = await read_call(services, request)
         if "items" in body:
-            return json_response(await services.quotes.make_many(caller, _wishes(body)))
+            return json_response(await services.quotes.make_many(caller, _wishes(services, body)))
         with_alternatives = take_flag(body, "alternatives")
-        model, wanted = _wish(body)
+        model, wanted = _wish(services, body)
         document = await services.quotes.make(caller, model, wanted)
         if with_alternatives:
             cheaper = await services.quotes.cheaper(caller, model, wanted)
@@ -51,13 +57,14 @@ def routes(services: Services) -> list[Route]:
     ]
 
 
-def priced_request(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a body that decides the price."""
-    return {name: value for name, value in body.items() if name not in FORM_FIELDS}
-
-
-def _wish(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """One ``{model, request}``.  Raises InvalidRequest."""
+def _wish(services: Services, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """One ``{model, request}``; what its route refuses is refused here.  Raises InvalidRequest, ModelNotFound."""
+    unknown = sorted(body.keys() - _MEMBERS)
+    if unknown:
+        message = (
+            f"'{unknown[0][:100]}' is no member of a question for a quote; it has 'model' and 'request', and a single one may have 'alternatives'."
+        )
+        raise InvalidRequest(message, param=unknown[0][:100])
     model = take_model(body)
     wanted = body.get("request")
     if wanted is None:
@@ -66,26 +73,43 @@ def _wish(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if not isinstance(wanted, dict):
         message = "'request' must be an object: the body that you would send to the model."
         raise InvalidRequest(message, param="request")
-    return model, priced_request(wanted)
+    request = dict(wanted)
+    named = request.pop("model", None)
+    if named is not None and named != model:
+        other = repr(named[:MODEL_LENGTH_MAX]) if isinstance(named, str) else "no text"
+        message = f"'model' is {model!r}, and the 'model' in 'request' is {other}; name one model."
+        raise InvalidRequest(message, param="model")
+    entry = services.catalog().model(model)
+    if entry.modality == "video" and entry.engine is not None:
+        # Of a model that nothing here runs, a picture can be priced.
+        videos.refuse_picture(request)
+    take = _TAKE.get(entry.modality)
+    if take is not None:
+        take(request)
+    return model, request
 
 
-def _wishes(body: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]] | Refusal]:
+def _wishes(services: Services, body: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]] | Refusal]:
     """All of a batch; instead of one that cannot be read, why."""
     for name in ("model", "request", "alternatives"):
         if name in body:
             message = f"'{name}' does not go with 'items': each item has its own model and request, and alternatives are for single quotes."
             raise InvalidRequest(message, param=name)
+    unknown = sorted(body.keys() - {"items"})
+    if unknown:
+        message = f"'{unknown[0][:100]}' does not go with 'items': nothing does."
+        raise InvalidRequest(message, param=unknown[0][:100])
     items = body["items"]
     if not isinstance(items, list) or not items:
         message = "'items' must be a list with at least one {model, request}."
         raise InvalidRequest(message, param="items")
-    return [_read_item(item) for item in items]
+    return [_read_item(services, item) for item in items]
 
 
-def _read_item(item: object) -> tuple[str, dict[str, Any]] | Refusal:
+def _read_item(services: Services, item: object) -> tuple[str, dict[str, Any]] | Refusal:
     try:
         if isinstance(item, dict):
-            return _wish(item)
+            return _wish(services, item)
         message = "an item must be an object {model, request}."
         raise InvalidRequest(message)
     except Refusal as refusal:

@@ -1,6 +1,7 @@
 """POST /v1/audio/speech: a file, or server-sent events."""
 
 import base64
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,7 +33,7 @@ def routes(services: Services) -> list[Route]:
     async def create(request: Request) -> Response:
         caller, body = await read_call(services, request)
         fingerprint = fingerprint_of(request, "speech", body)
-        form = take_choice(body, "stream_format", ("audio", "sse"))
+        form = take_form(body)
         order = make_order(request, caller, "speech", body, stream=form == "sse", fingerprint=fingerprint)
         # Which formats there are is the meter's to say: it refuses the others when the ride is opened.
         content_type = CONTENT_TYPES.get(str(body.get("response_format") or "mp3"), "application/octet-stream")
@@ -40,6 +41,11 @@ def routes(services: Services) -> list[Route]:
         return await (_events(request, ride) if form == "sse" else _file(request, ride, content_type))
 
     return [Route("/v1/audio/speech", create, methods=["POST"])]
+
+
+def take_form(body: dict[str, Any]) -> str:
+    """Remove what only concerns the form of the answer: a file, or events.  Raises InvalidRequest."""
+    return take_choice(body, "stream_format", ("audio", "sse"))
 
 
 def usage(receipt: Receipt) -> dict[str, int]:

@@ -31,9 +31,7 @@ def routes(services: Services) -> list[Route]:
         caller = await authenticate(services, request)
         body = await _read(request, services.settings)
         fingerprint = fingerprint_of(request, "video", body)
-        if body.pop(PICTURE, None) is not None or any(name.startswith(f"{PICTURE}[") for name in body):
-            message = "'input_reference' is not supported by the models here; describe the scene in 'prompt'."
-            raise UnsupportedInput(message, param=PICTURE)
+        refuse_picture(body)
         video = await services.videos.submit(make_order(request, caller, "video", body, fingerprint=fingerprint))
         headers = {**video.headers(), "openai-poll-after-ms": POLL_AFTER_MS, **(REPLAYED if video.replayed else {})}
         return json_response(video.to_api(), headers)
@@ -71,6 +69,13 @@ def routes(services: Services) -> list[Route]:
         Route("/v1/videos/{video_id}", delete, methods=["DELETE"]),
         *video_content.routes(services),
     ]
+
+
+def refuse_picture(body: dict[str, Any]) -> None:
+    """Remove an ``input_reference`` that is null.  Raises UnsupportedInput for any other."""
+    if body.pop(PICTURE, None) is not None or any(name.startswith(f"{PICTURE}[") for name in body):
+        message = "'input_reference' is not supported by the models here; describe the scene in 'prompt'."
+        raise UnsupportedInput(message, param=PICTURE)
 
 
 async def _read(request: Request, settings: Settings) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any, get_type_hints
 from taximeter.kernel.errors import SetupError
 
 PREFIX = "TAXIMETER_"
+# What numbers may be, both ends included.
+_RANGES = {"quote_ttl_s": (1, 2_592_000), "quote_keep_s": (0, 31_536_000), "quote_items_max": (1, 10_000)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ class Settings:
     post_batch_max: int = 500
     post_queue_max: int = 20_000
     quote_ttl_s: int = 900
-    """How long a quote is binding."""
+    """How long a quote is binding; at most 30 days."""
     quote_keep_s: int = 86_400
     """How long a quote can be read after its time was over."""
     quote_items_max: int = 1000
@@ -127,6 +129,11 @@ class Settings:
         if not 1 <= settings.port <= 65535:  # noqa: PLR2004 - the range of TCP ports
             message = f"TAXIMETER_PORT is {settings.port}; choose a port from 1 to 65535"
             raise SetupError(message)
+        for field_name, (least, most) in _RANGES.items():
+            value = getattr(settings, field_name)
+            if not least <= value <= most:
+                message = f"{PREFIX}{field_name.upper()} is {value}; choose {least} to {most}"
+                raise SetupError(message)
         if not 1 <= settings.provider_max_s <= settings.video_hold_ttl_s:
             message = f"TAXIMETER_PROVIDER_MAX_S is {settings.provider_max_s}; choose 1 to {settings.video_hold_ttl_s} (TAXIMETER_VIDEO_HOLD_TTL_S)"
             raise SetupError(message)

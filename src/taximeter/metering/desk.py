@@ -105,15 +105,21 @@ def price_order(desk: Desk, order: Order, offer: Offered | None = None) -> Fare:
         fare = quote_fare(desk.catalog, order.model, order.request, buyer=buyer_of(order.caller))
     else:
         fare = offer.held_to(quote_fare(desk.catalog, order.model, order.request, buyer=offer.buyer, versions=offer.versions))
-    if fare.maximum_utok > AMOUNT_UTOK_MAX:
-        message = f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens; no single request may cost more than 10^9"
-        raise TooExpensive(message)
+    check_amount(fare)
     if order.tokens_max_utok is not None and fare.maximum_utok > order.tokens_max_utok:
         message = (
             f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens, more than the"
             f" {format_tokens(order.tokens_max_utok)} that its taximeter-max-tokens header allows; nothing was run"
         )
         raise AboveCallersMaximum(message, param="taximeter-max-tokens")
+    return fare
+
+
+def check_amount(fare: Fare) -> Fare:
+    """The fare, when it is one that a request may have.  Raises TooExpensive."""
+    if fare.maximum_utok > AMOUNT_UTOK_MAX:
+        message = f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens; no single request may cost more than 10^9"
+        raise TooExpensive(message)
     return fare
 
 

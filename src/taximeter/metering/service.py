@@ -12,6 +12,7 @@ from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Status
 from taximeter.metering.desk import Desk, buyer_of, hold, price_order
+from taximeter.metering.errors import QuoteUsed
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import Order
 from taximeter.metering.quotes import open_offer, taken
@@ -52,7 +53,15 @@ class Metering:
         earlier = await self._repeats.find(order)
         if earlier is not None:
             await self._repeats.answer(order.caller, earlier)
-        fare = price_order(desk, order, await open_offer(desk, self._store, order))
+        try:
+            offer = await open_offer(desk, self._store, order)
+        except QuoteUsed:
+            # The first of two with one key may have used it since the look at the key.
+            earlier = await self._repeats.find(order)
+            if earlier is None:
+                raise
+            await self._repeats.answer(order.caller, earlier)
+        fare = price_order(desk, order, offer)
         engine = desk.engine_of(fare)
         request_id = desk.ids.new()
         timeout_s = desk.timeout_s(order.modality)

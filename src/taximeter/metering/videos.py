@@ -17,7 +17,7 @@ from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.ids import decode_id, encode_id
 from taximeter.ledger import Kind, Operation, Status
 from taximeter.metering.desk import Desk, hold, price_order, wallet_of
-from taximeter.metering.errors import VideoExpired, VideoFailed, VideoNotFound, VideoNotReady
+from taximeter.metering.errors import QuoteUsed, VideoExpired, VideoFailed, VideoNotFound, VideoNotReady
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import RECEIPT_PREFIX, VIDEO_PREFIX, Earlier, Order, Price, Receipt
 from taximeter.metering.objects import Objects, StoredFile
@@ -164,7 +164,15 @@ class Videos:
         earlier = await self._repeats.find(order)
         if earlier is not None:
             return await self._again(order.caller, earlier)
-        fare = price_order(desk, order, await open_offer(desk, self._store, order))
+        try:
+            offer = await open_offer(desk, self._store, order)
+        except QuoteUsed:
+            # As with other rides: the first of two with one key may have used it since the look at the key.
+            earlier = await self._repeats.find(order)
+            if earlier is None:
+                raise
+            return await self._again(order.caller, earlier)
+        fare = price_order(desk, order, offer)
         desk.engine_of(fare)
         video_id = desk.ids.new()
         payload = Payload(

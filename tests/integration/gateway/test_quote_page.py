@@ -117,6 +117,33 @@ async def test_every_model_of_the_built_in_catalog_has_a_page(gateway: Any, tmp_
         assert status == 200, (name, re.findall(r'role="alert">(.*?)</div>', page.decode()))
 
 
+async def test_the_page_opens_on_a_model_that_runs_and_says_which_ones_do_not(gateway: Any) -> None:
+    _, _, first = await gateway.call("GET", "/quote", "")
+    page = first.decode()
+    assert 'name="model" value="teller"' in page
+    assert page.count("quote only") == 1
+    assert "/v1/chat/completions" in page
+    _, _, other = await gateway.call("GET", "/quote?model=orphan", "")
+    page = other.decode()
+    assert "Nothing here runs this model" in page
+    assert ("/v1/quotes" in page, "/v1/chat/completions" in page, "from openai" in page) == (True, False, False)
+    # The engine of those that run is not asked; one that is gone is as good as none.
+    object.__setattr__(gateway.office.desk, "engines", {})
+    page = (await gateway.call("GET", "/quote?model=teller", ""))[2].decode()
+    assert ("Nothing here runs this model" in page, "/v1/chat/completions" in page) == (True, False)
+
+
+async def test_speech_on_the_page_is_written_to_a_file(gateway: Any) -> None:
+    page = html.unescape((await gateway.call("GET", "/quote?model=speaker", ""))[2].decode())
+    assert "\\\n  -o speech.mp3" in page
+    assert '.write_to_file("speech.mp3")' in page
+
+
+async def test_a_line_tells_both_quantities_where_they_differ_and_no_term_that_is_nothing(gateway: Any) -> None:
+    page = (await gateway.call("GET", "/quote?model=speaker&input=Hello", ""))[2].decode()
+    assert re.search(r"<small>[0-9,]+ audio frames, at most [0-9,]+, at 0.01 Tokens each<", page), page
+
+
 async def test_nothing_is_kept_and_list_prices_can_be_nobodys_business(gateway: Any) -> None:
     front = (await gateway.call("GET", "/", ""))[2].decode()
     assert 'href="/quote"' in front

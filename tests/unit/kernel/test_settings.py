@@ -22,7 +22,18 @@ def test_an_empty_variable_counts_as_unset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("TAXIMETER_PORT", "eighty"), ("TAXIMETER_PORT", "70000"), ("TAXIMETER_DEMO", "maybe"), ("TAXIMETER_LANES", "2.5")]
+    ("name", "value"),
+    [
+        ("TAXIMETER_PORT", "eighty"),
+        ("TAXIMETER_PORT", "70000"),
+        ("TAXIMETER_DEMO", "maybe"),
+        ("TAXIMETER_LANES", "2.5"),
+        ("TAXIMETER_QUOTE_TTL_S", "0"),
+        ("TAXIMETER_QUOTE_TTL_S", "-5"),
+        ("TAXIMETER_QUOTE_TTL_S", "99999999999"),
+        ("TAXIMETER_QUOTE_KEEP_S", "-1"),
+        ("TAXIMETER_QUOTE_ITEMS_MAX", "0"),
+    ],
 )
 def test_a_value_that_makes_no_sense_is_named(name: str, value: str) -> None:
     with pytest.raises(SetupError, match=name):

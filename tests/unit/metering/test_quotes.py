@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
@@ -19,7 +20,7 @@ from taximeter.kernel.signatures import PublicKey, SigningKey, from_text
 from taximeter.kernel.units import large_numbers
 from taximeter.metering.fares import Fare, quote_fare, read_catalog
 from taximeter.metering.quotes import ALTERNATIVES_MAX, InvalidQuote, alternatives, read_quote, verify_quote
-from taximeter.metering.quotes.document import CONTEXT, Validity, offer, sign
+from taximeter.metering.quotes.document import CONTEXT, Validity, offer, sign, told_lines
 from taximeter.metering.quotes.fingerprint import differences, fingerprint, job_of, parts_of
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -66,7 +67,7 @@ def test_a_job_has_one_fingerprint_however_it_is_written_down(order: list[str], 
     assert digest_of("sketch-video", {name: written[name] for name in order if name in written}) == digest_of("sketch-video", request)
 
 
-@given(st.floats(0, 2).filter(lambda number: number > 1e-6))
+@given(st.floats(0, 2).filter(lambda number: number > 1e-6 and number != 1))
 def test_every_field_that_an_engine_sees_counts(temperature: float) -> None:
     plain = REQUESTS["smollm2-135m"]
     warm = job_of(fare_of("smollm2-135m", {**plain, "temperature": temperature}))
@@ -95,6 +96,26 @@ def test_a_quote_is_checked_with_the_public_key_alone(model: str) -> None:
 
 
 SIGNED = signed()
+
+
+@pytest.mark.parametrize(
+    ("defaults", "same"),
+    [
+        ({"temperature": 1.0, "top_p": 1, "presence_penalty": 0.0, "frequency_penalty": 0}, True),
+        ({"logprobs": False, "response_format": {"type": "text"}, "tool_choice": "none", "parallel_tool_calls": True}, True),
+        ({"tool_choice": "auto"}, False),
+        ({"logprobs": True}, False),
+        ({"response_format": {"type": "json_object"}}, False),
+        ({"temperature": 0}, False),
+        ({"top_p": 0.5}, False),
+    ],
+)
+def test_a_chat_default_of_openai_that_is_written_out_makes_no_difference(defaults: dict[str, Any], same: bool) -> None:  # noqa: FBT001
+    fare = fare_of("smollm2-135m", REQUESTS["smollm2-135m"])
+    estimate = fare.estimate
+    # As a model that takes all of them has them.
+    other = msgspec.structs.replace(fare, estimate=msgspec.structs.replace(estimate, request={**estimate.request, **defaults}))
+    assert (fingerprint(job_of(other)) == fingerprint(job_of(fare))) is same
 
 
 @given(st.integers(0, len(SIGNED.encode()) - 1), st.integers(1, 255))
@@ -198,3 +219,26 @@ def test_what_a_model_refuses_is_not_offered() -> None:
 )
 def test_large_numbers_are_told_in_trillions(text: str, told: str) -> None:
     assert large_numbers(text) == told
+
+
+@pytest.mark.parametrize("model", sorted(CATALOG.models))
+def test_lines_for_a_page_tell_the_same_tokens_and_leave_out_what_counts_nothing(model: str) -> None:
+    texts = {"chat": {"messages": [{"role": "user", "content": "Hello"}]}, "video": {"prompt": "a fox"}, "images": {"prompt": "a fox"}}
+    modality = CATALOG.models[model].modality
+    fare = fare_of(model, REQUESTS.get(model) or texts.get(modality) or {"input": "Hello there.", "voice": "default"})
+    told, quoted = told_lines(fare), offer(fare, Validity(UUID(int=1), UUID(int=2), "standard", NOW, NOW), bytes(32))["breakdown"]
+    assert [(line["label"], line["tokens_expected"], line["tokens_max"]) for line in told] == [
+        (line["label"], line["tokens_expected"], line["tokens_max"]) for line in quoted
+    ]
+    for line in told:
+        assert len(line["rate"].split(" + ")) == len(line["quantity"].split(" + "))
+        assert not re.search(r"(^| )0 [a-z ]+($| \+)", line["quantity"]), line
+        assert line["quantity"] or (line["tokens_expected"], line["tokens_max"]) == ("0", "0")
+
+
+def test_a_frame_more_than_whole_seconds_is_not_told_in_hundredths() -> None:
+    request = {"prompt": "a fox", "seconds": "5"}
+    found = alternatives(request, fare_of("wan2.2-t2v-a14b", request), lambda other: fare_of("wan2.2-t2v-a14b", other))
+    told = [change.text for each in found for change in each.changes if change.field == "seconds"]
+    assert told
+    assert all(text.endswith(" instead of 5") for text in told), told

@@ -17,6 +17,7 @@ _SHARES = (Fraction(3, 4), Fraction(1, 2), Fraction(1, 4))
 # What is slower may be cheaper.
 _TIERS = ("batch", "flex", "standard")
 _SPEEDS = (1.25, 1.5)
+_HARDLY_S = Fraction(1, 10)
 
 Request = Mapping[str, Any]
 Price = Callable[[Request], Fare]
@@ -110,7 +111,7 @@ def _video(request: Request, normal: Request, profile: Mapping[str, Any]) -> Ite
     seconds = Fraction(frames, fps)
     for fewer in _less(int(seconds)):
         # As OpenAI's client sends them: seconds are a text.
-        yield (Change("seconds", _decimal(seconds), str(fewer), f"{fewer} second{'s' if fewer > 1 else ''} instead of {_decimal(seconds)}"),)
+        yield (Change("seconds", _decimal(seconds), str(fewer), f"{fewer} second{'s' if fewer > 1 else ''} instead of {_spoken(seconds)}"),)
 
 
 def _smaller(width: int, height: int, sizes: Sequence[str]) -> Iterator[str]:
@@ -162,6 +163,12 @@ _CANDIDATES: Mapping[str, Callable[[Request, Request, Mapping[str, Any]], Iterat
 def _less(amount: int) -> Iterator[int]:
     """Three quarters, a half and a quarter of it, whole and at least 1."""
     return iter(dict.fromkeys(fewer for share in _SHARES if 1 <= (fewer := int(amount * share)) < amount))
+
+
+def _spoken(seconds: Fraction) -> str:
+    """Seconds in words: models make a frame more than whole seconds have, and nobody calls that 5.06."""
+    nearest = round(seconds)
+    return str(nearest) if nearest and abs(seconds - nearest) < _HARDLY_S else _decimal(seconds)
 
 
 def _decimal(number: Fraction) -> str:

@@ -152,6 +152,35 @@ def multipliers(fare: Fare) -> list[dict[str, str]]:
     ]
 
 
+def told_lines(fare: Fare) -> list[dict[str, str]]:
+    """The breakdown as a page tells it: both quantities where they differ, and no term that counts nothing.
+
+    Quotes and receipts keep the texts of ``fare_lines``: what is signed or stored is written in one way.
+    """
+    parts = fare.parts
+    likely, most, card = parts.expected.work, parts.maximum.work, parts.expected.card
+    terms = {
+        line.label: list(zip(units, rates.split(" + "), strict=True)) for line, units, rates in zip(card.lines, card.units, card.rates, strict=True)
+    }
+    told = []
+    for line in parts.lines:
+        counted = [(unit, rate) for unit, rate in terms.get(line.label, []) if likely[unit[0]] or most[unit[0]]]
+        told.append(
+            {
+                "label": line.label,
+                "quantity": " + ".join(_both(likely[name], most[name], words) for (name, words), _ in counted),
+                "rate": " + ".join(rate for _, rate in counted),
+                "tokens_expected": format_tokens(line.expected_utok),
+                "tokens_max": format_tokens(line.maximum_utok),
+            }
+        )
+    return told
+
+
+def _both(likely: int, most: int, words: str) -> str:
+    return f"{likely:,} {words}, at most {most:,}" if most > likely else f"{likely:,} {words}"
+
+
 def line_text(line: Mapping[str, Any]) -> str:
     """A line in words: ``Speech: 64 audio frames at 0.0055 Tokens each: about 0.352 Tokens, at most 0.902``."""
     what = f"{line['label']}: {large_numbers(line['quantity'])} at {large_numbers(line['rate'])}" if line["quantity"] else line["label"]

@@ -10,6 +10,17 @@ from taximeter.metering.fares import Fare
 
 PREFIX = "sha256:"
 _PART_BYTES = 8
+# What OpenAI's reference says is meant when a chat request does not say it.
+CHAT_DEFAULTS: Mapping[str, Any] = {
+    "temperature": 1,
+    "top_p": 1,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "logprobs": False,
+    "response_format": {"type": "text"},
+    "parallel_tool_calls": True,
+    "verbosity": "medium",
+}
 
 
 def job_of(fare: Fare) -> dict[str, Any]:
@@ -23,7 +34,20 @@ def job_of(fare: Fare) -> dict[str, Any]:
         request = plain_numbers(estimate.request)
     except RecursionError as error:
         raise _too_deep() from error
+    if fare.model.modality == "chat":
+        request = _without_defaults(request)
     return {"model": fare.model.name, "request": request, "bound": dict(estimate.bound), "tier": fare.tier}
+
+
+def _without_defaults(request: Mapping[str, Any]) -> dict[str, Any]:
+    """A chat request without the fields that say what is meant without them; ``tool_choice`` depends on whether there are tools."""
+    defaults = {**CHAT_DEFAULTS, "tool_choice": "auto" if request.get("tools") else "none"}
+    return {name: value for name, value in request.items() if name not in defaults or not _same(value, defaults[name])}
+
+
+def _same(value: object, default: object) -> bool:
+    # Python's False is 0; JSON's is not.
+    return type(value) is type(default) and value == default
 
 
 def fingerprint(job: Mapping[str, Any]) -> bytes:

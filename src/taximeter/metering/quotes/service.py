@@ -17,12 +17,12 @@ from taximeter.kernel.ids import encode_id
 from taximeter.kernel.key_file import KeyRing, key_path, open_keys
 from taximeter.kernel.signatures import PublicKey
 from taximeter.kernel.units import format_tokens
-from taximeter.metering.desk import Desk, buyer_of
+from taximeter.metering.desk import Desk, buyer_of, check_amount
 from taximeter.metering.errors import TooManyQuotes
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import RECEIPT_PREFIX
 from taximeter.metering.quotes.alternatives import Alternative, alternatives, ranked, tried
-from taximeter.metering.quotes.document import Validity, offer, priced, sign
+from taximeter.metering.quotes.document import Validity, offer, priced, sign, told_lines
 from taximeter.metering.quotes.fingerprint import fingerprint, job_of, parts_of
 from taximeter.metering.quotes.offers import find_offer
 from taximeter.metering.quotes.store import QuoteStore, Row
@@ -54,7 +54,7 @@ class Quotes:
         self._public_looked_s: float | None = None
 
     async def make(self, caller: Caller, model: str, request: Mapping[str, Any]) -> str:
-        """A quote: its document, signed and durable, as JSON.  Raises what ``quote_fare`` raises."""
+        """A quote: its document, signed and durable, as JSON.  Raises what ``quote_fare`` raises, and TooExpensive."""
         row = self._row(caller, self._fare(caller, model, request), await self._signer(), self._now())
         await self._store.keep([row])
         return row.document
@@ -73,10 +73,10 @@ class Quotes:
         """The list price of a job, and cheaper ones, for nobody in particular.  Binds nobody; nothing is put on record."""
 
         def price(other: Mapping[str, Any]) -> Fare:
-            return quote_fare(self._desk.catalog, model, other)
+            return check_amount(quote_fare(self._desk.catalog, model, other))
 
         fare = price(request)
-        return priced(fare), [alternative_view(fare, each) for each in alternatives(request, fare, price)]
+        return {**priced(fare), "lines": told_lines(fare)}, [alternative_view(fare, each) for each in alternatives(request, fare, price)]
 
     async def make_many(self, caller: Caller, wishes: Sequence[Wish | Refusal]) -> dict[str, Any]:
         """A quote or an error for each wish, in their order, and what the quotes come to together.
@@ -140,7 +140,7 @@ class Quotes:
         return utc_from_ms(self._desk.clock.now_ms())
 
     def _fare(self, caller: Caller, model: str, request: Mapping[str, Any]) -> Fare:
-        return quote_fare(self._desk.catalog, model, request, buyer=buyer_of(caller))
+        return check_amount(quote_fare(self._desk.catalog, model, request, buyer=buyer_of(caller)))
 
     def _row(self, caller: Caller, fare: Fare, ring: KeyRing, now: datetime) -> Row:
         job = job_of(fare)

@@ -17,6 +17,8 @@ from taximeter.kernel.signatures import PublicKey
 _SQL = sql.load("taximeter.metering.quotes")
 ROWS_MAX = 1000
 """Quotes in one statement."""
+# What a row can be the reason for; the last comes from the driver, for a value that is none of the column's type.
+_NOT_TAKEN = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
@@ -59,10 +61,17 @@ class Kept(msgspec.Struct, frozen=True):
 
 @dataclass
 class _Batch:
-    """Quotes for one statement; whoever brought one waits for the task."""
+    """Quotes for one statement, a share of them for each who brought some and waits for the task."""
 
-    rows: list[Row] = field(default_factory=list)
+    shares: list[Sequence[Row]] = field(default_factory=list)
     writing: asyncio.Task[None] | None = None
+    # What the database would not take of it, by the place of its share.
+    refused: dict[int, Exception] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """How many quotes it has."""
+        return sum(len(share) for share in self.shares)
 
 
 class QuoteStore:
@@ -75,13 +84,16 @@ class QuoteStore:
 
     async def keep(self, rows: Sequence[Row]) -> None:
         """Write quotes down; when this returns they are durable.  Raises what the database raises."""
-        if self._next.rows and len(self._next.rows) + len(rows) > ROWS_MAX:
+        if self._next.shares and self._next.size + len(rows) > ROWS_MAX:
             self._next = _Batch()
         batch = self._next
-        batch.rows.extend(rows)
+        place = len(batch.shares)
+        batch.shares.append(rows)
         if batch.writing is None:
             batch.writing = asyncio.create_task(self._write(batch), name="quotes")
         await asyncio.shield(batch.writing)
+        if place in batch.refused:
+            raise batch.refused[place]
 
     async def find(self, project_id: UUID, quote_id: UUID) -> Kept | None:
         """One of the project's quotes."""
@@ -105,5 +117,16 @@ class QuoteStore:
         async with self._one_in_flight:
             if batch is self._next:
                 self._next = _Batch()
-            columns = zip(*(msgspec.structs.astuple(row) for row in batch.rows), strict=True)
-            await self._pool.execute(_SQL["keep"], *columns)
+            try:
+                await self._insert([row for share in batch.shares for row in share])
+            except _NOT_TAKEN:
+                # Nothing was written.  Whose quotes they are decides: nobody's fail for another's.
+                for place, share in enumerate(batch.shares):
+                    try:
+                        await self._insert(share)
+                    except _NOT_TAKEN as error:
+                        batch.refused[place] = error
+
+    async def _insert(self, rows: Sequence[Row]) -> None:
+        columns = zip(*(msgspec.structs.astuple(row) for row in rows), strict=True)
+        await self._pool.execute(_SQL["keep"], *columns)

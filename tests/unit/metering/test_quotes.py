@@ -223,7 +223,11 @@ def test_large_numbers_are_told_in_trillions(text: str, told: str) -> None:
 
 @pytest.mark.parametrize("model", sorted(CATALOG.models))
 def test_lines_for_a_page_tell_the_same_tokens_and_leave_out_what_counts_nothing(model: str) -> None:
-    texts = {"chat": {"messages": [{"role": "user", "content": "Hello"}]}, "video": {"prompt": "a fox"}, "images": {"prompt": "a fox"}}
+    texts: dict[str, dict[str, Any]] = {
+        "chat": {"messages": [{"role": "user", "content": "Hello"}]},
+        "video": {"prompt": "a fox"},
+        "images": {"prompt": "a fox"},
+    }
     modality = CATALOG.models[model].modality
     fare = fare_of(model, REQUESTS.get(model) or texts.get(modality) or {"input": "Hello there.", "voice": "default"})
     told, quoted = told_lines(fare), offer(fare, Validity(UUID(int=1), UUID(int=2), "standard", NOW, NOW), bytes(32))["breakdown"]

@@ -144,7 +144,7 @@ def quote(  # noqa: PLR0913 - what a quote is made of
     Raises:
         Refusal: with one sentence that says what to change (ModelNotFound, CardNotFound, InvalidRequest ...).
     """
-    _check_types({"model": model, "currency": currency}, {"card": card, "plan": plan}, request, catalog)
+    _check_types({"model": model, "currency": currency}, {"card": card, "plan": plan, "tier": tier}, request, catalog)
     found = catalog if isinstance(catalog, Catalog) else read(catalog)
     return fare(found, model, request, fields, card=card, plan=plan, currency=currency, tier=tier)
 

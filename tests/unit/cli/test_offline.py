@@ -158,5 +158,8 @@ def test_importing_the_package_imports_nothing_else() -> None:
 def test_the_example_runs_as_its_guide_shows() -> None:
     done = subprocess.run([sys.executable, str(ROOT / "examples" / "quote_in_a_notebook.py")], capture_output=True, text=True, check=True, cwd=ROOT)
     shown = (ROOT / "docs" / "guides" / "notebook.md").read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
-    # Cards may have newer versions than when it was written down.
-    assert re.sub("@[0-9]+", "@1", done.stdout) == shown
+
+    def unversioned(text: str) -> str:  # cards may have newer versions than when it was written down
+        return re.sub("@[0-9]+", "@N", text)
+
+    assert unversioned(done.stdout) == unversioned(shown)

@@ -68,7 +68,7 @@ class OfflineFare(Fare, frozen=True):
             "tier": self.tier,
             "plan": self.buyer.plan,
             "multiplier": str(parts.multiplier),
-            "multipliers": [to_builtins(one) for one in self.multipliers],
+            "multipliers": [to_builtins(one) for one in self.parts.multipliers],
             "tokens_utok": parts.expected_utok,
             "tokens_max_utok": parts.maximum_utok,
             "tokens": format_tokens(parts.expected_utok),
@@ -226,7 +226,7 @@ def _rows(fare: Fare) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
         (line.label, line.quantity, line.rate, format_tokens(line.expected_utok), format_tokens(line.maximum_utok)) for line in fare.parts.lines
     ]
-    rows += [(one.label, "", f"x {one.factor}", format_tokens(one.expected_utok), format_tokens(one.maximum_utok)) for one in fare.multipliers]
+    rows += [(one.label, "", f"x {one.factor}", format_tokens(one.expected_utok), format_tokens(one.maximum_utok)) for one in fare.parts.multipliers]
     rows.append(("Total, Tokens", "", "", format_tokens(fare.expected_utok), format_tokens(fare.maximum_utok)))
     rows.append((f"Total, {currency}", "", "", money_text(expected_nano, currency), money_text(maximum_nano, currency)))
     return rows

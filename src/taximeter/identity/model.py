@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from taximeter.identity.terms import NO_TERMS, Terms
+
 DEFAULT_PLAN = "standard"
 DEFAULT_CURRENCY = "USD"
 
@@ -20,6 +22,7 @@ class Caller:
         tokens_per_minute_utok: the key's limit; None: none.
         plan: the project's plan, by its name in the catalog.
         currency: what the project pays in, by ISO 4217.
+        terms: what was agreed beyond that.
     """
 
     organisation_id: UUID
@@ -33,6 +36,7 @@ class Caller:
     tokens_per_minute_utok: int | None = None
     plan: str = DEFAULT_PLAN
     currency: str = DEFAULT_CURRENCY
+    terms: Terms = NO_TERMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,7 @@ select
     tokens_per_minute_utok,
     plan,
     currency,
+    admission.terms_of(organisation_id, project_id, id) as terms,
     secret_sha256,
     revoked_at is not null as revoked,
     extract(epoch from expires_at - clock_timestamp())::double precision as remaining_s

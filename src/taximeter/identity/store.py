@@ -6,6 +6,7 @@ import asyncpg
 
 from taximeter.db import sql
 from taximeter.identity.model import ApiKey, Caller, Credential, KeyText, NewKey, NewProject, Organisation, Project
+from taximeter.identity.terms import read_terms
 
 _SQL = sql.load("taximeter.identity")
 
@@ -100,5 +101,6 @@ class IdentityStore:
             tokens_per_minute_utok=row["tokens_per_minute_utok"],
             plan=row["plan"],
             currency=row["currency"],
+            terms=read_terms(row["terms"]),
         )
         return Credential(caller=caller, secret_sha256=row["secret_sha256"], revoked=row["revoked"], remaining_s=row["remaining_s"])

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from taximeter.kernel.units import AMOUNT_UTOK_MAX
 
-LEGS_MAX = 6
+LEGS_MAX = 16
 LANES_MAX = 64
 _HEAD = struct.Struct("<bqi")
 _LEG = struct.Struct("<qqq?")
@@ -60,9 +60,13 @@ class AccountCode(IntEnum):
     PREPAID = 2
     POSTPAID = 3
     BUDGET = 4
+    GRANT = 5
     REVENUE = 11
     TREASURY = 12
     SHORTFALL = 13
+    EXPIRED = 14
+    BUDGETS = 15
+    CREDIT = 16
 
 
 class Flag(IntEnum):
@@ -133,6 +137,19 @@ class Operation:
         return hashlib.blake2b(body, digest_size=16).digest()
 
 
+NOTES_FROM = 100
+"""Rows of a posting statement with a status from here on are notes about their operation, not outcomes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A figure that came with an outcome; what it means, its sender knows by the kind."""
+
+    kind: int
+    first: int
+    second: int
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of an operation.
@@ -141,11 +158,13 @@ class Outcome:
         status: see Status.
         total_utok: what the wallet legs now hold or have paid (on a replay: what they did then).
         available_utok: what the operation's wallet accounts have left to spend.
+        notes: what else ``metering.post`` has to say, none of it the ledger's.
     """
 
     status: Status
     total_utok: int
     available_utok: int
+    notes: tuple[Note, ...] = ()
 
     @property
     def applied(self) -> bool:

@@ -1,13 +1,14 @@
 """The ledger's SQL."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from taximeter.db import sql
-from taximeter.ledger.model import AccountCode, Balances, Flag, Operation, Outcome, Status, Wallet
+from taximeter.ledger.model import NOTES_FROM, AccountCode, Balances, Flag, Note, Operation, Outcome, Status, Wallet
 
 _SQL = sql.load("taximeter.ledger")
 
@@ -41,8 +42,16 @@ def columns(lane: int, operations: Sequence[Operation]) -> list[Any]:
 
 
 def outcomes(rows: Sequence[asyncpg.Record]) -> list[Outcome]:
-    """The rows of a posting statement, in the order of the operations."""
-    return [Outcome(Status(row["status"]), row["total"], row["available"]) for row in rows]
+    """The rows of a posting statement, in the order of the operations, each before its notes."""
+    found: list[Outcome] = []
+    for row in rows:
+        status = row["status"]
+        if status < NOTES_FROM:
+            found.append(Outcome(Status(status), row["total"], row["available"]))
+        else:
+            last = found[-1]
+            found[-1] = replace(last, notes=(*last.notes, Note(status - NOTES_FROM, row["total"], row["available"])))
+    return found
 
 
 async def post(connection: asyncpg.Connection, lane: int, operations: Sequence[Operation]) -> list[Outcome]:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from taximeter import admission, pricing
+from taximeter.admission import Ask
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.identity import Caller
 from taximeter.kernel.clock import Clock
@@ -131,16 +132,15 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     Raises DiskFull, RateLimited, AboveRateLimit, InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
     """
     desk.disk.check()
-    wallet = wallet_of(order.caller)
     process_id = desk.process_id if job is None else None
-    end_user = order.request.get("user")
-    fact: dict[str, Any] = {"request": request_fact(order.caller, fare, process_id, end_user if isinstance(end_user, str) else None)}
+    fact: dict[str, Any] = {"request": request_fact(order.caller, fare, process_id, end_user_of(order))}
     if job is not None:
         fact["job"] = job
     if order.idempotency_key is not None:
         fact["idempotency"] = key_fact(order)
     if order.quote_id is not None:
         use_quote(order, fact)
+    ask = ask_of(desk, order, fare)
     limits = admission.taken(order.caller, fare.maximum_utok)
     if limits is not None:
         fact["limits"] = limits
@@ -148,9 +148,9 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
         Operation(
             id=request_id,
             kind=Kind.HOLD,
-            lane=wallet.lane,
+            lane=order.caller.lane,
             amount_utok=fare.maximum_utok,
-            legs=wallet.legs(),
+            legs=admission.wallet_legs(ask),
             ttl_s=ttl_s,
             fact=encode_fact(fact),
             undo=_undo(admission.given_back(order.caller, fare.maximum_utok, 0), is_job=job is not None),
@@ -170,6 +170,27 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
         raise AccountClosed(message)
     assert outcome.status in (Status.APPLIED, Status.REPLAYED, Status.KEY_USED, Status.QUOTE_USED), outcome
     return outcome
+
+
+def end_user_of(order: Order) -> str | None:
+    """Whom the sender says that he asks for, if he says so in a text."""
+    end_user = order.request.get("user")
+    return end_user if isinstance(end_user, str) else None
+
+
+def ask_of(desk: Desk, order: Order, fare: Fare) -> Ask:
+    """What admission is asked for a priced order."""
+    caller = order.caller
+    return Ask(
+        caller=caller,
+        model=fare.model.name,
+        engine=fare.model.engine or "",
+        modality=fare.model.modality,
+        tier=fare.tier,
+        maximum_utok=fare.maximum_utok,
+        end_user=end_user_of(order),
+        plan=None if caller.terms.subscription is None else desk.catalog.plans.get(caller.terms.subscription),
+    )
 
 
 def use_quote(order: Order, fact: dict[str, Any]) -> None:

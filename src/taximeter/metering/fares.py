@@ -72,11 +72,6 @@ class Fare(msgspec.Struct, frozen=True):
         return Versions(model=self.model.id, card=self.parts.rate_card, tariff=self.parts.tariff, plan=None if plan is None else plan.id)
 
     @property
-    def multipliers(self) -> tuple[pricing.FareMultiplier, ...]:
-        """The factors from consumed to charged, those of 1 left out; with the lines of the card they add up to the fare."""
-        return self.parts.multipliers
-
-    @property
     def money(self) -> Money:
         """The fare in money."""
         price = self.priced.price(self.buyer)

@@ -3,7 +3,7 @@
 -- name: post
 select status, total, available
 from metering.post($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::jsonb[])
-order by pos
+order by pos, status
 
 -- name: receipt
 select q.*, r.phase, r.outcome, r.reason, r.work, r.measured, r.consumed_utok, r.lines, r.detail, r.engine_ms, r.settled_at,

@@ -2,8 +2,8 @@
 
 from taximeter.pricing.catalog import Catalog, Priced
 from taximeter.pricing.errors import ModelNotPriced
-from taximeter.pricing.factors import Factors, FareMultiplier
-from taximeter.pricing.model import ModelEntry, RateCard
+from taximeter.pricing.factors import Factors
+from taximeter.pricing.model import ModelEntry, Plan, RateCard
 from taximeter.pricing.rules import FareParts, rate
 from taximeter.pricing.service import apply_dir, read_dir
 from taximeter.pricing.store import CatalogStore
@@ -15,10 +15,10 @@ __all__ = [
     "Catalog",
     "CatalogStore",
     "Factors",
-    "FareMultiplier",
     "FareParts",
     "ModelEntry",
     "ModelNotPriced",
+    "Plan",
     "Priced",
     "RateCard",
     "Versions",

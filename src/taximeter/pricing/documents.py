@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from fractions import Fraction
-from typing import cast
+from typing import Literal, cast
 
 from taximeter.kernel.units import AMOUNT_UTOK_MAX, UTOK_PER_TOKEN
 from taximeter.pricing.errors import Problem
@@ -245,7 +245,28 @@ def _plan(reader: Reader, head: Head) -> Plan:
         postpaid=reader.flag("postpaid"),
         notes=reader.text("notes", default=""),
         committed_utok=_tokens(reader, "committed_tokens", required=False) or 0,
+        request_caps=_caps(reader),
+        above_cap=cast("Literal['refuse', 'approve']", reader.text("above_cap", default="refuse", choices=("refuse", "approve"))),
+        allowance_modality=_modality(reader),
+        tokens_per_minute_utok=_tokens(reader, "tokens_per_minute", required=False),
+        credit_line_utok=_tokens(reader, "credit_line_tokens", required=False),
+        queue_weight=reader.whole("queue_weight", 1, 1000, default=1) or 1,
     )
+
+
+def _caps(reader: Reader) -> dict[str, int]:
+    node = reader.take("request_caps", required=False)
+    if node is None:
+        return {}
+    child = reader.child(node)
+    caps = {name: _tokens(child, name, required=True) for name in (node.value if isinstance(node.value, dict) else {})}
+    return {name: cap for name, cap in caps.items() if cap is not None}
+
+
+def _modality(reader: Reader) -> str | None:
+    if reader.take("allowance_modality", required=False) is None:
+        return None
+    return reader.text("allowance_modality", choices=MODALITIES)
 
 
 def _limit(reader: Reader, key: str) -> int | None:

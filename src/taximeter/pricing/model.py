@@ -258,6 +258,12 @@ class Plan:
         postpaid: billed afterwards instead of from a balance.
         notes: for people.
         committed_utok: micro-Tokens that whoever has it commits to use in a period; tariffs may charge less for that.  0: none.
+        request_caps: most a single request may be held for, in micro-Tokens, by modality or model; the model's own goes first.
+        above_cap: what becomes of a request above its cap: it is refused, or waits for an operator to approve it.
+        allowance_modality: what alone the allowance may be spent on; None: anything.
+        tokens_per_minute_utok: most micro-Tokens in a minute.
+        credit_line_utok: how far a postpaid wallet may go below nothing; None: no bound.
+        queue_weight: its share of engines that are wanted by several; twice the weight, twice the Tokens.
     """
 
     name: str
@@ -271,6 +277,12 @@ class Plan:
     postpaid: bool = False
     notes: str = ""
     committed_utok: int = 0
+    request_caps: Mapping[str, int] = field(default_factory=dict)
+    above_cap: Literal["refuse", "approve"] = "refuse"
+    allowance_modality: str | None = None
+    tokens_per_minute_utok: int | None = None
+    credit_line_utok: int | None = None
+    queue_weight: int = 1
 
     @property
     def id(self) -> str:

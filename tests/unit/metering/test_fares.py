@@ -82,7 +82,7 @@ def test_a_multiplier_raises_the_charge(catalog: Catalog) -> None:
     peak = quote_fare(catalog, "sketch-video", {"prompt": "a fox"}, buyer=Buyer(extra=(surge,)))
     assert peak.maximum_utok * 2 == plain.maximum_utok * 3
     assert peak.parts.maximum.total_utok == plain.parts.maximum.total_utok
-    (line,) = peak.multipliers
+    (line,) = peak.parts.multipliers
     assert (line.name, line.label, line.factor) == ("surge", "Busy hour", "1.5")
     assert plain.expected_utok + line.expected_utok == peak.expected_utok
 

@@ -148,7 +148,7 @@ def multipliers(fare: Fare) -> list[dict[str, str]]:
             "tokens_expected": format_tokens(each.expected_utok),
             "tokens_max": format_tokens(each.maximum_utok),
         }
-        for each in fare.multipliers
+        for each in fare.parts.multipliers
     ]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
+import tests.support.attempted  # noqa: F401 - adds to both
 from taximeter.db.pool import connect_owner
 from tests.support.attempts import ATTEMPTS, ROWS, Attempt, first, second
 

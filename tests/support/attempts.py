@@ -1,8 +1,8 @@
 """One attempt at each thing that the database forbids, as the owner of its tables.
 
 To add a table: a valid row to ``ROWS``, behind those it refers to.  To add a constraint, a unique index or a trigger: a line to
-``ATTEMPTS`` that does what it forbids, and nothing else that is forbidden.  Parts of admission have modules of their own in ``attempted``.  ``make mutants`` shows that each attempt is stopped
-by its constraint alone: without it, the attempt succeeds.
+``ATTEMPTS`` that does what it forbids, and nothing else that is forbidden.  ``make mutants`` shows that each attempt is stopped
+by its constraint alone: without it, the attempt succeeds.  Parts of admission have modules of their own in ``attempted``.
 """
 
 from dataclasses import dataclass

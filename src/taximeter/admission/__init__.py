@@ -1,8 +1,11 @@
-"""Who may ride, how much and how fast: the rate limits of keys."""
+"""Who may ride, how much and how fast.
 
-from taximeter.admission.errors import AboveRateLimit, RateLimited
+limits    requests and Tokens in a time, requests at the same time
+wallets   from which accounts a request is paid
+"""
+
+from taximeter.admission.errors import AboveRateLimit, ConcurrencyLimited, RateLimited
 from taximeter.admission.model import Ask
-from taximeter.admission.rules import given_back, refusal, taken
 from taximeter.admission.wallets import wallet_legs
 
-__all__ = ["AboveRateLimit", "Ask", "RateLimited", "given_back", "refusal", "taken", "wallet_legs"]
+__all__ = ["AboveRateLimit", "Ask", "ConcurrencyLimited", "RateLimited", "wallet_legs"]

@@ -21,6 +21,9 @@ NATIVE_PATHS = ("/v1/quotes", "/v1/keys", "/v1/receipts", "/v1/wallet", "/v1/usa
 # In the scope of a request: the id of its ride, which leaves a receipt whatever becomes of it.
 RIDE_ID = "taximeter.ride_id"
 
+# Likewise: headers that say what is left of its sender's limits, for whatever answer it gets.
+LIMITS = "taximeter.limits"
+
 _JSON_TYPE = (b"content-type", JSON.encode("ascii"))
 
 encode_json = msgspec.json.Encoder().encode

@@ -9,7 +9,7 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taximeter.gateway.envelopes import refusal_response
+from taximeter.gateway.envelopes import LIMITS, refusal_response
 from taximeter.gateway.errors import InternalError
 from taximeter.gateway.metrics import Metrics
 from taximeter.kernel.clock import Clock
@@ -76,6 +76,7 @@ class _Call:
     """One request on its way: adds headers to the start of its answer."""
 
     def __init__(self, scope: Scope, send: Send, clock: Clock, request_id: UUID) -> None:
+        self._scope = scope
         self._send = send
         self._clock = clock
         self.started = clock.monotonic_s()
@@ -91,4 +92,7 @@ class _Call:
             headers.append((b"x-request-id", self.request_id.encode()))
             milliseconds = int((self._clock.monotonic_s() - self.started) * 1000)
             headers.append((b"openai-processing-ms", str(milliseconds).encode()))
+            limits = self._scope.get(LIMITS)
+            if limits:
+                headers += [(name.encode(), value.encode()) for name, value in limits.items()]
         await self._send(message)

@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from taximeter.engines import Chunk, Media, Vectors
 from taximeter.gateway.disconnect import ClientWatch
-from taximeter.gateway.envelopes import RIDE_ID
+from taximeter.gateway.envelopes import LIMITS, RIDE_ID
 from taximeter.gateway.services import Services
 from taximeter.metering import Order, Receipt, Ride
 
@@ -17,6 +17,7 @@ async def open_ride(services: Services, request: Request, order: Order) -> Ride:
     """Open the ride of an order; whatever goes wrong from here on is answered with the name of its receipt."""
     ride = await services.metering.open(order)
     request.scope[RIDE_ID] = ride.id
+    request.scope[LIMITS] = ride.limits
     return ride
 
 

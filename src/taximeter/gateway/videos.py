@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from taximeter.gateway import video_content
 from taximeter.gateway.body import media_type, read_json
-from taximeter.gateway.envelopes import json_response
+from taximeter.gateway.envelopes import LIMITS, json_response
 from taximeter.gateway.errors import UnsupportedInput, UnsupportedMediaType
 from taximeter.gateway.forms import field_text, read_form
 from taximeter.gateway.idempotency import REPLAYED, fingerprint_of
@@ -33,6 +33,7 @@ def routes(services: Services) -> list[Route]:
         fingerprint = fingerprint_of(request, "video", body)
         refuse_picture(body)
         video = await services.videos.submit(make_order(request, caller, "video", body, fingerprint=fingerprint))
+        request.scope[LIMITS] = video.limits
         headers = {**video.headers(), "openai-poll-after-ms": POLL_AFTER_MS, **(REPLAYED if video.replayed else {})}
         return json_response(video.to_api(), headers)
 

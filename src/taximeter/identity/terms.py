@@ -45,7 +45,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         bucket: where it is counted, a UUID.
-        scope: whom it limits; ``model``: everybody who asks for the model.
+        scope: whom it limits; ``model``: everybody who asks for the model; ``plan``: the project, by its plan.
         model: the only model that it is about; None: every one.
         kind: what is counted.
         most: requests, micro-Tokens or requests at the same time.
@@ -54,7 +54,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     bucket: str
-    scope: Literal["key", "project", "model"]
+    scope: Literal["key", "project", "model", "plan"]
     model: str | None = None
     kind: Literal["requests", "tokens", "concurrency"]
     most: int

@@ -1,7 +1,6 @@
 """The ledger's SQL."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -44,13 +43,15 @@ def columns(lane: int, operations: Sequence[Operation]) -> list[Any]:
 def outcomes(rows: Sequence[asyncpg.Record]) -> list[Outcome]:
     """The rows of a posting statement, in the order of the operations, each before its notes."""
     found: list[Outcome] = []
-    for row in rows:
-        status = row["status"]
-        if status < NOTES_FROM:
-            found.append(Outcome(Status(status), row["total"], row["available"]))
+    notes: list[Note] = []
+    for row in reversed(rows):
+        status, total, available = row["status"], row["total"], row["available"]
+        if status >= NOTES_FROM:
+            notes.append(Note(status - NOTES_FROM, total, available))
         else:
-            last = found[-1]
-            found[-1] = replace(last, notes=(*last.notes, Note(status - NOTES_FROM, row["total"], row["available"])))
+            found.append(Outcome(Status(status), total, available, tuple(reversed(notes))))
+            notes.clear()
+    found.reverse()
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from taximeter import admission, pricing
-from taximeter.admission import Ask
+from taximeter.admission import Ask, limits
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.identity import Caller
 from taximeter.kernel.clock import Clock
@@ -124,12 +124,23 @@ def check_amount(fare: Fare) -> Fare:
     return fare
 
 
-async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s: int, job: Mapping[str, Any] | None) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Held(Outcome):
+    """What became of a hold.
+
+    Attributes:
+        told: headers that say what is left of the limits that it met.
+    """
+
+    told: Mapping[str, str] = field(default_factory=dict)
+
+
+async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s: int, job: Mapping[str, Any] | None) -> Held:
     """Reserve the maximum of a fare; with a job, an idempotency key or a quote, write their rows in the same transaction.
 
     Status KEY_USED: nothing was held, the key belongs to another request.  QUOTE_USED: likewise, the quote.
 
-    Raises DiskFull, RateLimited, AboveRateLimit, InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
+    Raises DiskFull, RateLimited, ConcurrencyLimited, AboveRateLimit, InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
     """
     desk.disk.check()
     process_id = desk.process_id if job is None else None
@@ -141,9 +152,9 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     if order.quote_id is not None:
         use_quote(order, fact)
     ask = ask_of(desk, order, fare)
-    limits = admission.taken(order.caller, fare.maximum_utok)
-    if limits is not None:
-        fact["limits"] = limits
+    met = limits.limits_on(ask)
+    if met:
+        fact["take"] = limits.take(met, fare.maximum_utok)
     outcome = await desk.books.submit(
         Operation(
             id=request_id,
@@ -153,23 +164,26 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
             legs=admission.wallet_legs(ask),
             ttl_s=ttl_s,
             fact=encode_fact(fact),
-            undo=_undo(admission.given_back(order.caller, fare.maximum_utok, 0), is_job=job is not None),
+            undo=_UNDO[job is not None],
         )
     )
     reach("metering.held")
+    told = limits.headers(met, outcome) if met else {}
     if outcome.status in (Status.REFUSED, Status.REPLAYED_REFUSED):
         message = (
             f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens and the wallet has"
             f" {format_tokens(outcome.available_utok)} available; top it up, or ask for less"
         )
-        raise InsufficientBalance(message, headers={"taximeter-balance": format_tokens(outcome.available_utok)})
+        raise InsufficientBalance(message, headers={**told, "taximeter-balance": format_tokens(outcome.available_utok)})
     if outcome.status is Status.RATE_LIMITED:
-        raise admission.refusal(order.caller, fare.maximum_utok, outcome.available_utok)
+        refusal = limits.refusal(met[outcome.total_utok], ask.model, fare.maximum_utok, outcome.available_utok)
+        refusal.headers = {**told, **refusal.headers}
+        raise refusal
     if outcome.status is Status.ACCOUNT_CLOSED:
         message = "this project's wallet is closed; ask its administrator"
         raise AccountClosed(message)
     assert outcome.status in (Status.APPLIED, Status.REPLAYED, Status.KEY_USED, Status.QUOTE_USED), outcome
-    return outcome
+    return Held(outcome.status, outcome.total_utok, outcome.available_utok, outcome.notes, told)
 
 
 def end_user_of(order: Order) -> str | None:
@@ -204,18 +218,6 @@ def use_quote(order: Order, fact: dict[str, Any]) -> None:
         fact["request"]["fare"]["quote"] = order.quote_id
 
 
-def _undo(unused: dict[str, Any] | None, *, is_job: bool) -> str:
-    """The fact that is written when a hold was refused because the database did not answer, and is found to have been made.
-
-    Args:
-        unused: what goes back to the limits of the key.
-        is_job: whether a job began with the hold.
-    """
-    if unused is None:
-        return _UNDO[is_job]
-    return encode_fact({**_given_up(is_job=is_job), "limits": unused})
-
-
 def _given_up(*, is_job: bool) -> dict[str, Any]:
     reason = "the database did not answer in time, and the request was refused; nothing was run or charged"
     fact: dict[str, Any] = {"receipt": receipt_fact(NOTHING, "failed", f"ledger_unavailable: {reason}", {}, 0)}
@@ -224,5 +226,6 @@ def _given_up(*, is_job: bool) -> dict[str, Any]:
     return fact
 
 
-# Made once: nearly every hold carries one of the two, and hardly ever is it written.
+# By whether a job began with the hold: what is written when the hold was refused because the database did not answer, and is found
+# to have been made.  Made once: every hold carries one of the two, and hardly ever is it written.
 _UNDO = {is_job: encode_fact(_given_up(is_job=is_job)) for is_job in (False, True)}

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from taximeter import admission
 from taximeter.engines import Chunk, Done, Engine, EngineError, EngineFailed, EngineTimeout, Event, Job, Media, Vectors
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import Refusal
@@ -17,7 +16,7 @@ from taximeter.kernel.patience import Patience
 from taximeter.kernel.units import format_tokens
 from taximeter.ledger import Kind, Operation, Outcome, Status
 from taximeter.metering import model
-from taximeter.metering.desk import Desk, use_quote, wallet_of
+from taximeter.metering.desk import Desk, Held, use_quote, wallet_of
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import Order, Receipt
 from taximeter.metering.rules import NOTHING, Bill, bill, encode_fact, key_fact, receipt_fact, terms_of
@@ -25,12 +24,17 @@ from taximeter.meters import BadReport
 
 
 class Ride:
-    """A request whose maximum is held.  ``events`` runs it; without that, nothing ends the hold but the sweeper."""
+    """A request whose maximum is held.  ``events`` runs it; without that, nothing ends the hold but the sweeper.
 
-    def __init__(self, desk: Desk, order: Order, fare: Fare, engine: Engine, job: Job, request_id: UUID, held: Outcome) -> None:  # noqa: PLR0913, PLR0917
+    Attributes:
+        limits: headers that say what is left of the limits that it met.
+    """
+
+    def __init__(self, desk: Desk, order: Order, fare: Fare, engine: Engine, job: Job, request_id: UUID, held: Held) -> None:  # noqa: PLR0913, PLR0917
         self.id = request_id
         self.fare = fare
         self.balance_utok = held.available_utok
+        self.limits: Mapping[str, str] = held.told
         self.created_at: datetime = utc_from_ms(desk.clock.now_ms())
         self._desk = desk
         self._order = order
@@ -150,9 +154,6 @@ class Ride:
             # The same goes for its quote.
             use_quote(self._order, fact)
         charged_utok = charge.charged_utok if kind is Kind.SETTLE else 0
-        unused = admission.given_back(self._order.caller, self.fare.maximum_utok, charged_utok)
-        if unused is not None:
-            fact["limits"] = unused
         lane = wallet_of(self._order.caller).lane
         operation = Operation(id=self.id, kind=kind, lane=lane, amount_utok=charged_utok, fact=encode_fact(fact))
         self._ended = True

@@ -1,8 +1,8 @@
 """Videos as durable jobs: submit, look at, delete, read."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -63,11 +63,13 @@ class VideoView:
 
     Attributes:
         replayed: it was ordered before, with the same idempotency key.
+        limits: when it was ordered now, headers that say what is left of the limits that it met.
     """
 
     job: Job
     receipt: Receipt
     replayed: bool = False
+    limits: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -205,7 +207,7 @@ class Videos:
             # It is ordered, and will be made and charged: whoever is told otherwise orders it again.
             log.warning("video %s was ordered and cannot be read: %s", video_id, error)
             view = _just_ordered(desk, order, fare, video_id, outcome.total_utok, payload)
-        return VideoView(view.job, replace(view.receipt, balance_utok=outcome.available_utok))
+        return VideoView(view.job, replace(view.receipt, balance_utok=outcome.available_utok), limits=outcome.told)
 
     async def find(self, caller: Caller, video_id: str) -> VideoView:
         """One of the caller's videos.  Raises VideoNotFound."""

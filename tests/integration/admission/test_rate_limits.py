@@ -6,16 +6,11 @@ from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
-import asyncpg
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from taximeter.admission import AboveRateLimit, RateLimited
-from taximeter.db.pool import connect_owner
 from taximeter.engines import Chunk, Done
 from taximeter.identity import Caller
-from taximeter.kernel.ids import IdFactory
 from taximeter.ledger import InsufficientBalance
 from taximeter.metering import Receipt
 from taximeter.metering.desk import price_order
@@ -25,7 +20,6 @@ from tests.support.tenants import Town, open_town
 
 pytestmark = pytest.mark.anyio
 
-MINUTE_NS = 60_000_000_000
 TEXT = Chunk(choices=[{"index": 0, "delta": {"content": "Hello"}, "finish_reason": None}], output_tokens=1)
 REPORT = Done(work={"prompt_tokens": 10, "cached_tokens": 0, "output_tokens": 7, "reasoning_tokens": 0})
 
@@ -125,52 +119,3 @@ async def test_a_key_that_was_repeated_takes_one_request_of_the_limit(town: Town
     with pytest.raises(RateLimited):
         await town.metering.open(town.order(caller))
     await town.assert_books_agree()
-
-
-class Model:
-    """The generic cell rate algorithm for one bucket, in integers."""
-
-    def __init__(self) -> None:
-        self.requests_at = self.tokens_at = 0
-
-    def take(self, now: int, requests: int | None, tokens: int | None, amount: int) -> int | None:
-        requests_at, tokens_at, wait = self.requests_at, self.tokens_at, 0
-        if requests is not None:
-            requests_at = max(requests_at, now) + MINUTE_NS // requests
-            wait = requests_at - now - MINUTE_NS
-        if tokens is not None:
-            if amount > tokens:
-                return -1
-            tokens_at = max(tokens_at, now) + amount * MINUTE_NS // tokens
-            wait = max(wait, tokens_at - now - MINUTE_NS)
-        if wait > 0:
-            return wait
-        self.requests_at, self.tokens_at = requests_at, tokens_at
-        return None
-
-
-LIMIT = st.none() | st.integers(1, 10**6)
-
-
-async def test_the_function_agrees_with_the_algorithm(database_url: str, town: Town) -> None:
-    owner = await connect_owner(database_url)
-    ids = town.office.desk.ids
-
-    @settings(max_examples=60)
-    @given(st.data())
-    def agree(data: st.DataObject) -> None:
-        amounts = data.draw(st.lists(st.integers(0, 2 * 10**6), min_size=1, max_size=30))
-        cases.append((amounts, data.draw(LIMIT), data.draw(LIMIT)))
-
-    cases: list[tuple[list[int], int | None, int | None]] = []
-    agree()
-    for amounts, requests, tokens in cases:
-        await compare(owner, ids, amounts, requests, tokens)
-    await owner.close()
-
-
-async def compare(owner: asyncpg.Connection, ids: IdFactory, amounts: list[int], requests: int | None, tokens: int | None) -> None:
-    key, model, n = ids.new(), Model(), len(amounts)
-    waits = await owner.fetchval("select admission.take($1, $2, $3, $4)", [key] * n, [requests] * n, [tokens] * n, amounts)
-    # All at one moment, on a new bucket: what is left of a minute does not depend on when it began.
-    assert waits == [model.take(0, requests, tokens, amount) for amount in amounts]

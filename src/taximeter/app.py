@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from taximeter.admission.limits import LimitsOffice, LimitStore
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.engines.fleet import build_fleet
 from taximeter.engines.remote import RemoteEngine
@@ -55,6 +56,7 @@ def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str =
         videos=Videos(desk, office.jobs, office.store, office.objects),
         records=Records(office.store),
         tenancy=office.tenancy,
+        limits=LimitsOffice(LimitStore(office.pool), desk.ids),
         catalog=lambda: desk.catalog,
     )
     hosted = HostedEngines([engine for engine in engines.values() if isinstance(engine, RemoteEngine)])

@@ -77,19 +77,19 @@ async def test_the_simulated_database_keeps_the_facts_that_postgresql_keeps(data
 
 def limited(rng: random.Random, town: Town, wallet: Wallet, key_id: UUID, open_ones: list[Operation]) -> Operation:
     """A hold that takes from a key's limits, one that is sent again, or an end that gives back."""
-    limits: dict[str, object] = {"key_id": str(key_id), "requests_per_minute": rng.choice([None, 40]), "tokens_per_minute_utok": 3000}
     choice = rng.random()
     if not open_ones or choice < 0.7:
         amount = rng.choice([100, 400, 2900, 4000])
-        fact = json.dumps({"limits": {**limits, "amount_utok": amount}})
+        limit = {"bucket": str(key_id), "window_s": 60, "shadow": False}
+        take = [{**limit, "kind": "requests", "most": 40, "amount": 1}] if rng.random() < 0.5 else []
+        take.append({**limit, "kind": "tokens", "most": 3000, "amount": amount})
+        fact = json.dumps({"take": take})
         return Operation(id=town.office.desk.ids.new(), kind=Kind.HOLD, lane=LANE, amount_utok=amount, legs=wallet.legs(), ttl_s=60, fact=fact)
     hold = rng.choice(open_ones)
     if choice < 0.8:
         return hold
     kind = rng.choice([Kind.SETTLE, Kind.VOID])
-    charged = hold.amount_utok // 2 if kind is Kind.SETTLE else 0
-    fact = json.dumps({"limits": {**limits, "amount_utok": hold.amount_utok - charged}})
-    return Operation(id=hold.id, kind=kind, lane=LANE, amount_utok=charged, fact=fact)
+    return Operation(id=hold.id, kind=kind, lane=LANE, amount_utok=hold.amount_utok // 2 if kind is Kind.SETTLE else 0)
 
 
 async def test_the_simulated_database_limits_keys_as_postgresql_does(database_url: str, tmp_path: Path) -> None:

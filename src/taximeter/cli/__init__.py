@@ -31,6 +31,7 @@ COMMANDS = (
     "quotes",
     "signing-keys",
     "keys",
+    "limits",
     "topup",
     "refund",
     "receipts",

@@ -1,7 +1,6 @@
 """The admin API: organisations, projects, keys, top-ups, grants, refunds, and the catalog as it stands."""
 
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.security import HTTPBearer
@@ -9,15 +8,14 @@ from starlette.requests import Request
 
 from taximeter.gateway import admin_views as views
 from taximeter.gateway import catalog_views
+from taximeter.gateway.admin_limits import add_limits
 from taximeter.gateway.admin_route import admin_route
+from taximeter.gateway.admin_values import amount_utok, object_id
 from taximeter.gateway.native import span
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
 from taximeter.identity import KeyLimits
 from taximeter.kernel.clock import Clock, utc_from_ms
-from taximeter.kernel.errors import InvalidRequest, NotFound
-from taximeter.kernel.ids import decode_id
-from taximeter.kernel.units import parse_tokens
 
 Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
 DRIFT_DAYS = 7
@@ -41,16 +39,8 @@ def router(services: Services, clock: Clock) -> APIRouter:
     _add_jobs(admin, services)
     _add_drift(admin, services, clock)
     _add_catalog(admin, services)
+    add_limits(admin, services)
     return admin
-
-
-def object_id(prefix: str, text: str, noun: str) -> UUID:
-    """The id in a path.  Raises NotFound: what cannot be an id names nothing."""
-    value = decode_id(prefix, text)
-    if value is None:
-        message = f"There is no {noun} with this id."
-        raise NotFound(message)
-    return value
 
 
 def _add_organisations(admin: APIRouter, services: Services) -> None:
@@ -213,16 +203,3 @@ def _add_catalog(admin: APIRouter, services: Services) -> None:
     async def list_plans() -> Any:  # noqa: ANN401
         """Every published version; `state` tells those in force from past and future ones."""
         return {"data": catalog_views.plans(services.catalog()), "next_cursor": None}
-
-
-def amount_utok(tokens: str | int, param: str = "tokens") -> int:
-    """A positive amount of Tokens in micro-Tokens.  Raises InvalidRequest."""
-    try:
-        amount = parse_tokens(str(tokens))
-    except ValueError as error:
-        message = f"'{param}' must be a positive decimal number of Tokens: {error}."
-        raise InvalidRequest(message, param=param) from error
-    if amount == 0:
-        message = f"'{param}' must be more than 0."
-        raise InvalidRequest(message, param=param)
-    return amount

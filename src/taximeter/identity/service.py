@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -71,6 +72,18 @@ class Identity:
         """A project's keys, newest first.  Raises NotFound for an unknown project."""
         await self.project(project_id)
         return await self._store.list_keys(project_id, after, limit)
+
+    async def limit_key(self, project_id: UUID, key_id: UUID, limits: KeyLimits, changed: Sequence[str], operator: str) -> ApiKey:
+        """Give a key other limits: the fields of ``limits`` that are named in ``changed``.  Every gateway keeps them within ``settings.key_cache_s``.
+
+        Raises InvalidRequest for a bad limit, NotFound when the project has no such key.
+        """
+        rules.check_limits(limits)
+        key = await self._store.limit_key(project_id, key_id, limits, changed, operator)
+        if key is None:
+            message = "This project has no key with this id."
+            raise NotFound(message)
+        return key
 
     async def revoke_key(self, project_id: UUID, key_id: UUID) -> ApiKey:
         """Withdraw a key: refused here at once by the database, by every gateway within ``settings.key_cache_s``.

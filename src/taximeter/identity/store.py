@@ -1,11 +1,12 @@
 """Identity in PostgreSQL.  Methods that take a connection join the caller's transaction."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
 
 from taximeter.db import sql
-from taximeter.identity.model import ApiKey, Caller, Credential, KeyText, NewKey, NewProject, Organisation, Project
+from taximeter.identity.model import ApiKey, Caller, Credential, KeyLimits, KeyText, NewKey, NewProject, Organisation, Project
 from taximeter.identity.terms import read_terms
 
 _SQL = sql.load("taximeter.identity")
@@ -78,6 +79,12 @@ class IdentityStore:
     async def list_keys(self, project_id: UUID, after: UUID | None, limit: int) -> list[ApiKey]:
         """A project's keys, newest first, those older than ``after``."""
         return [ApiKey(**row) for row in await self._pool.fetch(_SQL["list_keys"], project_id, after, limit)]
+
+    async def limit_key(self, project_id: UUID, key_id: UUID, limits: KeyLimits, changed: Sequence[str], operator: str) -> ApiKey | None:
+        """Give a key of this project other limits: those whose names are in ``changed``; None when it has no such key."""
+        requests, tokens_utok = limits.requests_per_minute, limits.tokens_per_minute_utok
+        row = await self._pool.fetchrow(_SQL["limit_key"], project_id, key_id, requests, tokens_utok, list(changed), operator)
+        return None if row is None else ApiKey(**row)
 
     async def revoke_key(self, project_id: UUID, key_id: UUID) -> ApiKey | None:
         """Withdraw a key of this project; None when it has no such key."""

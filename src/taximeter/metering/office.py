@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from taximeter.admission.limits import LimitStore
 from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
 from taximeter.identity import IdentityStore
@@ -96,6 +97,10 @@ class Office:
             "taximeter_jobs_unknown_oldest_s": ("For how long the oldest of them has given none.", providers.oldest_s),
             "taximeter_jobs_never_known": ("Jobs released without a verdict of their provider so far.", providers.never_known),
             "taximeter_jobs_unpaid": ("Jobs that a provider completed and nobody was charged for, so far.", providers.unpaid),
+            "taximeter_limits_shadow_refusals_total": (
+                "Requests that ran and that limits in shadow mode would have refused.",
+                await LimitStore(self.pool).shadow_total(),
+            ),
             **await self.store.book_figures(),
         }
 

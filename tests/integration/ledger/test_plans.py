@@ -53,7 +53,13 @@ RECEIPT: dict[str, Any] = {
     "detail": {},
     "engine_ms": 1,
 }
-LIMITS = {"key_id": REQUEST["key_id"], "tokens_per_minute_utok": 10**15, "amount_utok": 10}
+BUCKET = {"bucket": REQUEST["key_id"], "most": 10**9, "window_s": 60, "amount": 1, "shadow": False}
+TAKE = [
+    {**BUCKET, "kind": "requests"},
+    {**BUCKET, "kind": "tokens"},
+    {**BUCKET, "kind": "concurrency"},
+    {**BUCKET, "kind": "requests", "shadow": True},
+]
 JOB = {"project_id": REQUEST["project_id"], "kind": "video", "payload": {}}
 JOB_END: dict[str, Any] = {
     "state": "completed",
@@ -82,14 +88,13 @@ async def fill(bench: Bench) -> None:
 def hold_of(bench: Bench, wallet: Wallet, amount: int, *, facts: bool) -> Operation:
     request_id = bench.ids.new()
     key = {"project_id": REQUEST["project_id"], "key": str(request_id), "fingerprint": "00" * 32, "keeps_answer": True}
-    limits = {**LIMITS, "requests_per_minute": 1_000_000}
-    fact = json.dumps({"request": REQUEST, "job": JOB, "idempotency": key, "limits": limits}) if facts else None
+    fact = json.dumps({"request": REQUEST, "job": JOB, "idempotency": key, "take": TAKE}) if facts else None
     return Operation(id=request_id, kind=Kind.HOLD, lane=0, amount_utok=amount, legs=wallet.legs(), ttl_s=60, fact=fact)
 
 
 def settlement_of(held: Operation, amount: int, code: int = 0, *, facts: bool) -> Operation:
     key = {"project_id": REQUEST["project_id"], "key": str(held.id)}
-    fact = json.dumps({"receipt": RECEIPT, "job": JOB_END, "idempotency": key, "limits": LIMITS}) if facts else None
+    fact = json.dumps({"receipt": RECEIPT, "job": JOB_END, "idempotency": key}) if facts else None
     return Operation(id=held.id, kind=Kind.SETTLE, lane=0, amount_utok=amount, code=code, fact=fact)
 
 

@@ -19,7 +19,7 @@ from taximeter.ledger import Kind, Operation, Outcome, SettleCode, Status
 from taximeter.ledger.batcher import UNRECORDED
 from tests.support.ledger_model import LedgerModel
 from tests.support.simulator.dice import Dice
-from tests.support.simulator.limits import Buckets
+from tests.support.simulator.limits import SECOND_NS, Buckets
 
 T = TypeVar("T")
 STATEMENT_TIMEOUT_S = 10.0
@@ -73,15 +73,14 @@ class Tables:
     limits: Buckets = field(default_factory=Buckets)
     settled_at: dict[UUID, float] = field(default_factory=dict)
 
-    def post(self, now_s: float, lane: int, operations: Sequence[Operation]) -> list[Outcome]:
-        """One transaction of ``metering.post``."""
+    def post(self, now_s: float, lane: int, operations: Sequence[Operation], now_ns: int | None = None) -> list[Outcome]:
+        """One transaction of ``metering.post``; limits need a finer clock than seconds in a float, for exact comparisons."""
         self.ledger.now_s = now_s
-        waits = self.limits.take(now_s, set(self.ledger.holds), operations)
-        refused = {id_: Outcome(Status.RATE_LIMITED, 0, wait) for id_, wait in waits.items() if wait is not None}
+        now_ns = int(now_s * SECOND_NS) if now_ns is None else now_ns
+        asked = self.limits.ask(now_ns, set(self.ledger.holds), operations)
+        refused = {id_: one.refused for id_, one in asked.items() if one.refused is not None}
         outcomes = [refused.get(operation.id) or self._post_one(now_s, lane, operation) for operation in operations]
-        done = [(operation, outcome) for operation, outcome in zip(operations, outcomes, strict=True) if operation.id not in refused]
-        self.limits.give_back(waits, done)
-        return outcomes
+        return self.limits.finish(now_ns, asked, list(zip(operations, outcomes, strict=True)))
 
     def _post_one(self, now_s: float, lane: int, operation: Operation) -> Outcome:
         """A key has one request at a time, and goes to another one when its own was released."""

@@ -1,73 +1,156 @@
-"""Rate limits as ``metering.post`` keeps them (migration 0072), one bucket for each key."""
+"""Limits as ``metering.post`` keeps them (migration 0113)."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from taximeter.ledger import Kind, Operation, Outcome, Status
+from taximeter.ledger.model import Note
 
-MINUTE_NS = 60_000_000_000
+SECOND_NS = 1_000_000_000
 NEVER = -1
 
 
 @dataclass
 class Bucket:
-    """Theoretical arrival times of the next request and the next Token, in nanoseconds."""
+    """Theoretical arrival times of the next request and the next Token, in nanoseconds, and who has a slot."""
 
     requests_at: int = 0
     tokens_at: int = 0
+    running: set[UUID] = field(default_factory=set)
+
+
+@dataclass
+class Asked:
+    """What a hold asked of its limits.
+
+    Attributes:
+        takes: them all.
+        got: the places in the list that it took from.
+        at: by place, how full the bucket was found or left.
+        over: shadows that would have refused.
+        refused: the answer, when it goes no further.
+    """
+
+    takes: Sequence[Mapping[str, Any]]
+    now_ns: int
+    got: list[int] = field(default_factory=list)
+    at: dict[int, int] = field(default_factory=dict)
+    over: list[int] = field(default_factory=list)
+    refused: Outcome | None = None
+
+    def notes(self) -> tuple[Note, ...]:
+        """What is left of each limit that refuses, and when all of it is there."""
+        notes = []
+        for place, take in enumerate(self.takes):
+            if take["shadow"]:
+                continue
+            if take["kind"] == "concurrency":
+                notes.append(Note(place, max(take["most"] - self.at[place], 0), 0))
+            else:
+                window_ns, full_ns = take["window_s"] * SECOND_NS, max(self.at[place] - self.now_ns, 0)
+                # Towards zero, as PostgreSQL's div.
+                notes.append(Note(place, max(window_ns - full_ns, 0) * take["most"] // window_ns, full_ns))
+        return tuple(notes)
 
 
 @dataclass
 class Buckets:
-    """All keys' limits."""
+    """All limits, what running requests took of them, and what shadows would have refused."""
 
     buckets: dict[str, Bucket] = field(default_factory=dict)
+    taken: dict[UUID, list[tuple[Mapping[str, Any], int]]] = field(default_factory=dict)
+    shadowed: Counter[str] = field(default_factory=Counter)
 
-    def take(self, now_s: float, open_holds: set[UUID], operations: Sequence[Operation]) -> dict[UUID, int | None]:
-        """For each hold with limits that is not open yet, how long it must wait; None: it may go on, and has taken what it needs."""
-        waits: dict[UUID, int | None] = {}
+    def ask(self, now_ns: int, open_holds: set[UUID], operations: Sequence[Operation]) -> dict[UUID, Asked]:
+        """For each hold with limits that is not open yet: what it took, all or nothing."""
+        asked: dict[UUID, Asked] = {}
         for operation in operations:
-            limits = _limits(operation)
-            if operation.kind is Kind.HOLD and limits is not None and operation.id not in open_holds:
-                waits[operation.id] = self._take_one(int(now_s * 1_000_000_000), limits)
-        return waits
+            takes = json.loads(operation.fact).get("take") if operation.fact is not None else None
+            if operation.kind is Kind.HOLD and takes and operation.id not in open_holds:
+                asked[operation.id] = self._ask_one(now_ns, operation.id, takes)
+        return asked
 
-    def give_back(self, waits: dict[UUID, int | None], done: Sequence[tuple[Operation, Outcome]]) -> None:
-        """What a hold that was not made had taken, and what a resolution did not use."""
+    def finish(self, now_ns: int, asked: Mapping[UUID, Asked], done: Sequence[tuple[Operation, Outcome]]) -> list[Outcome]:
+        """A hold that was not made took nothing; an ended one gives back what it did not use.  The outcomes, with their notes."""
         for operation, outcome in done:
-            limits = _limits(operation)
-            if limits is None or limits["tokens_per_minute_utok"] is None:
+            one = asked.get(operation.id)
+            if one is not None and one.refused is None:
+                self._book(operation.id, one, made=outcome.status is Status.APPLIED)
+            elif operation.kind is not Kind.HOLD and outcome.status is Status.APPLIED:
+                self._end(operation, outcome, now_ns)
+        return [replace(o, notes=asked[operation.id].notes()) if operation.id in asked else o for operation, o in done]
+
+    def _ask_one(self, now_ns: int, request_id: UUID, takes: Sequence[Mapping[str, Any]]) -> Asked:
+        one = Asked(takes, now_ns)
+        longest, blamed = 0, None
+        for place, take in enumerate(takes):
+            wait, one.at[place] = self._wait(now_ns, take)
+            if wait == 0:
                 continue
-            not_made = operation.id in waits and outcome.status is not Status.APPLIED
-            ended = operation.kind is not Kind.HOLD and outcome.status in (Status.APPLIED, Status.SETTLED_LATE)
-            if not_made or ended:
-                self.buckets[limits["key_id"]].tokens_at -= _step(limits["amount_utok"], limits["tokens_per_minute_utok"])
+            if take["shadow"]:
+                one.over.append(place)
+            elif longest != NEVER and (wait == NEVER or wait > longest):
+                longest, blamed = wait, place
+        if blamed is not None:
+            one.refused = Outcome(Status.RATE_LIMITED, blamed, longest)
+            return one
+        for place, take in enumerate(takes):
+            if place not in one.over:
+                one.got.append(place)
+                one.at[place] = self._move(now_ns, request_id, take)
+        return one
 
-    def _take_one(self, now_ns: int, limits: dict[str, Any]) -> int | None:
-        bucket = self.buckets.setdefault(limits["key_id"], Bucket())
-        requests, tokens, amount = limits["requests_per_minute"], limits["tokens_per_minute_utok"], limits["amount_utok"]
-        requests_at, tokens_at, wait = bucket.requests_at, bucket.tokens_at, 0
-        if tokens is not None and amount > tokens:
-            return NEVER
-        if requests is not None:
-            requests_at = max(requests_at, now_ns) + _step(1, requests)
-            wait = requests_at - now_ns - MINUTE_NS
-        if tokens is not None:
-            tokens_at = max(tokens_at, now_ns) + _step(amount, tokens)
-            wait = max(wait, tokens_at - now_ns - MINUTE_NS)
-        if wait > 0:
-            return wait
-        bucket.requests_at, bucket.tokens_at = requests_at, tokens_at
-        return None
+    def _wait(self, now_ns: int, take: Mapping[str, Any]) -> tuple[int, int]:
+        bucket = self.buckets.setdefault(take["bucket"], Bucket())
+        if take["kind"] == "concurrency":
+            return (0 if len(bucket.running) < take["most"] else SECOND_NS), len(bucket.running)
+        at = bucket.tokens_at if take["kind"] == "tokens" else bucket.requests_at
+        if take["amount"] > take["most"]:
+            return NEVER, at
+        return max(max(at, now_ns) + step(take) - now_ns - take["window_s"] * SECOND_NS, 0), at
+
+    def _move(self, now_ns: int, request_id: UUID, take: Mapping[str, Any]) -> int:
+        bucket = self.buckets[take["bucket"]]
+        if take["kind"] == "concurrency":
+            bucket.running.add(request_id)
+            return len(bucket.running)
+        if take["kind"] == "tokens":
+            bucket.tokens_at = max(bucket.tokens_at, now_ns) + step(take)
+            return bucket.tokens_at
+        bucket.requests_at = max(bucket.requests_at, now_ns) + step(take)
+        return bucket.requests_at
+
+    def _book(self, request_id: UUID, one: Asked, *, made: bool) -> None:
+        if made:
+            self.shadowed.update(one.takes[place]["bucket"] for place in one.over)
+            self.taken[request_id] = [(one.takes[place], one.at[place]) for place in one.got if one.takes[place]["kind"] == "tokens"]
+            return
+        for place in one.got:
+            take = one.takes[place]
+            bucket = self.buckets[take["bucket"]]
+            if take["kind"] == "concurrency":
+                bucket.running.discard(request_id)
+                one.at[place] -= 1
+            else:
+                one.at[place] -= step(take)
+                if take["kind"] == "tokens":
+                    bucket.tokens_at -= step(take)
+                else:
+                    bucket.requests_at -= step(take)
+
+    def _end(self, operation: Operation, outcome: Outcome, now_ns: int) -> None:
+        charged_utok = outcome.total_utok if operation.kind is Kind.SETTLE else 0
+        for take, full_at in self.taken.pop(operation.id, []):
+            back = step(take) - step({**take, "amount": charged_utok})
+            self.buckets[take["bucket"]].tokens_at -= min(back, max(full_at - now_ns, 0))
+        for bucket in self.buckets.values():
+            bucket.running.discard(operation.id)
 
 
-def _limits(operation: Operation) -> dict[str, Any] | None:
-    limits: dict[str, Any] | None = json.loads(operation.fact).get("limits") if operation.fact is not None else None
-    return limits
-
-
-def _step(amount: int, per_minute: int) -> int:
-    return amount * MINUTE_NS // per_minute
+def step(take: Mapping[str, Any]) -> int:
+    """How far it moves the arrival time of its limit."""
+    return int(take["amount"] * take["window_s"] * SECOND_NS // take["most"])

@@ -36,6 +36,7 @@ class Ride:
     created_at_s: int = 1_760_000_000
     service_tier: str = "default"
     expected_work: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, str] = field(default_factory=dict)
     closed: bool = False
 
     def headers(self) -> dict[str, str]:
@@ -246,6 +247,7 @@ def services(metering: Metering) -> Services:
         videos=absent,
         records=absent,
         tenancy=absent,
+        limits=absent,
         catalog=absent,
     )
 

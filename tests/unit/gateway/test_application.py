@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from taximeter.gateway import admin
+from taximeter.gateway import admin_values
 
 pytestmark = pytest.mark.anyio
 
@@ -145,7 +145,7 @@ async def test_an_amount_is_a_text_or_a_whole_number(client: Any, tokens: object
 
 
 def test_amounts_become_micro_tokens() -> None:
-    assert (admin.amount_utok("0.5"), admin.amount_utok(1000)) == (500_000, 1_000_000_000)
+    assert (admin_values.amount_utok("0.5"), admin_values.amount_utok(1000)) == (500_000, 1_000_000_000)
 
 
 @pytest.mark.parametrize("error", [asyncpg.CannotConnectNowError("starting up"), asyncpg.InterfaceError("closed"), ConnectionRefusedError()])

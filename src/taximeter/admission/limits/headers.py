@@ -37,8 +37,10 @@ def headers(limits: Sequence[terms.Limit], outcome: Outcome) -> dict[str, str]:
     if not tightest:
         return {}
     policies, states, told = [], [], {}
-    for kind, (left, full_ns, limit) in tightest.items():
-        most, left = (limit.most // UTOK_PER_TOKEN, left // UTOK_PER_TOKEN) if kind == "tokens" else (limit.most, left)
+    for kind, (rest, full_ns, limit) in tightest.items():
+        # Whole Tokens: what is promised is there.
+        unit = UTOK_PER_TOKEN if kind == "tokens" else 1
+        most, left = limit.most // unit, rest // unit
         window = "" if kind == "concurrency" else f";w={limit.window_s}"
         policies.append(f'"{kind}";q={most}{window}{_UNITS[kind]}')
         states.append(f'"{kind}";r={left}' + ("" if kind == "concurrency" else f";t={-(-full_ns // _NS_PER_S)}"))

@@ -43,7 +43,7 @@ class LimitStore:
         row = await self._pool.fetchrow(_SQL["remove"], limit_id, operator)
         return None if row is None or row["id"] is None else _limit(row)
 
-    async def in_force(self, after: UUID | None, limit: int, *, project: UUID | None, key: UUID | None, model: str | None) -> list[SetLimit]:  # noqa: PLR0913
+    async def in_force(self, after: UUID | None, limit: int, *, project: UUID | None, key: UUID | None, model: str | None) -> list[SetLimit]:
         """Those in force, newest first: all, or of a project and its keys, of a key, or about a model."""
         return [_limit(row) for row in await self._pool.fetch(_SQL["list"], after, project, key, model, limit)]
 

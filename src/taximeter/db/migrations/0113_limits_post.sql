@@ -99,8 +99,10 @@ begin
 
     -- Other lanes may count in the same buckets: one statement locks them all, in order, and holds them to the end.
     insert into admission.buckets (id)
-    select distinct u.id from unnest(k_bucket) u (id)
-    where not exists (select from admission.buckets a where a.id = u.id)
+    select distinct u.id
+    from unnest(k_bucket) u (id)
+    left join lateral (select true as known from admission.buckets a where a.id = u.id limit 1) b on true
+    where b.known is null
     order by u.id
     on conflict do nothing;
     select array_agg(q.id), array_agg(q.requests_at), array_agg(q.tokens_at), array_agg(0::bigint)

@@ -19,6 +19,15 @@ READY_S = 60.0
 @asynccontextmanager
 async def gateway_processes(number: int, home: Path, database_url: str, upstream_url: str, **settings: str) -> AsyncIterator[list[str]]:
     """Addresses of that many gateways whose engine ``script`` is the upstream; ``settings`` are variables."""
+    async with gateway_family(number, home, database_url, upstream_url, **settings) as started:
+        yield [url for url, _ in started]
+
+
+@asynccontextmanager
+async def gateway_family(
+    number: int, home: Path, database_url: str, upstream_url: str, **settings: str
+) -> AsyncIterator[list[tuple[str, asyncio.subprocess.Process]]]:
+    """The same with their processes, for those who end one."""
     (home / "upstreams.yaml").write_text(f"upstreams:\n  - {{name: script, base_url: '{upstream_url}'}}\n", encoding="utf-8")
     environ = {
         **clean_environ(),
@@ -30,9 +39,8 @@ async def gateway_processes(number: int, home: Path, database_url: str, upstream
     }
     started = [await _start(environ, home / f"output-{index}") for index in range(number)]
     try:
-        urls = [url for url, _ in started]
         await asyncio.gather(*(_until_ready(url, process, home) for url, process in started))
-        yield urls
+        yield started
     finally:
         for _, process in started:
             if process.returncode is None:

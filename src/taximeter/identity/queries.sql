@@ -50,27 +50,8 @@ order by id desc
 limit $3;
 
 -- name: limit_key
--- The limits that are named; told to whoever follows the events.
-with changed as (
-    update identity.api_keys k
-    set requests_per_minute = case when 'requests_per_minute' = any ($5::text[]) then $3 else k.requests_per_minute end,
-        tokens_per_minute_utok = case when 'tokens_per_minute_utok' = any ($5::text[]) then $4 else k.tokens_per_minute_utok end
-    from (select * from identity.api_keys b where b.project_id = $1 and b.id = $2 for update) before
-    where k.id = before.id
-    returning k.*, before.requests_per_minute as requests_before, before.tokens_per_minute_utok as tokens_before
-), told as (
-    select admission.emit(
-        'limit.changed', c.project_id,
-        jsonb_build_object(
-            'scope', 'key', 'key', c.id, 'operator', $6::text,
-            'before', jsonb_build_object('requests_per_minute', c.requests_before, 'tokens_per_minute_utok', c.tokens_before),
-            'after', jsonb_build_object('requests_per_minute', c.requests_per_minute, 'tokens_per_minute_utok', c.tokens_per_minute_utok)
-        )
-    )::text as done
-    from changed c
-)
 select id, project_id, name, prefix, requests_per_minute, tokens_per_minute_utok, created_at, expires_at, revoked_at, last_used_at
-from changed left join told on true;
+from identity.limit_key($1, $2, $3, $4, $5, $6);
 
 -- name: revoke_key
 -- Revoking twice keeps the first time.

@@ -71,6 +71,25 @@ language sql stable set search_path = pg_catalog, admission as $$
     where l.removed_at is null and (l.key_id = p_key or l.project_id = p_project or l.scope = 'model')
 $$;
 
+-- What was used of a limit stays used when its height changes, up to all of it: a higher limit lets in at once, a lower one does not
+-- shut for longer than its window.
+create function admission.rescale(p_bucket uuid, p_kind text, p_before bigint, p_after bigint, p_window_s int) returns void
+language plpgsql set search_path = pg_catalog, admission as $$
+declare
+    v_now constant bigint := (extract(epoch from clock_timestamp()) * 1000000000)::bigint;
+    v_window constant bigint := p_window_s * 1000000000::bigint;
+begin
+    update admission.buckets b
+    set requests_at = case when p_kind = 'requests' then v_now + admission.rescaled(b.requests_at - v_now, p_before, p_after, v_window) else b.requests_at end,
+        tokens_at = case when p_kind = 'tokens' then v_now + admission.rescaled(b.tokens_at - v_now, p_before, p_after, v_window) else b.tokens_at end
+    where b.id = p_bucket;
+end
+$$;
+
+create function admission.rescaled(p_level bigint, p_before bigint, p_after bigint, p_window bigint) returns bigint language sql immutable as $$
+    select case when p_level <= 0 then p_level else least(div(p_level::numeric * p_before, p_after), p_window)::bigint end
+$$;
+
 -- Sets a limit: the same one of the same owner gets another height.  Null: its owner has p_limits_max for that model already.
 create function admission.set_limit(
     p_id uuid, p_scope text, p_key uuid, p_project uuid, p_model text, p_kind text, p_most bigint, p_window_s int, p_shadow boolean,
@@ -94,6 +113,9 @@ begin
     values (coalesce(v_old.id, p_id), p_scope, p_key, p_project, p_model, p_kind, p_most, p_window_s, p_shadow, p_operator)
     on conflict (id) do update set most = excluded.most, operator = excluded.operator, changed_at = clock_timestamp()
     returning * into v_new;
+    if v_old.most <> v_new.most and v_new.kind <> 'concurrency' then
+        perform admission.rescale(v_new.id, v_new.kind, v_old.most, v_new.most, v_new.window_s);
+    end if;
     perform admission.tell_limit(v_new, v_old.most, v_new.most);
     return v_new;
 end
@@ -128,6 +150,42 @@ language sql volatile set search_path = pg_catalog, admission as $$
     )
 $$;
 
-revoke all on function admission.set_limit, admission.remove_limit, admission.tell_limit from public;
+-- Gives a key other limits of its own: those that are named.  No row: the project has no such key.
+create function identity.limit_key(
+    p_project uuid, p_key uuid, p_requests int, p_tokens_utok bigint, p_changed text[], p_operator text
+) returns setof identity.api_keys language plpgsql security definer set search_path = pg_catalog, identity as $$
+declare
+    v_old identity.api_keys; v_new identity.api_keys;
+begin
+    select * into v_old from identity.api_keys k where k.project_id = p_project and k.id = p_key for update;
+    if v_old.id is null then
+        return;
+    end if;
+    update identity.api_keys k
+    set requests_per_minute = case when 'requests_per_minute' = any (p_changed) then p_requests else k.requests_per_minute end,
+        tokens_per_minute_utok = case when 'tokens_per_minute_utok' = any (p_changed) then p_tokens_utok else k.tokens_per_minute_utok end
+    where k.id = p_key
+    returning * into v_new;
+    -- A key's limits are counted in a bucket with its own id.
+    if v_old.requests_per_minute <> v_new.requests_per_minute then
+        perform admission.rescale(p_key, 'requests', v_old.requests_per_minute, v_new.requests_per_minute, 60);
+    end if;
+    if v_old.tokens_per_minute_utok <> v_new.tokens_per_minute_utok then
+        perform admission.rescale(p_key, 'tokens', v_old.tokens_per_minute_utok, v_new.tokens_per_minute_utok, 60);
+    end if;
+    perform admission.emit(
+        'limit.changed', p_project,
+        jsonb_build_object(
+            'scope', 'key', 'key', p_key, 'operator', p_operator,
+            'before', jsonb_build_object('requests_per_minute', v_old.requests_per_minute, 'tokens_per_minute_utok', v_old.tokens_per_minute_utok),
+            'after', jsonb_build_object('requests_per_minute', v_new.requests_per_minute, 'tokens_per_minute_utok', v_new.tokens_per_minute_utok)
+        )
+    );
+    return next v_new;
+end
+$$;
+
+revoke all on function admission.set_limit, admission.remove_limit, admission.tell_limit, admission.rescale, admission.rescaled from public;
+revoke all on function identity.limit_key from public;
 grant select on admission.limits, admission.running, admission.shadow_refusals to taximeter_app;
-grant execute on function admission.set_limit, admission.remove_limit to taximeter_app;
+grant execute on function admission.set_limit, admission.remove_limit, identity.limit_key to taximeter_app;

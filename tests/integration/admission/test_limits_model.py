@@ -122,7 +122,7 @@ class World:
 async def test_the_function_agrees_with_the_model(database_url: str, tmp_path: Path) -> None:
     histories: list[list[list[tuple[Any, ...]]]] = []
 
-    @settings(max_examples=40, database=None)
+    @settings(max_examples=25, database=None)
     @given(HISTORY)
     def draw(history: list[list[tuple[Any, ...]]]) -> None:
         histories.append(history)

@@ -95,7 +95,7 @@ create index expiries_of_grant on admission.expiries (grant_id);
 create table admission.adjustments (
     id uuid primary key,                      -- of the transfer
     project_id uuid not null,
-    kind text not null check (kind in ('top_up', 'grant', 'correction', 'payment', 'proration', 'credit_line')),
+    kind text not null check (kind in ('top_up', 'grant', 'correction', 'payment', 'proration', 'credit_line', 'debt')),
     amount_utok bigint not null check (amount_utok <> 0),
     reason text check (char_length(reason) between 1 and 500),
     operator text not null check (char_length(operator) between 1 and 200),
@@ -112,6 +112,8 @@ create table admission.subscriptions (
     month int not null check (month >= 0),    -- counted from the anchor
     period_start timestamptz not null,
     period_end timestamptz not null,
+    allowance_utok bigint not null check (allowance_utok >= 0),  -- of a whole month, by the version that this one began with
+    allowance_modality text,
     started_at timestamptz not null,
     constraint period_has_a_length check (period_end > period_start)
 );
@@ -135,9 +137,14 @@ create table admission.credit_lines (
     project_id uuid primary key,
     account bigint not null,                  -- the ledger's, code 3, that holds are made on
     line_utok bigint check (line_utok >= 0),  -- what was agreed; null: no bound
-    lent_utok bigint not null default 0 check (lent_utok >= 0),  -- what stands on the account of it; above what was agreed until it is paid
     active boolean not null                   -- false: what is owed is to be paid, nothing more is lent
 );
+create table admission.credit_accounts (
+    account bigint primary key,               -- the ledger's, code 3
+    project_id uuid not null,
+    lent_utok bigint not null default 0 check (lent_utok >= 0)  -- what stands on it of the line; above what was agreed until it is paid
+);
+create index credit_accounts_of_project on admission.credit_accounts (project_id);
 
 -- An account that was without a bound cannot get one: its log would show it overdrawn.  The project gets another one.
 drop index ledger.accounts_by_owner;
@@ -169,5 +176,5 @@ revoke all on function admission.check_zone, admission.refuse_change, admission.
 grant select, insert on admission.grants, admission.expiries, admission.adjustments, admission.subscription_changes to taximeter_app;
 grant update (closed_at) on admission.grants to taximeter_app;
 grant select, insert, update, delete on admission.subscriptions to taximeter_app;
-grant select, insert, update on admission.credit_lines to taximeter_app;
+grant select, insert, update on admission.credit_lines, admission.credit_accounts to taximeter_app;
 grant execute on function admission.zone_of, admission.day_begins, admission.month_begins, admission.month_of to taximeter_app;

@@ -1,7 +1,6 @@
 """The admin API: organisations, projects, keys, top-ups, grants, refunds, and the catalog as it stands."""
 
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.security import HTTPBearer
@@ -9,21 +8,19 @@ from starlette.requests import Request
 
 from taximeter.gateway import admin_views as views
 from taximeter.gateway import catalog_views
+from taximeter.gateway.admin_plans import OPERATOR, add_plans, amount_utok, by, object_id, subscribe
 from taximeter.gateway.admin_route import admin_route
 from taximeter.gateway.native import span
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
 from taximeter.identity import KeyLimits
 from taximeter.kernel.clock import Clock, utc_from_ms
-from taximeter.kernel.errors import InvalidRequest, NotFound
-from taximeter.kernel.ids import decode_id
-from taximeter.kernel.units import parse_tokens
+
+__all__ = ["amount_utok", "object_id", "router"]
 
 Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
 DRIFT_DAYS = 7
 DRIFT_DAYS_MAX = 31
-OPERATOR = "admin"
-"""What refunds say that were made with the admin key, of which there is one."""
 
 Cursor = Annotated[str | None, Query(description="The `next_cursor` of the page before.")]
 
@@ -37,6 +34,7 @@ def router(services: Services, clock: Clock) -> APIRouter:
     _add_projects(admin, services)
     _add_keys(admin, services)
     _add_wallets(admin, services)
+    add_plans(admin, services)
     _add_refunds(admin, services)
     _add_jobs(admin, services)
     _add_drift(admin, services, clock)
@@ -44,20 +42,12 @@ def router(services: Services, clock: Clock) -> APIRouter:
     return admin
 
 
-def object_id(prefix: str, text: str, noun: str) -> UUID:
-    """The id in a path.  Raises NotFound: what cannot be an id names nothing."""
-    value = decode_id(prefix, text)
-    if value is None:
-        message = f"There is no {noun} with this id."
-        raise NotFound(message)
-    return value
-
-
 def _add_organisations(admin: APIRouter, services: Services) -> None:
     @admin.post("/organisations", status_code=201, response_model=views.OrganisationView, tags=["Organisations"], summary="Create an organisation")
     async def create_organisation(body: views.NewOrganisation) -> Any:  # noqa: ANN401 - response_model tells
         """Create an organisation."""
-        return views.organisation_view(await services.tenancy.create_organisation(body.name))
+        made = await services.tenancy.create_organisation(body.name, body.time_zone)
+        return views.organisation_view(made)
 
     @admin.get("/organisations", response_model=views.Page, tags=["Organisations"], summary="List organisations")
     async def list_organisations(limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
@@ -69,17 +59,24 @@ def _add_organisations(admin: APIRouter, services: Services) -> None:
 def _add_projects(admin: APIRouter, services: Services) -> None:
     @admin.post("/projects", status_code=201, response_model=views.ProjectView, tags=["Projects"], summary="Create a project")
     async def create_project(body: views.NewProject) -> Any:  # noqa: ANN401
-        """Create a project with an empty wallet."""
+        """Create a project with an empty wallet, or with what the plan gives that it is to have."""
         text = body.organisation_id
         organisation_id = None if text is None else object_id("org", text, "organisation")
         services.catalog().check_buyer(body.plan, body.currency)
-        return views.project_view(await services.tenancy.create_project(organisation_id, body.name, body.plan, body.currency))
+        project = await services.tenancy.create_project(organisation_id, body.name, body.plan, body.currency)
+        await subscribe(services, project.id, body.plan)
+        return views.project_view(project)
 
     @admin.patch("/projects/{project_id}", response_model=views.ProjectView, tags=["Projects"], summary="Change a project's plan or currency")
     async def update_project(project_id: str, body: views.ProjectChange) -> Any:  # noqa: ANN401
-        """Give a project another plan or currency, from its next request on; gateways see it within one second."""
+        """Give a project another plan or currency, from its next request on; gateways see it within one second.
+
+        It subscribes to the plan as `POST .../subscription` does.
+        """
         project = object_id("prj", project_id, "project")
         services.catalog().check_buyer(body.plan, body.currency)
+        await services.identity.project(project)
+        await subscribe(services, project, body.plan)
         return views.project_view(await services.identity.change_project(project, body.plan, body.currency))
 
     @admin.get("/projects", response_model=views.Page, tags=["Projects"], summary="List projects")
@@ -122,14 +119,9 @@ def _add_wallets(admin: APIRouter, services: Services) -> None:
     async def create_top_up(project_id: str, body: views.NewTopUp) -> dict[str, Any]:
         """Add prepaid Tokens to a project's wallet."""
         project = object_id("prj", project_id, "project")
-        result: dict[str, Any] = await services.tenancy.top_up(project, amount_utok(body.tokens), body.reference or "")
-        return result
-
-    @admin.post("/projects/{project_id}/grants", status_code=201, tags=["Wallets"], summary="Grant Tokens")
-    async def create_grant(project_id: str, body: views.NewTopUp) -> dict[str, Any]:
-        """Add Tokens to a project's allowance, which is spent before what was bought."""
-        project = object_id("prj", project_id, "project")
-        result: dict[str, Any] = await services.tenancy.grant(project, amount_utok(body.tokens), body.reference or "")
+        result: dict[str, Any] = await services.tenancy.top_up(
+            project, amount_utok(body.tokens), body.reference or "", None if body.reason is None and body.operator is None else by(body)
+        )
         return result
 
     @admin.get("/projects/{project_id}/wallet", tags=["Wallets"], summary="Retrieve a wallet")
@@ -213,16 +205,3 @@ def _add_catalog(admin: APIRouter, services: Services) -> None:
     async def list_plans() -> Any:  # noqa: ANN401
         """Every published version; `state` tells those in force from past and future ones."""
         return {"data": catalog_views.plans(services.catalog()), "next_cursor": None}
-
-
-def amount_utok(tokens: str | int, param: str = "tokens") -> int:
-    """A positive amount of Tokens in micro-Tokens.  Raises InvalidRequest."""
-    try:
-        amount = parse_tokens(str(tokens))
-    except ValueError as error:
-        message = f"'{param}' must be a positive decimal number of Tokens: {error}."
-        raise InvalidRequest(message, param=param) from error
-    if amount == 0:
-        message = f"'{param}' must be more than 0."
-        raise InvalidRequest(message, param=param)
-    return amount

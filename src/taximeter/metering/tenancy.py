@@ -1,7 +1,7 @@
 """Tenants and their wallets: where identity, the ledger and plans meet."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -43,10 +43,12 @@ class Tenancy:
         self._ids = desk.ids
         self._plans = kept
 
-    async def create_organisation(self, name: str) -> Organisation:
-        """A new organisation.  Raises InvalidRequest for a bad name."""
-        async with self._pool.acquire() as connection:
-            return await self._store.insert_organisation(connection, self._ids.new(), check_name(name))
+    async def create_organisation(self, name: str, time_zone: str = "UTC") -> Organisation:
+        """A new organisation.  Raises InvalidRequest for a bad name or an unknown time zone."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            made = await self._store.insert_organisation(connection, self._ids.new(), check_name(name))
+            await plans.set_zone(connection, made.id, time_zone)
+        return replace(made, time_zone=time_zone)
 
     async def create_project(self, organisation_id: UUID | None, name: str, plan: str | None = None, currency: str | None = None) -> Project:
         """A new project with an empty wallet; without an organisation, one of the same name is made.
@@ -123,8 +125,12 @@ class Tenancy:
             message = "there is no project with this id"
             raise NotFound(message)
         _, balances = found
-        purse = await self._plans.purse(project_id, utc_from_ms(self._desk.clock.now_ms()))
+        purse = await self.purse(project_id)
         return wallet_view(project_id, (balances.allowance_utok, balances.prepaid_utok, balances.held_utok), purse)
+
+    async def purse(self, project_id: UUID, *, ended: bool = False) -> plans.Purse:
+        """What a project has by plans now; with ``ended`` all grants that it ever had."""
+        return await self._plans.purse(project_id, utc_from_ms(self._desk.clock.now_ms()), ended=ended)
 
     async def _project(self, project_id: UUID) -> Project:
         project = await self._store.find_project(project_id)

@@ -1,19 +1,15 @@
 """Plans, grants and credit lines, over whole rides; every test ends with a replay of the log."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
 import pytest
 
 from taximeter.admission import plans
 from taximeter.admission.plans import By, GrantOrder
-from taximeter.db.pool import connect_owner
 from taximeter.engines import Chunk, Done
 from taximeter.identity import Caller
-from taximeter.kernel.units import UTOK_PER_TOKEN, parse_tokens
-from taximeter.ledger import DifferentBody, InsufficientBalance
+from taximeter.kernel.units import parse_tokens
 from taximeter.metering import Receipt
 from tests.support.tenants import Town
 
@@ -34,13 +30,13 @@ def soon(seconds: float) -> datetime:
 
 async def terms_of(town: Town, caller: Caller) -> Caller:
     """The caller as his next verdict will know him."""
-    from dataclasses import replace
-
     return replace(caller, terms=await town.office.plans.fresh_terms(caller))
 
 
 async def give(town: Town, caller: Caller, amount: str, reference: str = "", **terms: Any) -> plans.Grant:  # noqa: ANN401
-    grant, _ = await town.office.plans.give(caller.project_id, GrantOrder(amount_utok=tokens(amount), **terms), By(operator="test", reference=reference))
+    grant, _ = await town.office.plans.give(
+        caller.project_id, GrantOrder(amount_utok=tokens(amount), **terms), By(operator="test", reference=reference)
+    )
     return grant
 
 

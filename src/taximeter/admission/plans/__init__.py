@@ -12,7 +12,7 @@ tasks          what a worker does about it
 
 from taximeter.admission.plans.errors import CorrectionAboveBalance, CreditLineInUse, NotPostpaid, NotSubscribed
 from taximeter.admission.plans.model import By, Grant, GrantOrder, Subscription, When
-from taximeter.admission.plans.service import Plans, Purse
+from taximeter.admission.plans.service import Plans, Purse, set_zone
 from taximeter.admission.plans.tasks import Upkeep
 
 __all__ = [
@@ -28,4 +28,5 @@ __all__ = [
     "Subscription",
     "Upkeep",
     "When",
+    "set_zone",
 ]

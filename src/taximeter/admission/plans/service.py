@@ -22,6 +22,7 @@ from taximeter.pricing import Catalog
 TEXT_MAX = 500
 REFERENCE_MAX = 255
 PRIORITY_MAX = 100
+DEFAULT_ZONE = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,19 +167,7 @@ class Plans:
     async def set_zone(self, organisation_id: UUID, zone: str) -> None:
         """Say where an organisation is; its next periods begin at midnight there.  Raises NotFound, InvalidRequest."""
         async with self._pool.acquire() as connection:
-            try:
-                found = await store.set_zone(connection, organisation_id, zone)
-            except asyncpg.CheckViolationError as error:
-                message = f"there is no time zone {zone[:100]!r}; it is a name of the IANA database such as Europe/Berlin"
-                raise InvalidRequest(message, param="time_zone") from error
-        if not found:
-            message = "There is no organisation with this id."
-            raise NotFound(message)
-
-    async def zone(self, organisation_id: UUID) -> str:
-        """Where an organisation is."""
-        async with self._pool.acquire() as connection:
-            return await store.zone(connection, organisation_id)
+            await set_zone(connection, organisation_id, zone)
 
     async def _project(self, project_id: UUID) -> Project:
         project = await self._identity.find_project(project_id)
@@ -186,6 +175,20 @@ class Plans:
             message = "there is no project with this id"
             raise NotFound(message)
         return project
+
+
+async def set_zone(connection: asyncpg.Connection, organisation_id: UUID, zone: str) -> None:
+    """Say where an organisation is, in a transaction of the caller's.  Raises NotFound, InvalidRequest."""
+    if zone == DEFAULT_ZONE and await store.zone(connection, organisation_id) == zone:
+        return
+    try:
+        found = await store.set_zone(connection, organisation_id, zone)
+    except asyncpg.CheckViolationError as error:
+        message = f"there is no time zone {zone[:100]!r}; it is a name of the IANA database such as Europe/Berlin"
+        raise InvalidRequest(message, param="time_zone") from error
+    if not found:
+        message = "There is no organisation with this id."
+        raise NotFound(message)
 
 
 def _check(by: By, *, needs_reason: bool = False) -> None:

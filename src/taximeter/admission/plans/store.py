@@ -239,7 +239,7 @@ async def set_zone(connection: asyncpg.Connection, organisation_id: UUID, zone: 
     return await connection.fetchval(_SQL["set_zone"], organisation_id, zone) is not None
 
 
-async def zone(connection: asyncpg.Connection, organisation_id: UUID) -> str:
-    """Where an organisation is."""
-    found: str = await connection.fetchval(_SQL["zone"], organisation_id)
+async def zone(connection: asyncpg.Connection, organisation_id: UUID) -> str | None:
+    """Where an organisation is; None when there is no such organisation."""
+    found: str | None = await connection.fetchval(_SQL["zone"], organisation_id)
     return found

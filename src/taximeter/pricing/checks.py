@@ -54,10 +54,10 @@ def problems(documents: Sequence[Document], existing: Sequence[Document], meters
             # What an earlier release has published stays as it is.
             found += _dates(document, everything)
             found += _names(document)
-        if isinstance(document.entry, Tariff) and document.key not in published:
-            found += _money(document, document.entry, newest)
-        if isinstance(document.entry, Plan) and document.key not in published:
-            found += _plan(document, document.entry, newest)
+            if isinstance(document.entry, Tariff):
+                found += _money(document, document.entry, newest)
+            elif isinstance(document.entry, Plan):
+                found += _plan(document, document.entry, newest)
         if isinstance(document.entry, ModelEntry):
             found += _references(document, document.entry, newest)
             if meters is not None:

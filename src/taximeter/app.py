@@ -57,6 +57,7 @@ def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str =
         records=Records(office.store),
         tenancy=office.tenancy,
         limits=LimitsOffice(LimitStore(office.pool), desk.ids),
+        plans=office.plans,
         catalog=lambda: desk.catalog,
     )
     hosted = HostedEngines([engine for engine in engines.values() if isinstance(engine, RemoteEngine)])

@@ -1,10 +1,15 @@
-"""Projects on the command line: named by id or, where that is clear, by name."""
+"""``taximeter projects``: list and create them, give them plans; and how other commands find one, by id or, where that is clear, by name."""
 
+import argparse
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from taximeter.admission.plans import By
+from taximeter.cli.arguments import Subparsers, day
 from taximeter.cli.database import open_database
+from taximeter.cli.table import print_table
 from taximeter.identity import Identity, Project
 from taximeter.kernel.clock import SystemClock
 from taximeter.kernel.errors import NotFound
@@ -13,6 +18,74 @@ from taximeter.kernel.settings import Settings
 from taximeter.metering import Office, open_office
 
 PAGE = 200
+OPERATOR = "cli"
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser("projects", help="list and create projects, give them plans")
+    verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
+    verbs.add_parser("list", help="all projects")
+    creating = verbs.add_parser("create", help="make a project; its id is printed")
+    creating.add_argument("name", metavar="NAME", help="a name for people")
+    creating.add_argument("--organisation", metavar="ID", help="where it belongs (org_...); without it, an organisation of the same name is made")
+    creating.add_argument("--plan", help="a plan of the catalog to subscribe to; without it, an empty wallet")
+    creating.add_argument("--currency", help="what it pays in (USD)")
+    creating.add_argument("--time-zone", metavar="ZONE", help="where its organisation is, as Europe/Berlin (UTC)")
+    giving = verbs.add_parser("plan", help="subscribe to a plan, or change to another")
+    giving.add_argument("project", metavar="PROJECT", help="id or name")
+    giving.add_argument("plan", metavar="PLAN", help="a plan of the catalog")
+    giving.add_argument("--when", choices=("now", "period_end"), help="for a change (more of the same now, else at the period's end)")
+    giving.add_argument("--anchor", type=day, metavar="DAY", help="for a start: the day that months are counted from (today)")
+    ending = verbs.add_parser("end-plan", help="end a subscription at once")
+    ending.add_argument("project", metavar="PROJECT", help="id or name")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the verb says."""
+    print_lines = asyncio.run(_run(args))
+    for line in print_lines:
+        print(line)
+    return 0
+
+
+async def _run(args: argparse.Namespace) -> list[str]:
+    async with open_command_office(args.environ) as office:
+        identity = make_identity(office)
+        if args.verb == "list":
+            projects = await all_projects(identity)
+            rows = [
+                [project.name, encode_id("prj", project.id), project.plan, project.currency, f"{project.created_at:%Y-%m-%d}"] for project in projects
+            ]
+            print_table(["project", "id", "plan", "currency", "since"], rows)
+            return []
+        if args.verb == "create":
+            return [encode_id("prj", (await _create(office, args)).id)]
+        project = await find_project(identity, args.project)
+        if args.verb == "plan":
+            office.desk.catalog.check_buyer(args.plan, None)
+            subscription = await office.plans.subscribe(project.id, args.plan, By(operator=OPERATOR), when=args.when, anchor=args.anchor)
+            await identity.change_project(project.id, args.plan, None)
+            then = "" if subscription.next_plan is None else f", then {subscription.next_plan}"
+            return [f"{subscription.plan} until {subscription.period_end:%Y-%m-%d %H:%M} UTC{then}"]
+        ended = await office.plans.unsubscribe(project.id, By(operator=OPERATOR))
+        return [f"{ended.plan} has ended; what was granted may be used to its end"]
+
+
+async def _create(office: Office, args: argparse.Namespace) -> Project:
+    organisation_id = None
+    if args.organisation is not None:
+        organisation_id = decode_id("org", args.organisation)
+        if organisation_id is None:
+            message = f"{args.organisation!r} is not an organisation's id (org_...)"
+            raise NotFound(message)
+    office.desk.catalog.check_buyer(args.plan, args.currency)
+    project = await office.tenancy.create_project(organisation_id, args.name, args.plan, args.currency)
+    if args.time_zone is not None:
+        await office.plans.set_zone(project.organisation_id, args.time_zone)
+    if args.plan in office.desk.catalog.plans:
+        await office.plans.subscribe(project.id, args.plan, By(operator=OPERATOR))
+    return project
 
 
 @asynccontextmanager
@@ -54,5 +127,5 @@ async def find_project(identity: Identity, text: str) -> Project:
         ids = ", ".join(encode_id("prj", project.id) for project in named)
         message = f"{len(named)} projects are named {text!r}; say which one by its id: {ids}"
     else:
-        message = f"there is no project with the id or name {text!r}; `taximeter keys list` shows those that have keys"
+        message = f"there is no project with the id or name {text!r}; `taximeter projects list` shows them all"
     raise NotFound(message)

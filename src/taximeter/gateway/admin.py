@@ -9,6 +9,7 @@ from starlette.requests import Request
 from taximeter.gateway import admin_views as views
 from taximeter.gateway import catalog_views
 from taximeter.gateway.admin_limits import add_limits
+from taximeter.gateway.admin_plans import OPERATOR, add_plans, by, subscribe
 from taximeter.gateway.admin_route import admin_route
 from taximeter.gateway.admin_values import amount_utok, object_id
 from taximeter.gateway.native import span
@@ -20,8 +21,6 @@ from taximeter.kernel.clock import Clock, utc_from_ms
 Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
 DRIFT_DAYS = 7
 DRIFT_DAYS_MAX = 31
-OPERATOR = "admin"
-"""What refunds say that were made with the admin key, of which there is one."""
 
 Cursor = Annotated[str | None, Query(description="The `next_cursor` of the page before.")]
 
@@ -35,6 +34,7 @@ def router(services: Services, clock: Clock) -> APIRouter:
     _add_projects(admin, services)
     _add_keys(admin, services)
     _add_wallets(admin, services)
+    add_plans(admin, services)
     _add_refunds(admin, services)
     _add_jobs(admin, services)
     _add_drift(admin, services, clock)
@@ -47,7 +47,8 @@ def _add_organisations(admin: APIRouter, services: Services) -> None:
     @admin.post("/organisations", status_code=201, response_model=views.OrganisationView, tags=["Organisations"], summary="Create an organisation")
     async def create_organisation(body: views.NewOrganisation) -> Any:  # noqa: ANN401 - response_model tells
         """Create an organisation."""
-        return views.organisation_view(await services.tenancy.create_organisation(body.name))
+        made = await services.tenancy.create_organisation(body.name, body.time_zone)
+        return views.organisation_view(made)
 
     @admin.get("/organisations", response_model=views.Page, tags=["Organisations"], summary="List organisations")
     async def list_organisations(limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
@@ -59,17 +60,24 @@ def _add_organisations(admin: APIRouter, services: Services) -> None:
 def _add_projects(admin: APIRouter, services: Services) -> None:
     @admin.post("/projects", status_code=201, response_model=views.ProjectView, tags=["Projects"], summary="Create a project")
     async def create_project(body: views.NewProject) -> Any:  # noqa: ANN401
-        """Create a project with an empty wallet."""
+        """Create a project with an empty wallet, or with what the plan gives that it is to have."""
         text = body.organisation_id
         organisation_id = None if text is None else object_id("org", text, "organisation")
         services.catalog().check_buyer(body.plan, body.currency)
-        return views.project_view(await services.tenancy.create_project(organisation_id, body.name, body.plan, body.currency))
+        project = await services.tenancy.create_project(organisation_id, body.name, body.plan, body.currency)
+        await subscribe(services, project.id, body.plan)
+        return views.project_view(project)
 
     @admin.patch("/projects/{project_id}", response_model=views.ProjectView, tags=["Projects"], summary="Change a project's plan or currency")
     async def update_project(project_id: str, body: views.ProjectChange) -> Any:  # noqa: ANN401
-        """Give a project another plan or currency, from its next request on; gateways see it within one second."""
+        """Give a project another plan or currency, from its next request on; gateways see it within one second.
+
+        It subscribes to the plan as `POST .../subscription` does.
+        """
         project = object_id("prj", project_id, "project")
         services.catalog().check_buyer(body.plan, body.currency)
+        await services.identity.project(project)
+        await subscribe(services, project, body.plan)
         return views.project_view(await services.identity.change_project(project, body.plan, body.currency))
 
     @admin.get("/projects", response_model=views.Page, tags=["Projects"], summary="List projects")
@@ -112,14 +120,9 @@ def _add_wallets(admin: APIRouter, services: Services) -> None:
     async def create_top_up(project_id: str, body: views.NewTopUp) -> dict[str, Any]:
         """Add prepaid Tokens to a project's wallet."""
         project = object_id("prj", project_id, "project")
-        result: dict[str, Any] = await services.tenancy.top_up(project, amount_utok(body.tokens), body.reference or "")
-        return result
-
-    @admin.post("/projects/{project_id}/grants", status_code=201, tags=["Wallets"], summary="Grant Tokens")
-    async def create_grant(project_id: str, body: views.NewTopUp) -> dict[str, Any]:
-        """Add Tokens to a project's allowance, which is spent before what was bought."""
-        project = object_id("prj", project_id, "project")
-        result: dict[str, Any] = await services.tenancy.grant(project, amount_utok(body.tokens), body.reference or "")
+        result: dict[str, Any] = await services.tenancy.top_up(
+            project, amount_utok(body.tokens), body.reference or "", None if body.reason is None and body.operator is None else by(body)
+        )
         return result
 
     @admin.get("/projects/{project_id}/wallet", tags=["Wallets"], summary="Retrieve a wallet")

@@ -31,10 +31,18 @@ Currency = Annotated[str | None, Field(description="What it pays in, by ISO 4217
 Metadata = Annotated[str | None, Field(description="Your own reference; the same one is booked once only.", max_length=200)]
 
 
+TimeZone = Annotated[str, Field(description="Where its days and months begin and end, by IANA's name.", examples=["Europe/Berlin"])]
+
+
+Reason = Annotated[str | None, Field(description="Why; it is kept with the entry.", min_length=1, max_length=500)]
+Operator = Annotated[str | None, Field(description="Who does it; `admin` when left out.", min_length=1, max_length=200)]
+
+
 class NewOrganisation(BaseModel):
     """Body of ``POST /v1/admin/organisations``."""
 
     name: Name
+    time_zone: TimeZone = "UTC"
 
 
 class NewProject(BaseModel):
@@ -71,10 +79,12 @@ class NewKey(BaseModel):
 
 
 class NewTopUp(BaseModel):
-    """Body of ``POST /v1/admin/projects/{id}/top-ups`` and ``.../grants``."""
+    """Body of ``POST /v1/admin/projects/{id}/top-ups``."""
 
     tokens: Tokens
     reference: Metadata = None
+    reason: Reason = None
+    operator: Operator = None
 
 
 class NewRefund(BaseModel):
@@ -120,6 +130,7 @@ class OrganisationView(BaseModel):
 
     id: str
     name: str
+    time_zone: str
     created_at: datetime
 
 
@@ -164,7 +175,12 @@ class Page(BaseModel):
 
 def organisation_view(organisation: Organisation) -> dict[str, Any]:
     """An organisation as the API shows it."""
-    return {"id": encode_id("org", organisation.id), "name": organisation.name, "created_at": organisation.created_at}
+    return {
+        "id": encode_id("org", organisation.id),
+        "name": organisation.name,
+        "time_zone": organisation.time_zone,
+        "created_at": organisation.created_at,
+    }
 
 
 def project_view(project: Project) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from taximeter.admission import plans
 from taximeter.admission.limits import LimitsOffice
 from taximeter.identity import Identity
 from taximeter.kernel.settings import Settings
@@ -22,4 +23,5 @@ class Services:
     records: Records
     tenancy: Tenancy
     limits: LimitsOffice
+    plans: plans.Plans
     catalog: Callable[[], Catalog]

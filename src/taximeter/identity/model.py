@@ -41,11 +41,16 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Organisation:
-    """A customer: the roof over projects."""
+    """A customer: the roof over projects.
+
+    Attributes:
+        time_zone: where its days and months begin and end, by its IANA name.
+    """
 
     id: UUID
     name: str
     created_at: datetime
+    time_zone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

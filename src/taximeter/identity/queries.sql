@@ -1,13 +1,13 @@
 -- name: insert_organisation
 insert into identity.organisations (id, name) values ($1, $2)
-returning id, name, created_at;
+returning id, name, created_at, time_zone;
 
 -- name: find_organisation
-select id, name, created_at from identity.organisations where id = $1;
+select id, name, created_at, time_zone from identity.organisations where id = $1;
 
 -- name: list_organisations
 -- Ids are made in order of time, so they page.
-select id, name, created_at
+select id, name, created_at, time_zone
 from identity.organisations
 where ($1::uuid is null or id < $1)
 order by id desc

@@ -1,5 +1,6 @@
 """Identifiers: UUIDv7 inside, prefixed Crockford base32 outside (``rcp_01JC...``)."""
 
+import hashlib
 import os
 import threading
 from uuid import UUID
@@ -11,6 +12,8 @@ ENCODED_LENGTH = 26
 # 12 bits for the middle of an id and 62 for its end.
 _RANDOM_BYTES = 10
 _LOW_62 = 2**62 - 1
+# Ids made from a reference begin with these bits, which no time of a uuidv7 reaches.
+_NAMED = 0xFFFF << 112
 # Two letters at a time: every answer carries ids.
 _PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 _VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
@@ -34,6 +37,12 @@ class IdFactory:
                 value = self._last + 1
             self._last = value
         return UUID(int=value)
+
+
+def named_id(owner: UUID, kind: str, reference: str) -> UUID:
+    """The id of what ``owner`` has under this reference: the same one whenever it is asked for again."""
+    digest = hashlib.blake2b(b"\0".join((owner.bytes, kind.encode(), reference.encode())), digest_size=14).digest()
+    return UUID(int=_NAMED | int.from_bytes(digest))
 
 
 def first_id_at(milliseconds: int) -> UUID:

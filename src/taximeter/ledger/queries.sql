@@ -12,6 +12,7 @@ select ledger.open_account($1, $2, $3, $4)
 select ledger.ensure_partitions($1)
 
 -- name: wallet
+-- What requests hold is also on grants and on the credit line.
 select
     max(a.lane) as lane,
     max(a.id) filter (where a.code = 1) as allowance,
@@ -20,8 +21,8 @@ select
     sum(a.credits_posted - a.debits_posted - a.debits_pending) filter (where a.code = 2)::bigint as prepaid_utok,
     sum(a.debits_pending)::bigint as held_utok
 from ledger.accounts a
-where a.owner = $1 and a.code in (1, 2)
-having count(*) = 2
+where a.owner = $1 and a.code in (1, 2, 3, 5)
+having count(*) filter (where a.code in (1, 2)) = 2
 
 -- name: totals
 select

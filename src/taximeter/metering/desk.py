@@ -1,15 +1,15 @@
 """What every ride needs: the books, the engines, the catalog; and how an order is priced and held."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import UUID
 
 from taximeter import admission, pricing
 from taximeter.admission import Ask, limits
 from taximeter.engines import Engine, EngineUnavailable
-from taximeter.identity import Caller
+from taximeter.identity import Caller, terms
 from taximeter.kernel.clock import Clock
 from taximeter.kernel.faults import reach
 from taximeter.kernel.ids import IdFactory, decode_id
@@ -25,11 +25,16 @@ from taximeter.metering.settlements import Settlements
 from taximeter.pricing import Buyer, Versions
 
 
+async def _as_known(caller: Caller) -> terms.Terms:
+    return caller.terms
+
+
 @dataclass
 class Desk:
     """What every ride needs, made once by the composition root.
 
-    ``catalog`` is replaced by the composition root when something was published.
+    ``catalog`` is replaced by the composition root when something was published.  ``fresh_terms`` looks up what is agreed with a
+    caller at this moment.
     """
 
     settings: Settings
@@ -41,6 +46,7 @@ class Desk:
     ids: IdFactory
     catalog: pricing.Catalog
     process_id: UUID
+    fresh_terms: Callable[[Caller], Awaitable[terms.Terms]] = _as_known
     background: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -161,7 +167,7 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
             kind=Kind.HOLD,
             lane=order.caller.lane,
             amount_utok=fare.maximum_utok,
-            legs=admission.wallet_legs(ask),
+            legs=admission.wallet_legs(ask, desk.clock.now_ms()),
             ttl_s=ttl_s,
             fact=encode_fact(fact),
             undo=_UNDO[job is not None],
@@ -184,6 +190,23 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
         raise AccountClosed(message)
     assert outcome.status in (Status.APPLIED, Status.REPLAYED, Status.KEY_USED, Status.QUOTE_USED), outcome
     return Held(outcome.status, outcome.total_utok, outcome.available_utok, outcome.notes, told)
+
+
+async def hold_with_fresh_terms(desk: Desk, order: Order, fare: Fare, *, ttl_s: int, job: Mapping[str, Any] | None) -> tuple[UUID, Order, Held]:
+    """As ``hold``, under an id of its own; a wallet that is empty is looked at again, for what was granted a moment ago.
+
+    What is agreed with a caller is remembered for half a second.  A refusal is final for its id, so the second try has another one.
+    """
+    request_id = desk.ids.new()
+    try:
+        return request_id, order, await hold(desk, request_id, order, fare, ttl_s=ttl_s, job=job)
+    except InsufficientBalance:
+        fresh = await desk.fresh_terms(order.caller)
+        if fresh == order.caller.terms:
+            raise
+    order = replace(order, caller=replace(order.caller, terms=fresh))
+    request_id = desk.ids.new()
+    return request_id, order, await hold(desk, request_id, order, fare, ttl_s=ttl_s, job=job)
 
 
 def end_user_of(order: Order) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from taximeter.admission import plans
 from taximeter.admission.limits import LimitStore
 from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
@@ -51,6 +52,7 @@ class Office:
     objects: Objects
     identity_store: IdentityStore
     tenancy: Tenancy
+    plans: plans.Plans
 
     async def check_database(self) -> Mapping[str, object]:
         """Facts for the readiness page.  Raises OSError or a database error when it does not answer."""
@@ -135,6 +137,8 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     )
     jobs = JobStore(pool)
     identity_store = IdentityStore(pool)
+    kept = plans.Plans(pool, identity_store, ids, lambda: desk.catalog)
+    desk.fresh_terms = kept.fresh_terms
     await store.hello(desk.process_id, kind)
     upkeep = [
         asyncio.create_task(keep_alive(desk, store, kind, tally, pool), name="heartbeat"),
@@ -150,7 +154,8 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
             jobs=jobs,
             objects=objects,
             identity_store=identity_store,
-            tenancy=Tenancy(pool, identity_store, books, ids, settings),
+            tenancy=Tenancy(pool, identity_store, desk, kept),
+            plans=kept,
         )
     finally:
         for task in upkeep:

@@ -3,11 +3,11 @@
 from uuid import UUID
 
 from taximeter.kernel.errors import InvalidRequest, Refusal
+from taximeter.kernel.ids import named_id
 from taximeter.kernel.units import format_tokens
 from taximeter.ledger import AccountClosed, DifferentBody
 from taximeter.metering.errors import AboveCharge, NothingCharged, ReceiptNotFound, ReceiptNotSettled
 from taximeter.metering.model import Refund, RefundOrder
-from taximeter.metering.rules import named_id
 from taximeter.metering.store import MeteringStore, read_refund
 
 DEFAULT_REFERENCE = "refund"

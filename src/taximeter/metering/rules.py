@@ -1,6 +1,5 @@
 """From measured work to a bill, and from bills to facts.  Pure."""
 
-import hashlib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -18,8 +17,6 @@ from taximeter.metering.model import Order, Outcome, jsonable_work
 from taximeter.pricing import RateCard
 
 FINGERPRINT_BYTES = 32
-# Ids made from a reference begin with these bits, which no time of a uuidv7 reaches.
-NAMED_ID_PREFIX = 0xFFFF << 112
 # What a receipt can hold, with room for sums of many: a report above it would be charged by nobody, and its hold would wait for its end.
 CONSUMED_UTOK_MAX = 10**17
 
@@ -134,12 +131,6 @@ def receipt_fact(charge: Bill, outcome: Outcome, reason: str | None, detail: Map
         "detail": kept,
         "engine_ms": engine_ms,
     }
-
-
-def named_id(owner: UUID, kind: str, reference: str) -> UUID:
-    """The id of what ``owner`` has under this reference: the same one whenever it is asked for again."""
-    digest = hashlib.blake2b(b"\0".join((owner.bytes, kind.encode(), reference.encode())), digest_size=14).digest()
-    return UUID(int=NAMED_ID_PREFIX | int.from_bytes(digest))
 
 
 def encode_fact(fact: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from taximeter.identity import Caller
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Status
-from taximeter.metering.desk import Desk, buyer_of, hold, price_order
+from taximeter.metering.desk import Desk, buyer_of, hold_with_fresh_terms, price_order
 from taximeter.metering.errors import QuoteUsed
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import Order
@@ -46,7 +46,7 @@ class Metering:
     async def open(self, order: Order) -> Ride:
         """Price an order and hold its maximum; the ride then runs it.
 
-        Raises what ``open_offer``, ``price_order`` and ``hold`` raise, EngineUnavailable when no engine runs the model, and what
+        Raises what ``open_offer``, ``price_order`` and ``hold_with_fresh_terms`` raise, EngineUnavailable when no engine runs the model, and what
         ``Repeats.answer`` raises (Replayed among it) when the order repeats an earlier one.
         """
         desk = self._desk
@@ -63,9 +63,8 @@ class Metering:
             await self._repeats.answer(order.caller, earlier)
         fare = price_order(desk, order, offer)
         engine = desk.engine_of(fare)
-        request_id = desk.ids.new()
         timeout_s = desk.timeout_s(order.modality)
-        outcome = await hold(desk, request_id, order, fare, ttl_s=int(timeout_s) + desk.settings.hold_ttl_s, job=None)
+        request_id, order, outcome = await hold_with_fresh_terms(desk, order, fare, ttl_s=int(timeout_s) + desk.settings.hold_ttl_s, job=None)
         if outcome.status in (Status.KEY_USED, Status.QUOTE_USED):
             # Another request took the key or the quote in the meantime; that may have been the first of two with one key.
             earlier = await self._repeats.find(order)

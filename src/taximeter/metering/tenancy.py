@@ -1,20 +1,22 @@
-"""Tenants and their wallets: where identity meets the ledger."""
+"""Tenants and their wallets: where identity, the ledger and plans meet."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from taximeter.admission import plans
 from taximeter.identity import IdentityStore, NewProject, Organisation, Project, check_name
+from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import NotFound
-from taximeter.kernel.ids import IdFactory, encode_id
-from taximeter.kernel.settings import Settings
+from taximeter.kernel.ids import encode_id, named_id
 from taximeter.kernel.units import format_tokens
-from taximeter.ledger import AccountCode, Books, DifferentBody, Kind, Leg, Operation, Status, operator_account
+from taximeter.ledger import AccountCode, DifferentBody, Kind, Leg, Operation, Status, operator_account
 from taximeter.ledger import store as ledger_store
-from taximeter.metering.rules import named_id
+from taximeter.metering.desk import Desk
+from taximeter.metering.wallet import wallet_view
 
 TOP_UP_CODE = 100
 GRANT_CODE = 101
@@ -28,22 +30,25 @@ class _Entry:
     prefix: str
     code: int
     reference: str
+    by: plans.By | None
 
 
 class Tenancy:
     """Creates projects with their accounts, and puts Tokens on them."""
 
-    def __init__(self, pool: asyncpg.Pool, store: IdentityStore, books: Books, ids: IdFactory, settings: Settings) -> None:
+    def __init__(self, pool: asyncpg.Pool, store: IdentityStore, desk: Desk, kept: plans.Plans) -> None:
         self._pool = pool
         self._store = store
-        self._books = books
-        self._ids = ids
-        self._settings = settings
+        self._desk = desk
+        self._ids = desk.ids
+        self._plans = kept
 
-    async def create_organisation(self, name: str) -> Organisation:
-        """A new organisation.  Raises InvalidRequest for a bad name."""
-        async with self._pool.acquire() as connection:
-            return await self._store.insert_organisation(connection, self._ids.new(), check_name(name))
+    async def create_organisation(self, name: str, time_zone: str = "UTC") -> Organisation:
+        """A new organisation.  Raises InvalidRequest for a bad name or an unknown time zone."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            made = await self._store.insert_organisation(connection, self._ids.new(), check_name(name))
+            await plans.set_zone(connection, made.id, time_zone)
+        return replace(made, time_zone=time_zone)
 
     async def create_project(self, organisation_id: UUID | None, name: str, plan: str | None = None, currency: str | None = None) -> Project:
         """A new project with an empty wallet; without an organisation, one of the same name is made.
@@ -60,7 +65,7 @@ class Tenancy:
         async with self._pool.acquire() as connection, connection.transaction():
             if organisation_id is None:
                 organisation_id = (await self._store.insert_organisation(connection, self._ids.new(), name)).id
-            lane = int.from_bytes(hashlib.blake2b(project_id.bytes, digest_size=4).digest()) % self._settings.lanes
+            lane = int.from_bytes(hashlib.blake2b(project_id.bytes, digest_size=4).digest()) % self._desk.settings.lanes
             wallet = await ledger_store.open_wallet(connection, project_id, lane)
             project = NewProject(
                 id=project_id,
@@ -74,32 +79,34 @@ class Tenancy:
             )
             return await self._store.insert_project(connection, project)
 
-    async def top_up(self, project_id: UUID, amount_utok: int, reference: str) -> dict[str, Any]:
-        """Put prepaid Tokens on a wallet.  The same reference is booked once.
+    async def top_up(self, project_id: UUID, amount_utok: int, reference: str, by: plans.By | None = None) -> dict[str, Any]:
+        """Put prepaid Tokens on a wallet.  The same reference is booked once.  ``by``: who does it and why, to be kept.
 
         Raises NotFound, and DifferentBody when the reference was booked with another amount.
         """
         project = await self._project(project_id)
-        return await self._credit(project, project.prepaid_account, amount_utok, _Entry("top_up", "top", TOP_UP_CODE, reference))
+        return await self._credit(project, project.prepaid_account, amount_utok, _Entry("top_up", "top", TOP_UP_CODE, reference, by))
 
-    async def grant(self, project_id: UUID, amount_utok: int, reference: str) -> dict[str, Any]:
-        """Put Tokens on a wallet's allowance, which is spent before what was bought.  The same reference is booked once.
+    async def grant(self, project_id: UUID, amount_utok: int, reference: str, by: plans.By | None = None) -> dict[str, Any]:
+        """Put Tokens on a wallet's allowance, which is spent before what was bought and never expires.  The same reference is booked once.
 
         Raises NotFound, and DifferentBody when the reference was booked with another amount.
         """
         project = await self._project(project_id)
-        return await self._credit(project, project.allowance_account, amount_utok, _Entry("grant", "grt", GRANT_CODE, reference))
+        return await self._credit(project, project.allowance_account, amount_utok, _Entry("grant", "grt", GRANT_CODE, reference, by))
 
     async def _credit(self, project: Project, account: int, amount_utok: int, entry: _Entry) -> dict[str, Any]:
         reference = entry.reference
         operation_id = named_id(project.id, entry.kind, reference) if reference else self._ids.new()
         leg = Leg(operator_account(AccountCode.TREASURY, project.lane), account, amount_utok, cascade=False)
-        outcome = await self._books.submit(
+        outcome = await self._desk.books.submit(
             Operation(id=operation_id, kind=Kind.DIRECT, lane=project.lane, amount_utok=amount_utok, legs=(leg,), code=entry.code)
         )
         if outcome.status is Status.DIFFERENT_BODY:
             message = f"the reference {reference!r} was booked before with another amount; use a new reference"
             raise DifferentBody(message, param="reference")
+        if entry.by is not None:
+            await self._plans.note(operation_id, project.id, (entry.kind, amount_utok), entry.by)
         return {
             "id": encode_id(entry.prefix, operation_id),
             "object": entry.kind,
@@ -118,15 +125,12 @@ class Tenancy:
             message = "there is no project with this id"
             raise NotFound(message)
         _, balances = found
-        return {
-            "object": "wallet",
-            "project_id": encode_id("prj", project_id),
-            "balance": format_tokens(balances.available_utok),
-            "held": format_tokens(balances.held_utok),
-            "allowance": format_tokens(balances.allowance_utok),
-            "prepaid": format_tokens(balances.prepaid_utok),
-            "unit": "Token",
-        }
+        purse = await self.purse(project_id)
+        return wallet_view(project_id, (balances.allowance_utok, balances.prepaid_utok, balances.held_utok), purse)
+
+    async def purse(self, project_id: UUID, *, ended: bool = False) -> plans.Purse:
+        """What a project has by plans now; with ``ended`` all grants that it ever had."""
+        return await self._plans.purse(project_id, utc_from_ms(self._desk.clock.now_ms()), ended=ended)
 
     async def _project(self, project_id: UUID) -> Project:
         project = await self._store.find_project(project_id)

@@ -16,7 +16,7 @@ from taximeter.jobs import Job, JobStore
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.ids import decode_id, encode_id
 from taximeter.ledger import Kind, Operation, Status
-from taximeter.metering.desk import Desk, hold, price_order, wallet_of
+from taximeter.metering.desk import Desk, hold_with_fresh_terms, price_order, wallet_of
 from taximeter.metering.errors import QuoteUsed, VideoExpired, VideoFailed, VideoNotFound, VideoNotReady
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import RECEIPT_PREFIX, VIDEO_PREFIX, Earlier, Order, Price, Receipt
@@ -176,7 +176,6 @@ class Videos:
             return await self._again(order.caller, earlier)
         fare = price_order(desk, order, offer)
         desk.engine_of(fare)
-        video_id = desk.ids.new()
         payload = Payload(
             lane=order.caller.lane,
             engine=fare.model.engine or "",
@@ -195,7 +194,7 @@ class Videos:
             service_tier=fare.tier,
         )
         job = {"project_id": str(order.caller.project_id), "kind": KIND, "payload": msgspec.to_builtins(payload)}
-        outcome = await hold(desk, video_id, order, fare, ttl_s=desk.settings.video_hold_ttl_s, job=job)
+        video_id, order, outcome = await hold_with_fresh_terms(desk, order, fare, ttl_s=desk.settings.video_hold_ttl_s, job=job)
         if outcome.status in (Status.KEY_USED, Status.QUOTE_USED):
             earlier = await self._repeats.find(order)
             if earlier is None:

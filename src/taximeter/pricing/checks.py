@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from taximeter.pricing.currencies import MINOR_UNITS
 from taximeter.pricing.errors import Problem
-from taximeter.pricing.model import MULTIPLIERS, Document, Kind, ModelEntry, RateCard, Tariff
+from taximeter.pricing.model import MULTIPLIERS, Document, Kind, ModelEntry, Plan, RateCard, Tariff
 from taximeter.pricing.rules import ROUNDING_LABEL
 from taximeter.pricing.tariffs import STANDARD, TIERS
 
@@ -52,10 +52,7 @@ def problems(documents: Sequence[Document], existing: Sequence[Document], meters
     for document in documents:
         if document.key not in published:
             # What an earlier release has published stays as it is.
-            found += _dates(document, everything)
-            found += _names(document)
-        if isinstance(document.entry, Tariff) and document.key not in published:
-            found += _money(document, document.entry, newest)
+            found += _unpublished(document, everything, newest)
         if isinstance(document.entry, ModelEntry):
             found += _references(document, document.entry, newest)
             if meters is not None:
@@ -69,6 +66,15 @@ def problems(documents: Sequence[Document], existing: Sequence[Document], meters
         found += _bands([document for document in documents if document.key not in published], everything, newest, meters)
     # A fault of a card is found with every model that uses it, and told once.
     return list(dict.fromkeys(found))
+
+
+def _unpublished(document: Document, everything: Sequence[Document], newest: "_Newest") -> list[Problem]:
+    found = _dates(document, everything) + _names(document)
+    if isinstance(document.entry, Tariff):
+        found += _money(document, document.entry, newest)
+    elif isinstance(document.entry, Plan):
+        found += _plan(document, document.entry, newest)
+    return found
 
 
 def offers(documents: Sequence[Document], existing: Sequence[Document]) -> list[Problem]:
@@ -204,6 +210,20 @@ def _money(document: Document, tariff: Tariff, newest: _Newest) -> list[Problem]
             found.append(_at(document, f"{path}currency", f"currency is {price.currency!r}, which is none by ISO 4217{hint}"))
         if price.plan is not None and newest.get("plan", price.plan) is None:
             found.append(_at(document, f"{path}plan", f"there is no plan {price.plan!r}"))
+    return found
+
+
+def _plan(document: Document, plan: Plan, newest: _Newest) -> list[Problem]:
+    """A cap that would never count, and a line that nobody could draw on."""
+    found = []
+    for name in plan.request_caps:
+        if name not in MODALITIES.values() and name != "other" and newest.get("model", name) is None:
+            message = f"{name!r} is neither a modality nor a model, so the cap would never count"
+            found.append(_at(document, f"request_caps.{name}", message))
+    if plan.credit_line_utok is not None and not plan.postpaid:
+        found.append(_at(document, "credit_line_tokens", "credit_line_tokens counts for postpaid plans alone; write postpaid: true"))
+    if plan.allowance_modality is not None and plan.allowance_period == "none":
+        found.append(_at(document, "allowance_modality", "allowance_modality says what an allowance is for, and this plan has none"))
     return found
 
 

@@ -53,6 +53,38 @@ def project(database_url: str, tmp_path: Path) -> str:
     return asyncio.run(create())
 
 
+def test_projects_get_plans_grants_corrections_and_lines(taximeter: Taximeter, tmp_path: Path) -> None:
+    (tmp_path / "plans").mkdir()
+    monthly = PLAN.replace("trial", "monthly").replace("once", "month")
+    later = "kind: plan\nname: later\nversion: 1\neffective_from: 2026-01-01\nallowance_period: none\npostpaid: true\n"
+    (tmp_path / "plans" / "plans.yaml").write_text(f"{PLAN}---\n{monthly}---\n{later}")
+    taximeter("apply", "-f", str(tmp_path / "plans"))
+    project = taximeter("projects", "create", "Sales", "--plan", "trial", "--time-zone", "Europe/Berlin").strip()
+    assert re.search(rf"Sales +{project} +trial +USD", taximeter("projects", "list"))
+    assert re.search(r"once of trial +10 +10 ", taximeter("grants", "list", "Sales"))
+    assert re.match(r"monthly until \d{4}-\d\d-\d\d 2[23]:00 UTC\n", taximeter("projects", "plan", "Sales", "monthly"))
+    assert re.search(r"then trial\n$", taximeter("projects", "plan", project, "trial"))
+    given = taximeter("grants", "give", "Sales", "5", "--until", "2100-01-01", "--modality", "speech", "--reason", "a fair", "--reference", "f")
+    assert re.fullmatch(r"grt_\w+ given: 5 Tokens; the wallet has 20 available\n", given)
+    assert "was given before" in taximeter("grants", "give", "Sales", "5", "--until", "2100-01-01", "--modality", "speech", "--reference", "f")
+    assert "expires_at" in taximeter("grants", "give", "Sales", "5", "--until", "2020-01-01", code=1)
+    assert re.search(r"booked: 2.5 Tokens\nthe wallet has 22.5 available\n", taximeter("wallet", "correct", "Sales", "2.5", "--reason", "typo"))
+    assert re.search(r"booked: -2 Tokens\nthe wallet has 20.5 available\n", taximeter("wallet", "correct", "--reason", "typo", "Sales", "-2"))
+    assert "owes nothing" in taximeter("wallet", "pay", "Sales", "1", code=1)
+    assert taximeter("wallet", "credit-line", "Sales", "7") == "the wallet has 27.5 available\n"
+    assert "0 of them were owed, 1 are bought Tokens\n" in taximeter("wallet", "pay", "Sales", "1", "--reference", "i1")
+    shown = taximeter("wallet", "show", "Sales")
+    assert re.search(r"balance +28.5\n", shown)
+    assert re.search(r"owed +0 of 7\n", shown)
+    assert "plan       monthly, renews " in shown
+    wallet = json.loads(taximeter("wallet", "show", project, "--json"))
+    assert (wallet["balance"], len(wallet["grants"]), wallet["subscription"]["next_plan"]) == ("28.5", 3, "trial")
+    assert "monthly has ended" in taximeter("projects", "end-plan", "Sales")
+    assert "not subscribed" in taximeter("projects", "end-plan", "Sales", code=1)
+    assert "no plan 'gold' in force" in taximeter("projects", "create", "Gold", "--plan", "gold", code=1)
+    assert "everything agrees" in taximeter("replay")
+
+
 def test_migrating_twice_changes_nothing(taximeter: Taximeter) -> None:
     assert taximeter("migrate") == "the database is up to date\n"
 

@@ -39,7 +39,7 @@ async def test_the_built_in_catalog_is_published_once(owner: asyncpg.Connection,
     assert (second.created, sorted(second.unchanged)) == ((), sorted(first.created))
     catalog = await CatalogStore(pool).load()
     assert catalog.priced("sketch-video").card.id == "sketch-video-calibrated@1"
-    assert set(catalog.plans) == {"free", "standard", "enterprise"}
+    assert set(catalog.plans) == {"free", "standard", "enterprise", "speech-free"}
 
 
 async def test_a_published_version_cannot_be_changed_and_nothing_else_is_published_with_it(owner: asyncpg.Connection) -> None:

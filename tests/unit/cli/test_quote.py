@@ -142,7 +142,7 @@ def test_integers_are_numbers_however_large_they_are(capsys: pytest.CaptureFixtu
         (["gpt-9"], "there is no model 'gpt-9'; there are bert-base-chinese-sentiment"),
         ([WAN, "--card", "mine"], "it has article-v1, article-v1-dense, article-v1-formula, calibrated"),
         (["smollm2-135m", "--tier", "batch"], "has no service tier batch; it offers standard"),
-        ([WAN, "--plan", "gold"], "there is no plan 'gold' in force; there are enterprise, free, standard"),
+        ([WAN, "--plan", "gold"], "there is no plan 'gold' in force; there are enterprise, free, speech-free, standard"),
         ([WAN, "--currency", "JPY"], "has no price in JPY: the tariff standard@2 has one in CNY, EUR, USD"),
         (["sketch-video", "--size", "1x1"], "choose one of 640x360"),
         (["sketch-video", "--seconds", "9"], "seconds must be a"),

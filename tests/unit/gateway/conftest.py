@@ -248,6 +248,7 @@ def services(metering: Metering) -> Services:
         records=absent,
         tenancy=absent,
         limits=absent,
+        plans=absent,
         catalog=absent,
     )
 

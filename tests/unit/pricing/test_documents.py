@@ -65,6 +65,17 @@ def test_a_plan_is_read_in_micro_tokens() -> None:
     plan = entry(PLAN + "request_tokens_max: 20.5\nconcurrent_max: 4\n", Plan)
     assert (plan.allowance_utok, plan.allowance_period, plan.request_utok_max) == (10**9, "once", 20_500_000)
     assert (plan.concurrent_max, plan.requests_per_minute, plan.postpaid) == (4, None, False)
+    assert (plan.request_caps, plan.above_cap, plan.allowance_modality, plan.tokens_per_minute_utok) == ({}, "refuse", None, None)
+    assert (plan.credit_line_utok, plan.queue_weight) == (None, 1)
+
+
+def test_what_a_plan_says_about_caps_credit_and_queues_is_read() -> None:
+    text = "request_caps: {video: 20000, big-model: 0.5}\nabove_cap: approve\nallowance_modality: speech\ntokens_per_minute: 6\n"
+    plan = entry(PLAN + text + "postpaid: true\ncredit_line_tokens: 7\nqueue_weight: 3\n", Plan)
+    assert (plan.request_caps, plan.above_cap) == ({"video": 20_000_000_000, "big-model": 500_000}, "approve")
+    assert (plan.allowance_modality, plan.tokens_per_minute_utok, plan.postpaid, plan.credit_line_utok, plan.queue_weight) == (
+        "speech", 6_000_000, True, 7_000_000, 3,
+    )  # fmt: skip
 
 
 def test_a_model_keeps_its_profile_and_cards() -> None:

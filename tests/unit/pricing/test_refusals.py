@@ -46,7 +46,15 @@ kind: plan
 name: big
 version: 1
 effective_from: 2026-01-01
-allowance_period: none
+allowance_period: month
+allowance_tokens: 5
+allowance_modality: chat
+request_caps: {chat: 4, m: 3}
+above_cap: approve
+tokens_per_minute: 6
+postpaid: true
+credit_line_tokens: 7
+queue_weight: 2
 ---
 kind: model
 name: m
@@ -100,10 +108,19 @@ REFUSALS = [
     ("multiplier_max: 4", "multiplier_max: 0.9", 30, "must be at least 1"),
     ("multiplier_max: 4", "currency: USD", 30, "stands in each of the prices"),
     # what a model offers and nobody prices
-    ("tiers: [standard, batch]", "tiers: [standard, flex]", 44, "offers flex, for which the tariff t@1 has no factor"),
-    ("tiers: [standard, batch]", "tiers: [batch]", 44, "tiers must hold standard"),
-    ("tiers: [standard, batch]", "tiers: [standard, quick]", 44, "there is no service tier 'quick'"),
-    ("size_class: large", "size_class: huge", 45, "is of size class huge, for which the tariff t@1 has no factor"),
+    ("tiers: [standard, batch]", "tiers: [standard, flex]", 52, "offers flex, for which the tariff t@1 has no factor"),
+    ("tiers: [standard, batch]", "tiers: [batch]", 52, "tiers must hold standard"),
+    ("tiers: [standard, batch]", "tiers: [standard, quick]", 52, "there is no service tier 'quick'"),
+    ("size_class: large", "size_class: huge", 53, "is of size class huge, for which the tariff t@1 has no factor"),
+    # plans that would not do what they say
+    ("{chat: 4", "{chats: 4", 39, "'chats' is neither a modality nor a model, so the cap would never count"),
+    ("m: 3}", "n: 3}", 39, "'n' is neither a modality nor a model"),
+    ("{chat: 4", "{chat: 0.0000001", 39, "at most six decimals"),
+    ("allowance_modality: chat", "allowance_modality: talk", 38, "it must be one of chat"),
+    ("allowance_period: month\nallowance_tokens: 5\n", "allowance_period: none\n", 37, "says what an allowance is for, and this plan has none"),
+    ("above_cap: approve", "above_cap: ask", 40, "it must be one of refuse, approve"),
+    ("postpaid: true\n", "", 42, "credit_line_tokens counts for postpaid plans alone"),
+    ("queue_weight: 2", "queue_weight: 0", 44, "queue_weight"),
 ]
 NEXT = """---
 kind: {kind}

@@ -94,6 +94,57 @@ select kind, count(*) as differing, (array_agg(id order by id))[1] as id, 0::sma
 from compared where kind is not null
 group by kind order by kind
 
+-- name: grants_and_transfers
+-- One transfer (code 103) for each grant on terms, one (104) for each expiry, one (105 to 109) for each entry that is kept with its
+-- operator, for the same amounts.
+with compared as (
+    select coalesce(t.id, g.id) as id, t.total as expected, g.amount_utok as found, 'grant' as noun
+    from (select id, total from ledger.transfers where leg = 0 and phase = 0 and kind = 5 and status = 0 and code = 103) t
+    full join admission.grants g on g.id = t.id
+    union all
+    select coalesce(t.id, e.id), t.total, e.amount_utok, 'expiry'
+    from (select id, total from ledger.transfers where leg = 0 and phase = 0 and kind = 5 and status = 0 and code = 104) t
+    full join admission.expiries e on e.id = t.id
+    union all
+    select coalesce(t.id, a.id), t.total, abs(a.amount_utok), 'adjustment'
+    from (select id, total from ledger.transfers where leg = 0 and phase = 0 and kind = 5 and status = 0 and code between 105 and 109) t
+    full join (select id, amount_utok from admission.adjustments where kind not in ('top_up', 'grant')) a on a.id = t.id
+),
+judged as (
+    select c.*,
+           case
+               when c.found is null then 'transfer without its ' || c.noun
+               when c.expected is null then c.noun || ' without a transfer'
+               when c.expected <> c.found then 'amount of ' || case c.noun when 'grant' then 'a grant' else 'an ' || c.noun end
+           end as kind
+    from compared c
+)
+select kind, count(*) as differing, (array_agg(id order by id))[1] as id, 0::smallint as phase,
+       coalesce((array_agg(expected order by id))[1]::text, 'none') as expected,
+       coalesce((array_agg(found order by id))[1]::text, 'none') as found
+from judged where kind is not null
+group by kind order by kind
+
+-- name: expired_unspent
+-- What the operator has of expired grants is what the expiries say, and no grant that is closed has anything left.
+select j.kind, 1 as differing, '00000000-0000-0000-0000-000000000000'::uuid as id, 0::smallint as phase, j.expected, j.found
+from (
+    select 'sum of expiries' as kind, coalesce(sum(a.credits_posted), 0)::text as expected,
+           (select coalesce(sum(e.amount_utok), 0)::text from admission.expiries e) as found
+    from ledger.accounts a where a.code = 14
+    union all
+    select 'closed grants with something left', '0',
+           (
+               select count(*)::text from admission.grants g join ledger.accounts a on a.id = g.account
+               where g.closed_at is not null and a.credits_posted <> a.debits_posted
+           )
+    union all
+    select 'credit lines', coalesce(sum(a.debits_posted - a.credits_posted), 0)::text,
+           (select coalesce(sum(c.lent_utok), 0)::text from admission.credit_accounts c)
+    from ledger.accounts a where a.code = 16
+) j
+where j.expected <> j.found
+
 -- name: ends_of_requests
 -- A request without a receipt is held, or was released; one with a receipt is not held any more.
 with compared as (

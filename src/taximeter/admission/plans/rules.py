@@ -1,0 +1,75 @@
+"""Which grants pay for a request and in what order, what a part of a month is worth, and what a change of plan does.  Pure."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from enum import Enum
+
+from taximeter.admission.plans.model import Grant, Subscription, When
+from taximeter.identity import terms
+from taximeter.kernel.units import divide_half_even
+from taximeter.pricing import Plan
+
+GRANTS_MAX = 9
+"""Of the twelve accounts that pay for one request: the others are the allowance, what was bought, and the credit line."""
+MODALITIES = ("chat", "embeddings", "speech", "video", "images", "classification", "other")
+_TICK = timedelta(microseconds=1)
+
+
+class Change(Enum):
+    """What a change of plan does, and when."""
+
+    NOTHING = "nothing"
+    RAISE = "raise"
+    """Now, in the same period: the difference is given for the rest of it."""
+    RESTART = "restart"
+    """Now: a period begins, with all of its allowance."""
+    SWITCH = "switch"
+    """Now, in the same period: the rest of the old allowance is taken back as far as it is there, that of the new one given."""
+    WAIT = "wait"
+    """When the period ends."""
+
+
+def usable(grants: Iterable[terms.Grant], modality: str, now_ms: int) -> list[terms.Grant]:
+    """Those that a request may be paid from, in the given order, as many as there is room for."""
+    fitting = [
+        grant
+        for grant in grants
+        if grant.starts_ms <= now_ms and (grant.expires_ms is None or now_ms < grant.expires_ms) and grant.modality in (None, modality)
+    ]
+    return fitting[:GRANTS_MAX]
+
+
+def spending_order(grant: Grant) -> tuple[bool, float, int, bool, str, int]:
+    """The key to sort grants by: what expires first, then the lowest priority, then what fits less, then what was given first."""
+    ends_s = 0.0 if grant.expires_at is None else grant.expires_at.timestamp()
+    return grant.expires_at is None, ends_s, grant.priority, grant.modality is None, grant.modality or "", grant.id.int
+
+
+def prorated(amount_utok: int, start: datetime, now: datetime, end: datetime) -> int:
+    """The part of an amount that falls on the rest of a period: exact, and rounded once, half-even."""
+    whole = (end - start) // _TICK
+    left = min(max((end - now) // _TICK, 0), whole)
+    return divide_half_even(amount_utok * left, whole)
+
+
+def monthly(plan: Plan) -> int:
+    """What a plan gives each month."""
+    return plan.allowance_utok if plan.allowance_period == "month" else 0
+
+
+def change_of(subscription: Subscription, plan: Plan, when: When | None) -> Change:
+    """What becomes of a subscription whose project is to have this plan.
+
+    Unless somebody says ``when``: more of the same, or a credit line, begins now; less, or something else, at the end of the period.
+    """
+    if plan.name == subscription.plan:
+        # It may be a change of mind about the next period.
+        return Change.NOTHING if subscription.next_plan is None else Change.RAISE
+    if when == "period_end":
+        return Change.WAIT
+    if subscription.allowance_utok == 0:
+        return Change.RESTART
+    same_kind = monthly(plan) >= subscription.allowance_utok and plan.allowance_modality == subscription.allowance_modality
+    if same_kind or (plan.postpaid and when is None):
+        return Change.RAISE
+    return Change.SWITCH if when == "now" else Change.WAIT

@@ -1,0 +1,36 @@
+-- What the sender of a request has from plans: grants, credit line, subscription.
+
+-- Expiring first, then by priority (the lowest number first), then what can be spent on less, then the oldest.  Grants that have
+-- nothing left or are over are left out; more than 40 nobody could spend in one request anyway.
+create or replace function admission.grants_of(p_project uuid) returns jsonb language sql stable as $$
+    select coalesce(
+        jsonb_agg(
+            jsonb_build_object(
+                'account', g.account, 'starts_ms', floor(extract(epoch from g.starts_at) * 1000)::bigint,
+                'expires_ms', floor(extract(epoch from g.expires_at) * 1000)::bigint, 'modality', g.modality
+            )
+            order by g.expires_at nulls last, g.priority, g.modality nulls last, g.id
+        ),
+        '[]'::jsonb
+    )
+    from (
+        select n.*
+        from admission.grants n
+        join ledger.accounts a on a.id = n.account
+        where n.project_id = p_project and n.closed_at is null and a.credits_posted > a.debits_posted
+            and (n.expires_at is null or n.expires_at > clock_timestamp())
+        order by n.expires_at nulls last, n.priority, n.modality nulls last, n.id
+        limit 40
+    ) g
+$$;
+
+create or replace function admission.postpaid_of(p_project uuid) returns bigint language sql stable as $$
+    select c.account from admission.credit_lines c where c.project_id = p_project and c.active
+$$;
+
+create or replace function admission.subscription_of(p_project uuid) returns text language sql stable as $$
+    select s.plan from admission.subscriptions s where s.project_id = p_project
+$$;
+
+-- Asked again when a wallet is found empty that may have been filled since.
+comment on function admission.terms_of is 'Everything that admission needs to know about the sender of a request.';

@@ -55,6 +55,7 @@ def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str =
         videos=Videos(desk, office.jobs, office.store, office.objects),
         records=Records(office.store),
         tenancy=office.tenancy,
+        budgets=office.budgets,
         catalog=lambda: desk.catalog,
     )
     hosted = HostedEngines([engine for engine in engines.values() if isinstance(engine, RemoteEngine)])

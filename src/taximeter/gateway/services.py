@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from taximeter.admission import budgets
 from taximeter.identity import Identity
 from taximeter.kernel.settings import Settings
 from taximeter.metering import Metering, Quotes, Records, Tenancy, Videos
@@ -20,4 +21,5 @@ class Services:
     videos: Videos
     records: Records
     tenancy: Tenancy
+    budgets: budgets.Budgets
     catalog: Callable[[], Catalog]

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from taximeter import admission, pricing
-from taximeter.admission import Ask
+from taximeter.admission import Ask, budgets
 from taximeter.engines import Engine, EngineUnavailable
-from taximeter.identity import Caller
+from taximeter.identity import Caller, terms
 from taximeter.kernel.clock import Clock
 from taximeter.kernel.faults import reach
 from taximeter.kernel.ids import IdFactory, decode_id
@@ -29,7 +29,7 @@ from taximeter.pricing import Buyer, Versions
 class Desk:
     """What every ride needs, made once by the composition root.
 
-    ``catalog`` is replaced by the composition root when something was published.
+    ``catalog`` is replaced by the composition root when something was published.  Without ``bounds`` no caller may have any.
     """
 
     settings: Settings
@@ -41,6 +41,7 @@ class Desk:
     ids: IdFactory
     catalog: pricing.Catalog
     process_id: UUID
+    bounds: budgets.Budgets | None = None
     background: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -129,7 +130,8 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
 
     Status KEY_USED: nothing was held, the key belongs to another request.  QUOTE_USED: likewise, the quote.
 
-    Raises DiskFull, RateLimited, AboveRateLimit, InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
+    Raises DiskFull, RateLimited, AboveRateLimit, InsufficientBalance, BudgetExceeded, AccountClosed, LedgerBusy, LedgerUnavailable,
+    and InvalidRequest for an end user that no budget can be kept for.
     """
     desk.disk.check()
     process_id = desk.process_id if job is None else None
@@ -144,13 +146,16 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     limits = admission.taken(order.caller, fare.maximum_utok)
     if limits is not None:
         fact["limits"] = limits
+    bounds = await bounds_of(desk, ask)
+    if bounds:
+        fact["budgets"] = [bound.id for bound in bounds]
     outcome = await desk.books.submit(
         Operation(
             id=request_id,
             kind=Kind.HOLD,
             lane=order.caller.lane,
             amount_utok=fare.maximum_utok,
-            legs=admission.wallet_legs(ask),
+            legs=(*admission.wallet_legs(ask), *budgets.budget_legs(bounds, order.caller.lane, fare.maximum_utok)),
             ttl_s=ttl_s,
             fact=encode_fact(fact),
             undo=_undo(admission.given_back(order.caller, fare.maximum_utok, 0), is_job=job is not None),
@@ -158,11 +163,7 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     )
     reach("metering.held")
     if outcome.status in (Status.REFUSED, Status.REPLAYED_REFUSED):
-        message = (
-            f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens and the wallet has"
-            f" {format_tokens(outcome.available_utok)} available; top it up, or ask for less"
-        )
-        raise InsufficientBalance(message, headers={"taximeter-balance": format_tokens(outcome.available_utok)})
+        raise await _refusal(desk, bounds, fare, outcome)
     if outcome.status is Status.RATE_LIMITED:
         raise admission.refusal(order.caller, fare.maximum_utok, outcome.available_utok)
     if outcome.status is Status.ACCOUNT_CLOSED:
@@ -170,6 +171,28 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
         raise AccountClosed(message)
     assert outcome.status in (Status.APPLIED, Status.REPLAYED, Status.KEY_USED, Status.QUOTE_USED), outcome
     return outcome
+
+
+async def _refusal(desk: Desk, bounds: tuple[terms.Budget, ...], fare: Fare, outcome: Outcome) -> budgets.BudgetExceeded | InsufficientBalance:
+    """Whether a budget or the wallet did not have enough."""
+    if bounds:
+        assert desk.bounds is not None
+        exceeded = await desk.bounds.refusal(bounds, fare.maximum_utok, outcome.available_utok)
+        if exceeded is not None:
+            return exceeded
+    message = (
+        f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens and the wallet has"
+        f" {format_tokens(outcome.available_utok)} available; top it up, or ask for less"
+    )
+    return InsufficientBalance(message, headers={"taximeter-balance": format_tokens(outcome.available_utok)})
+
+
+async def bounds_of(desk: Desk, ask: Ask) -> tuple[terms.Budget, ...]:
+    """The budgets that a request is held on.  Asks the database only for an end user that this process does not know."""
+    if not ask.caller.terms.budgets:
+        return ()
+    assert desk.bounds is not None
+    return await desk.bounds.bounding(ask)
 
 
 def end_user_of(order: Order) -> str | None:

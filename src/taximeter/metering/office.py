@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from taximeter.admission import budgets
 from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
 from taximeter.identity import IdentityStore
@@ -50,6 +51,7 @@ class Office:
     objects: Objects
     identity_store: IdentityStore
     tenancy: Tenancy
+    budgets: budgets.Budgets
 
     async def check_database(self) -> Mapping[str, object]:
         """Facts for the readiness page.  Raises OSError or a database error when it does not answer."""
@@ -117,6 +119,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     tally = Tally(process_id, kind)
     books = Books(lambda: connect_app(settings.database_url, process_id), tally.post, clock, limits)
     folder = spool_folder(settings.home)
+    bounding = budgets.Budgets(budgets.BudgetStore(pool), ids)
     desk = Desk(
         settings=settings,
         books=books,
@@ -127,6 +130,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
         ids=ids,
         catalog=await catalog_store.load(),
         process_id=process_id,
+        bounds=bounding,
     )
     jobs = JobStore(pool)
     identity_store = IdentityStore(pool)
@@ -146,6 +150,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
             objects=objects,
             identity_store=identity_store,
             tenancy=Tenancy(pool, identity_store, books, ids, settings),
+            budgets=bounding,
         )
     finally:
         for task in upkeep:

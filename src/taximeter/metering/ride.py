@@ -149,6 +149,8 @@ class Ride:
         if kind is Kind.SETTLE:
             # The same goes for its quote.
             use_quote(self._order, fact)
+            if self._order.caller.terms.budgets:
+                fact["budgets"] = True
         charged_utok = charge.charged_utok if kind is Kind.SETTLE else 0
         unused = admission.given_back(self._order.caller, self.fare.maximum_utok, charged_utok)
         if unused is not None:

@@ -201,6 +201,11 @@ begin
         if v_gap < 0 and b.hard then
             v_take := -least(-v_gap, a.credits_posted - a.debits_posted - a.debits_pending);
         end if;
+        if v_take < 0 then
+            -- What is given up is a debit that nobody has used: all that is counted from moves with it.
+            r.base_utok := r.base_utok - v_take;
+            r.marks := array(select m.posted - v_take from unnest(r.marks) with ordinality m (posted, i) order by m.i);
+        end if;
         if v_take <> 0 then
             n := n + 1;
             x_id[n] := admission.new_id(); x_amount[n] := abs(v_take);

@@ -16,7 +16,7 @@ set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-    v_named uuid[]; v_settled uuid[]; v_accounts bigint[]; v_due uuid[];
+    v_named uuid[]; v_settled uuid[]; v_accounts bigint[]; v_open uuid[]; v_due uuid[];
 begin
     select array_agg(distinct n.id::uuid) into v_named
     from unnest(p_kinds, p_facts) o (kind, fact)
@@ -24,7 +24,13 @@ begin
     where o.fact ? 'budgets';
     select array_agg(o.id) into v_settled from unnest(p_ids, p_kinds, p_facts) o (id, kind, fact) where o.kind = 2 and o.fact ? 'budgets';
     if v_settled is not null then
-        select array_agg(h.debit) into v_accounts from ledger.holds h where h.id = any (v_settled) and not h.cascade;
+        select array_agg(h.debit), array_agg(distinct h.id) into v_accounts, v_open from ledger.holds h where h.id = any (v_settled) and not h.cascade;
+        if cardinality(v_settled) > coalesce(cardinality(v_open), 0) then
+            -- Late: the hold was released before, and the log knows its legs.
+            select v_accounts || array_agg(t.debit) into v_accounts
+            from ledger.transfers t
+            where t.id = any (v_settled) and t.phase = 0 and t.kind = 1 and not t.cascade;
+        end if;
         select v_named || array_agg(b.id) into v_named from admission.budgets b where b.account = any (v_accounts);
     end if;
     if v_named is not null then

@@ -32,6 +32,7 @@ COMMANDS = (
     "signing-keys",
     "keys",
     "topup",
+    "budgets",
     "refund",
     "receipts",
     "explain",

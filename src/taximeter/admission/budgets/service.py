@@ -64,13 +64,19 @@ class Budgets:
 
         Raises InvalidRequest for one that cannot be, NotFound for an unknown owner, BudgetExists, TooManyBudgets.
         """
-        budget_id = await self._make(new)
-        (state,) = await self._store.now([budget_id])
-        await self._store.roll(state.lane, [budget_id])
-        return state
+        budget_id, is_new = await self._make(new)
+        if not is_new:
+            message = f"There is such a budget: change {encode_id(BUDGET_PREFIX, budget_id)} or remove it."
+            raise BudgetExists(message)
+        return await self._rolled(budget_id)
+
+    async def put(self, new: NewBudget) -> BudgetState:
+        """A new budget, or this limit and these thresholds for the one of its kind that there is.  Raises as ``create`` does."""
+        budget_id, is_new = await self._make(new)
+        return await (self._rolled(budget_id) if is_new else self.change(budget_id, new.limit_utok, new.thresholds))
 
     async def create_beside(self, connection: Any, new: NewBudget) -> None:  # noqa: ANN401 - the caller's transaction
-        """A new budget in the transaction of what it bounds.  Raises as ``create`` does."""
+        """A new budget in the transaction that makes what it bounds.  Raises as ``create`` does."""
         await self._make(new, connection)
 
     async def change(self, budget_id: UUID, limit_utok: int | None, thresholds: Sequence[int] | None) -> BudgetState:
@@ -84,9 +90,7 @@ class Budgets:
             check_thresholds(thresholds)
         if not await self._store.change(budget_id, limit_utok, thresholds):
             raise _no_budget()
-        (state,) = await self._store.now([budget_id])
-        await self._store.roll(state.lane, [budget_id])
-        return state
+        return await self._rolled(budget_id)
 
     async def remove(self, budget_id: UUID) -> BudgetState:
         """Let it bound no new request; gateways see it within a second.  Raises NotFound."""
@@ -110,7 +114,14 @@ class Budgets:
         """Those that bound a caller's requests, and those that name this end user."""
         return await self._store.bounding((caller.organisation_id, caller.project_id, caller.key_id), end_user)
 
-    async def _make(self, new: NewBudget, connection: Any = None) -> UUID:  # noqa: ANN401
+    async def _rolled(self, budget_id: UUID) -> BudgetState:
+        """A budget that was made or changed, with its account brought to its limit: the next hold would do it."""
+        (state,) = await self._store.now([budget_id])
+        await self._store.roll(state.lane, [budget_id])
+        return state
+
+    async def _make(self, new: NewBudget, connection: Any = None) -> tuple[UUID, bool]:  # noqa: ANN401
+        """The budget's id, and whether it is new."""
         check_new(new)
         outcome, found = await self._store.make(self._ids.new(), new, BUDGETS_MAX, connection)
         if outcome == "no_owner":
@@ -120,10 +131,7 @@ class Budgets:
             message = f"With this budget a request could be bounded by more than {BUDGETS_MAX}; remove one of the others first."
             raise TooManyBudgets(message)
         assert found is not None
-        if outcome == "exists":
-            message = f"There is such a budget: change {encode_id(BUDGET_PREFIX, found)} or remove it."
-            raise BudgetExists(message)
-        return found
+        return found, outcome == "made"
 
     async def _look_up(self, asked: _Asked) -> Bounds:
         """One question at a time about an end user; who goes away does not take it from the others."""

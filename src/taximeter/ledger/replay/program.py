@@ -22,6 +22,7 @@ _COMPARISONS = (
     ("I9", "holds_and_requests"),
     ("I9", "resolutions_and_receipts"),
     ("I9", "refunds_and_transfers"),
+    ("I9", "budgets_and_accounts"),
     ("I8", "ends_of_requests"),
     ("I8", "ends_of_jobs"),
 )
@@ -35,7 +36,7 @@ async def replay(
     """Replay the log and check the invariants I1 to I9 (``docs/operating/reconciliation.md``).
 
     Args:
-        connection: with the right to read the schemas identity, jobs, ledger and metering.
+        connection: with the right to read the schemas admission, identity, jobs, ledger and metering.
         progress: called now and then with the number of rows read, and of all.
         acknowledgements: lines of a file that a client wrote outside; see ``acknowledged``.
 

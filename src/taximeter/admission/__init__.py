@@ -1,4 +1,4 @@
-"""Who may ride, how much and how fast: the rate limits of keys."""
+"""Who may ride, how much and how fast: the rate limits of keys; budgets have a face of their own."""
 
 from taximeter.admission.errors import AboveRateLimit, RateLimited
 from taximeter.admission.model import Ask

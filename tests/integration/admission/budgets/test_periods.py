@@ -8,11 +8,13 @@ from typing import Any
 import asyncpg
 import pytest
 
+from taximeter.db import sql
 from taximeter.db.pool import connect_owner
 from taximeter.ledger import Kind, Operation, Status
 from tests.support.budget_world import SLOT_S, WINDOW_S, BudgetWorld
 
 pytestmark = pytest.mark.anyio
+_SQL = sql.load("taximeter.ledger.replay")
 
 
 @pytest.fixture
@@ -222,3 +224,22 @@ async def test_a_settlement_that_needs_no_roll_leaves_budgets_alone(owner: async
     (outcome,) = await world.post(0, [Operation(id=request, kind=Kind.SETTLE, lane=0, amount_utok=5, fact="{}")])
     assert outcome.status is Status.APPLIED
     assert await owner.fetchval("select xmin from admission.budgets") == before
+
+
+async def test_the_replay_names_a_budget_that_is_not_its_account(owner: asyncpg.Connection) -> None:
+    world = await world_of(owner, "month")
+    await world.try_holds(0, [(10, [0])])
+    await world.settle(0, 100)
+    changes = {
+        "credits of a budget": "update admission.budgets set limit_utok = limit_utok + 1",
+        "budget whose account is not as hard as it": "update admission.budgets set hard = false",
+        "budget without an account": "update admission.budgets set account = 1500",
+        "other side of all budgets": "update ledger.accounts set debits_posted = debits_posted + 1 where id = 1500",
+    }
+    for kind, change in changes.items():
+        room = owner.transaction()
+        await room.start()
+        await owner.execute(change)
+        assert kind in {row["kind"] for row in await owner.fetch(_SQL["budgets_and_accounts"])}
+        await room.rollback()
+    assert await owner.fetch(_SQL["budgets_and_accounts"]) == []

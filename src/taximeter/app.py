@@ -58,6 +58,7 @@ def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str =
         tenancy=office.tenancy,
         limits=LimitsOffice(LimitStore(office.pool), desk.ids),
         plans=office.plans,
+        budgets=office.budgets,
         catalog=lambda: desk.catalog,
     )
     hosted = HostedEngines([engine for engine in engines.values() if isinstance(engine, RemoteEngine)])

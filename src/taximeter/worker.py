@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 
+from taximeter.admission.budgets import BudgetKeeper, BudgetStore
 from taximeter.admission.plans import Upkeep
 from taximeter.db.pool import connect_app
 from taximeter.engines import Engine
@@ -31,6 +32,7 @@ async def run_worker(settings: Settings, environ: Mapping[str, str], stop: async
             asyncio.create_task(sweeper.run(), name="sweeper"),
             asyncio.create_task(rollups.run(), name="rollups"),
             asyncio.create_task(Upkeep(office.plans).run(), name="plans"),
+            asyncio.create_task(BudgetKeeper(BudgetStore(office.pool), clock).run(), name="budgets"),
             asyncio.create_task(watch.run(), name="reconciliation"),
         }
         waiting = asyncio.create_task(stop.wait(), name="stop")

@@ -36,6 +36,7 @@ COMMANDS = (
     "wallet",
     "topup",
     "grants",
+    "budgets",
     "refund",
     "receipts",
     "explain",

@@ -1,5 +1,6 @@
 """The admin API: organisations, projects, keys, top-ups, grants, refunds, and the catalog as it stands."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -8,6 +9,7 @@ from starlette.requests import Request
 
 from taximeter.gateway import admin_views as views
 from taximeter.gateway import catalog_views
+from taximeter.gateway.admin_budgets import add_budgets, of_new_key
 from taximeter.gateway.admin_limits import add_limits
 from taximeter.gateway.admin_plans import OPERATOR, add_plans, by, subscribe
 from taximeter.gateway.admin_route import admin_route
@@ -40,6 +42,7 @@ def router(services: Services, clock: Clock) -> APIRouter:
     _add_drift(admin, services, clock)
     _add_catalog(admin, services)
     add_limits(admin, services)
+    add_budgets(admin, services)
     return admin
 
 
@@ -100,7 +103,9 @@ def _add_keys(admin: APIRouter, services: Services) -> None:
         project = object_id("prj", project_id, "project")
         tokens_utok = None if body.tokens_per_minute is None else amount_utok(body.tokens_per_minute, "tokens_per_minute")
         limits = KeyLimits(requests_per_minute=body.requests_per_minute, tokens_per_minute_utok=tokens_utok)
-        return views.issued_key_view(await services.identity.issue_key(project, body.name, body.expires_at, limits))
+        return views.issued_key_view(
+            await services.identity.issue_key(project, body.name, body.expires_at, limits, _beside_key(services, body.budget))
+        )
 
     @admin.get("/projects/{project_id}/keys", response_model=views.Page, tags=["Keys"], summary="List keys")
     async def list_keys(project_id: str, limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
@@ -113,6 +118,17 @@ def _add_keys(admin: APIRouter, services: Services) -> None:
         """Revoke a key.  Every gateway refuses it within one second."""
         revoked = await services.identity.revoke_key(object_id("prj", project_id, "project"), object_id("key", key_id, "key"))
         return views.key_view(revoked)
+
+
+def _beside_key(services: Services, wanted: views.KeyBudget | None) -> Callable[[Any, UUID], Awaitable[None]] | None:
+    """What is written in one transaction with a key: all of it or none."""
+    if wanted is None:
+        return None
+
+    async def write(connection: Any, key_id: UUID) -> None:  # noqa: ANN401 - the transaction
+        await services.budgets.create_beside(connection, of_new_key(wanted, key_id))
+
+    return write
 
 
 def _add_wallets(admin: APIRouter, services: Services) -> None:

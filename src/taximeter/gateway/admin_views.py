@@ -1,11 +1,12 @@
 """Bodies of the admin API: what is sent and what is answered.  The OpenAPI document is made from these."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 from pydantic_core import PydanticCustomError
 
+from taximeter.admission import budgets
 from taximeter.identity import ApiKey, IssuedKey, Organisation, Project
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
@@ -28,6 +29,14 @@ Tokens = Annotated[
 ]
 Plan = Annotated[str | None, Field(description="A plan of the catalog; what a Token costs may depend on it.", examples=["standard"])]
 Currency = Annotated[str | None, Field(description="What it pays in, by ISO 4217.", examples=["USD"])]
+Window = Annotated[
+    Literal["day", "month", "rolling"], Field(description="A calendar day or month in the account's time zone, or the last `window_s` seconds.")
+]
+Seconds = Annotated[StrictInt | None, Field(description="Of a rolling window: 60 seconds to 366 days.", examples=[3600])]
+Hard = Annotated[StrictBool, Field(description="Refuse what does not fit; a soft budget only tells.")]
+Thresholds = Annotated[
+    list[StrictInt], Field(description="Percent of the limit at which an event tells; none: an empty list.", examples=[[50, 80, 100]])
+]
 Metadata = Annotated[str | None, Field(description="Your own reference; the same one is booked once only.", max_length=200)]
 
 
@@ -65,6 +74,18 @@ class ProjectChange(BaseModel):
     currency: Currency = None
 
 
+class KeyBudget(BaseModel):
+    """The ``budget`` of a new key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tokens: Tokens
+    window: Window
+    window_s: Seconds = None
+    hard: Hard = True
+    thresholds: Thresholds = list(budgets.DEFAULT_THRESHOLDS)
+
+
 class NewKey(BaseModel):
     """Body of ``POST /v1/admin/projects/{id}/keys``.  A limit that we do not know must not look as if it were kept."""
 
@@ -76,6 +97,7 @@ class NewKey(BaseModel):
     tokens_per_minute: Annotated[
         Tokens | None, Field(description="At most so many Tokens a minute, charged or held by running requests; null: no limit.", examples=["1000"])
     ] = None
+    budget: Annotated[KeyBudget | None, Field(description="A budget that it has from the beginning; without it the key is not made.")] = None
 
 
 class NewTopUp(BaseModel):

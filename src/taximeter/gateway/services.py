@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from taximeter.admission import plans
+from taximeter.admission import budgets, plans
 from taximeter.admission.limits import LimitsOffice
 from taximeter.identity import Identity
 from taximeter.kernel.settings import Settings
@@ -24,4 +24,5 @@ class Services:
     tenancy: Tenancy
     limits: LimitsOffice
     plans: plans.Plans
+    budgets: budgets.Budgets
     catalog: Callable[[], Catalog]

@@ -1,7 +1,9 @@
 """Who is who: organisation > project > API key, and the Caller that a key proves."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from taximeter.identity.terms import NO_TERMS, Terms
@@ -117,6 +119,8 @@ class KeyLimits:
 
 
 NO_LIMITS = KeyLimits()
+Beside: TypeAlias = Callable[[Any, UUID], Awaitable[None]]
+"""Writes more in the transaction that makes a key, on its connection and with its id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from uuid import UUID
 from taximeter.identity import rules
 from taximeter.identity.cache import VerdictCache
 from taximeter.identity.errors import InvalidAdminKey
-from taximeter.identity.model import NO_LIMITS, ApiKey, Caller, IssuedKey, KeyLimits, KeyText, NewKey, Organisation, Project
+from taximeter.identity.model import NO_LIMITS, ApiKey, Beside, Caller, IssuedKey, KeyLimits, KeyText, NewKey, Organisation, Project
 from taximeter.identity.store import IdentityStore
 from taximeter.kernel.clock import Clock, utc_from_ms
 from taximeter.kernel.errors import NotFound
@@ -47,8 +47,12 @@ class Identity:
         if not rules.same_token(rules.bearer_token(header), self._admin_sha256):
             raise InvalidAdminKey
 
-    async def issue_key(self, project_id: UUID, name: str, expires_at: datetime | None = None, limits: KeyLimits = NO_LIMITS) -> IssuedKey:
+    async def issue_key(
+        self, project_id: UUID, name: str, expires_at: datetime | None = None, limits: KeyLimits = NO_LIMITS, beside: Beside | None = None
+    ) -> IssuedKey:
         """Make a key for a project.  Its text is in the answer and nowhere else.
+
+        ``beside`` writes what belongs to the key in the same transaction; what it raises leaves no key behind.
 
         Raises NotFound for an unknown project, InvalidRequest for a bad name or limit, or an expiry that is past, without a zone or beyond all
         calendars.
@@ -62,7 +66,7 @@ class Identity:
             prefix, secret = _draw(rules.PREFIX_LENGTH), _draw(rules.SECRET_LENGTH)
             text = KeyText(prefix, rules.hash_secret(secret))
             new = NewKey(id=self._ids.new(), name=name, text=text, expires_at=expires_at, limits=limits)
-            key = await self._store.insert_key(project_id, new)
+            key = await self._store.insert_key(project_id, new, beside)
             if key is not None:
                 return IssuedKey(key, rules.format_key(prefix, secret))
         message = f"{PREFIX_DRAWS_MAX} key prefixes in a row were taken"

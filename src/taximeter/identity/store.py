@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 
 from taximeter.db import sql
-from taximeter.identity.model import ApiKey, Caller, Credential, KeyLimits, KeyText, NewKey, NewProject, Organisation, Project
+from taximeter.identity.model import ApiKey, Beside, Caller, Credential, KeyLimits, KeyText, NewKey, NewProject, Organisation, Project
 from taximeter.identity.terms import read_terms
 
 _SQL = sql.load("taximeter.identity")
@@ -61,19 +61,22 @@ class IdentityStore:
         """Newest first, those older than ``after``, of one organisation or all."""
         return [Project(**row) for row in await self._pool.fetch(_SQL["list_projects"], after, organisation_id, limit)]
 
-    async def insert_key(self, project_id: UUID, key: NewKey) -> ApiKey | None:
-        """Record a key; None when another key has its prefix."""
-        row = await self._pool.fetchrow(
-            _SQL["insert_key"],
-            key.id,
-            project_id,
-            key.name,
-            key.text.prefix,
-            key.text.secret_sha256,
-            key.expires_at,
-            key.limits.requests_per_minute,
-            key.limits.tokens_per_minute_utok,
-        )
+    async def insert_key(self, project_id: UUID, key: NewKey, beside: Beside | None = None) -> ApiKey | None:
+        """Record a key, and what belongs to it in the same transaction; None when another key has its prefix."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(
+                _SQL["insert_key"],
+                key.id,
+                project_id,
+                key.name,
+                key.text.prefix,
+                key.text.secret_sha256,
+                key.expires_at,
+                key.limits.requests_per_minute,
+                key.limits.tokens_per_minute_utok,
+            )
+            if row is not None and beside is not None:
+                await beside(connection, key.id)
         return None if row is None else ApiKey(**row)
 
     async def list_keys(self, project_id: UUID, after: UUID | None, limit: int) -> list[ApiKey]:

@@ -29,15 +29,17 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: the budget's, as a UUID.
-        account: the ledger's.
+        account: the ledger's; 0: it stands for those of end users, who are known only when a request names one.
         scope: whom it bounds.
         hard: it refuses; a soft one only tells.
+        stamp: changes whenever budgets of the project's end users are made or removed.
     """
 
     id: str
     account: int
     scope: Literal["organisation", "project", "key", "end_user"]
     hard: bool = True
+    stamp: int = 0
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from taximeter import admission, pricing
-from taximeter.admission import Ask, limits
+from taximeter.admission import Ask, budgets, limits
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.identity import Caller, terms
 from taximeter.kernel.clock import Clock
@@ -34,7 +34,7 @@ class Desk:
     """What every ride needs, made once by the composition root.
 
     ``catalog`` is replaced by the composition root when something was published.  ``fresh_terms`` looks up what is agreed with a
-    caller at this moment.
+    caller at this moment.  Without ``bounds`` no caller may have any budget.
     """
 
     settings: Settings
@@ -47,6 +47,7 @@ class Desk:
     catalog: pricing.Catalog
     process_id: UUID
     fresh_terms: Callable[[Caller], Awaitable[terms.Terms]] = _as_known
+    bounds: budgets.Budgets | None = None
     background: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -146,7 +147,8 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
 
     Status KEY_USED: nothing was held, the key belongs to another request.  QUOTE_USED: likewise, the quote.
 
-    Raises DiskFull, RateLimited, ConcurrencyLimited, AboveRateLimit, InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
+    Raises DiskFull, RateLimited, ConcurrencyLimited, AboveRateLimit, InsufficientBalance, BudgetExceeded, AccountClosed, LedgerBusy, LedgerUnavailable,
+    and InvalidRequest for an end user that no budget can be kept for.
     """
     desk.disk.check()
     process_id = desk.process_id if job is None else None
@@ -161,13 +163,16 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     met = limits.limits_on(ask)
     if met:
         fact["take"] = limits.take(met, fare.maximum_utok)
+    bounds = await bounds_of(desk, ask)
+    if bounds:
+        fact["budgets"] = [bound.id for bound in bounds]
     outcome = await desk.books.submit(
         Operation(
             id=request_id,
             kind=Kind.HOLD,
             lane=order.caller.lane,
             amount_utok=fare.maximum_utok,
-            legs=admission.wallet_legs(ask, desk.clock.now_ms()),
+            legs=(*admission.wallet_legs(ask, desk.clock.now_ms()), *budgets.budget_legs(bounds, order.caller.lane, fare.maximum_utok)),
             ttl_s=ttl_s,
             fact=encode_fact(fact),
             undo=_UNDO[job is not None],
@@ -176,11 +181,9 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     reach("metering.held")
     told = limits.headers(met, outcome) if met else {}
     if outcome.status in (Status.REFUSED, Status.REPLAYED_REFUSED):
-        message = (
-            f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens and the wallet has"
-            f" {format_tokens(outcome.available_utok)} available; top it up, or ask for less"
-        )
-        raise InsufficientBalance(message, headers={**told, "taximeter-balance": format_tokens(outcome.available_utok)})
+        refused = await _refusal(desk, bounds, fare, outcome)
+        refused.headers = {**told, **refused.headers}
+        raise refused
     if outcome.status is Status.RATE_LIMITED:
         refusal = limits.refusal(met[outcome.total_utok], ask.model, fare.maximum_utok, outcome.available_utok)
         refusal.headers = {**told, **refusal.headers}
@@ -207,6 +210,28 @@ async def hold_with_fresh_terms(desk: Desk, order: Order, fare: Fare, *, ttl_s: 
     order = replace(order, caller=replace(order.caller, terms=fresh))
     request_id = desk.ids.new()
     return request_id, order, await hold(desk, request_id, order, fare, ttl_s=ttl_s, job=job)
+
+
+async def _refusal(desk: Desk, bounds: tuple[terms.Budget, ...], fare: Fare, outcome: Outcome) -> budgets.BudgetExceeded | InsufficientBalance:
+    """Whether a budget or the wallet did not have enough."""
+    if bounds:
+        assert desk.bounds is not None
+        exceeded = await desk.bounds.refusal(bounds, fare.maximum_utok, outcome.available_utok)
+        if exceeded is not None:
+            return exceeded
+    message = (
+        f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens and the wallet has"
+        f" {format_tokens(outcome.available_utok)} available; top it up, or ask for less"
+    )
+    return InsufficientBalance(message, headers={"taximeter-balance": format_tokens(outcome.available_utok)})
+
+
+async def bounds_of(desk: Desk, ask: Ask) -> tuple[terms.Budget, ...]:
+    """The budgets that a request is held on.  Asks the database only for an end user that this process does not know."""
+    if not ask.caller.terms.budgets:
+        return ()
+    assert desk.bounds is not None
+    return await desk.bounds.bounding(ask)
 
 
 def end_user_of(order: Order) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from taximeter.admission import plans
+from taximeter.admission import budgets, plans
 from taximeter.admission.limits import LimitStore
 from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
@@ -53,6 +53,7 @@ class Office:
     identity_store: IdentityStore
     tenancy: Tenancy
     plans: plans.Plans
+    budgets: budgets.Budgets
 
     async def check_database(self) -> Mapping[str, object]:
         """Facts for the readiness page.  Raises OSError or a database error when it does not answer."""
@@ -124,6 +125,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     tally = Tally(process_id, kind)
     books = Books(lambda: connect_app(settings.database_url, process_id), tally.post, clock, limits)
     folder = spool_folder(settings.home)
+    bounding = budgets.Budgets(budgets.BudgetStore(pool), ids)
     desk = Desk(
         settings=settings,
         books=books,
@@ -134,6 +136,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
         ids=ids,
         catalog=await catalog_store.load(),
         process_id=process_id,
+        bounds=bounding,
     )
     jobs = JobStore(pool)
     identity_store = IdentityStore(pool)
@@ -156,6 +159,8 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
             identity_store=identity_store,
             tenancy=Tenancy(pool, identity_store, desk, kept),
             plans=kept,
+            tenancy=Tenancy(pool, identity_store, books, ids, settings),
+            budgets=bounding,
         )
     finally:
         for task in upkeep:

@@ -153,6 +153,8 @@ class Ride:
         if kind is Kind.SETTLE:
             # The same goes for its quote.
             use_quote(self._order, fact)
+            if self._order.caller.terms.budgets:
+                fact["budgets"] = True
         charged_utok = charge.charged_utok if kind is Kind.SETTLE else 0
         lane = wallet_of(self._order.caller).lane
         operation = Operation(id=self.id, kind=kind, lane=lane, amount_utok=charged_utok, fact=encode_fact(fact))

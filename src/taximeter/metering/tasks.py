@@ -273,6 +273,8 @@ class VideoRunner:
             "receipt": receipt_fact(charge, outcome, None, done.detail, done.engine_ms),
             "job": {"state": "completed", "object_key": key, "object_bytes": len(data), "result": done.detail, "keep_s": payload.keep_s},
         }
+        if payload.budgets:
+            fact["budgets"] = True
         take.settling = True
         reach("metering.video.stored")
         status = await self._resolve(job, payload, Kind.SETTLE, charge.charged_utok, fact)

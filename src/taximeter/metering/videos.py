@@ -37,6 +37,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         request: the normalised request for the engine.
         rate_card: ``name@version``; versions stay in the catalog for ever.
+        budgets: its hold may have legs on some.
         factors: from consumed to charged; None: ``multiplier`` alone, which is 1 unless an earlier release wrote it.
     """
 
@@ -55,6 +56,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     keep_s: int
     factors: pricing.Factors | None = None
     service_tier: str = "standard"
+    budgets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,7 @@ class Videos:
             keep_s=desk.settings.video_ttl_s,
             factors=None if fare.parts.factors.plain else fare.parts.factors,
             service_tier=fare.tier,
+            budgets=bool(order.caller.terms.budgets),
         )
         job = {"project_id": str(order.caller.project_id), "kind": KIND, "payload": msgspec.to_builtins(payload)}
         video_id, order, outcome = await hold_with_fresh_terms(desk, order, fare, ttl_s=desk.settings.video_hold_ttl_s, job=job)

@@ -247,3 +247,20 @@ def test_a_receipt_is_explained_and_the_price_book_is_printed(
     book = taximeter("prices", "standard", "--kind", "tariff").splitlines()
     assert [line.split()[:3] for line in book[1:]] == [["tariff", "standard@1", "past"], ["tariff", "standard@2", "in_force"]]
     assert {json.loads(line)["kind"] for line in taximeter("prices", "--json").splitlines()} == {"model", "rate_card", "tariff", "plan"}
+
+
+def test_budgets_are_set_once_of_a_kind_listed_and_removed(taximeter: Taximeter, project: str) -> None:
+    made = taximeter("budgets", "set", "12.5", "--project", "Research", "--window", "month", "--thresholds", "90")
+    (budget,) = re.findall(r"bud_[0-9a-z]{26}", made)
+    assert re.search(rf"{budget}  {project}  month +hard +12\.5 +0 +0 +12\.5  \d{{4}}-\d\d-01 00:00 UTC", made)
+    assert budget in taximeter("budgets", "set", "20", "--project", project, "--window", "month")
+    hourly = taximeter("budgets", "set", "1", "--project", project, "--each-user", "--window", "rolling", "--window-s", "3600", "--soft")
+    assert re.search(rf"bud_\w+  each end user of {project}  3600 s +soft", hourly)
+    listed = taximeter("budgets", "list", "--project", "Research")
+    assert (listed.count("bud_"), "  20  " in listed) == (2, True)
+    assert "removed" in taximeter("budgets", "remove", budget)
+    assert taximeter("budgets", "list").count("bud_") == 1
+    assert "or it was removed" in taximeter("budgets", "remove", budget, code=1)
+    assert "--each-user are about a project's end users" in taximeter(
+        "budgets", "set", "1", "--organisation", "org_" + "0" * 26, "--user", "ada", "--window", "day", code=1
+    )

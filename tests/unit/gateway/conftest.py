@@ -249,6 +249,7 @@ def services(metering: Metering) -> Services:
         tenancy=absent,
         limits=absent,
         plans=absent,
+        budgets=absent,
         catalog=absent,
     )
 

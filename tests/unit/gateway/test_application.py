@@ -31,6 +31,7 @@ ROUTES = [
     ("GET", "/v1/receipts/x/explanation"),
     ("GET", "/v1/wallet"),
     ("GET", "/v1/usage"),
+    ("GET", "/v1/budgets"),
 ]
 ADMIN_ROUTES = [
     ("POST", "/v1/admin/organisations"),
@@ -53,6 +54,11 @@ ADMIN_ROUTES = [
     ("GET", "/v1/admin/rate-cards"),
     ("GET", "/v1/admin/tariffs"),
     ("GET", "/v1/admin/plans"),
+    ("POST", "/v1/admin/budgets"),
+    ("GET", "/v1/admin/budgets"),
+    ("GET", "/v1/admin/budgets/x"),
+    ("PATCH", "/v1/admin/budgets/x"),
+    ("DELETE", "/v1/admin/budgets/x"),
 ]
 
 

@@ -24,6 +24,7 @@ _COMPARISONS = (
     ("I9", "refunds_and_transfers"),
     ("I9", "grants_and_transfers"),
     ("I9", "expired_unspent"),
+    ("I9", "budgets_and_accounts"),
     ("I8", "ends_of_requests"),
     ("I8", "ends_of_jobs"),
 )

@@ -145,6 +145,34 @@ from (
 ) j
 where j.expected <> j.found
 
+-- name: budgets_and_accounts
+-- Each budget has its account; a hard one's is limited; credits are those of its period, unless the next hold brings them there.
+-- The operator's accounts of code 15 mirror all of them together.
+with compared as (
+    select b.id, a.credits_posted as found, b.base_utok + b.limit_utok as expected,
+           case
+               when a.id is null or a.code <> 4 then 'budget without an account'
+               when b.hard <> (a.flags & 1 = 1) then 'budget whose account is not as hard as it'
+               when not b.unaligned and b.removed_at is null and a.credits_posted <> b.base_utok + b.limit_utok then 'credits of a budget'
+           end as kind
+    from admission.budgets b
+    left join ledger.accounts a on a.id = b.account
+    where b.account is not null
+    union all
+    select '00000000-0000-0000-0000-000000000000'::uuid, m.others, m.budgets,
+           case when m.budgets <> m.others then 'other side of all budgets' end
+    from (
+        select coalesce(sum(a.credits_posted - a.debits_posted) filter (where b.id is not null), 0)::bigint as budgets,
+               coalesce(sum(a.debits_posted - a.credits_posted) filter (where a.code = 15), 0)::bigint as others
+        from ledger.accounts a left join admission.budgets b on b.account = a.id
+    ) m
+)
+select kind, count(*) as differing, (array_agg(id order by id))[1] as id, 0::smallint as phase,
+       coalesce((array_agg(expected order by id))[1]::text, 'none') as expected,
+       coalesce((array_agg(found order by id))[1]::text, 'none') as found
+from compared where kind is not null
+group by kind order by kind
+
 -- name: ends_of_requests
 -- A request without a receipt is held, or was released; one with a receipt is not held any more.
 with compared as (

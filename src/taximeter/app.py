@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from taximeter.admission.events import Webhooks
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.engines.fleet import build_fleet
 from taximeter.engines.remote import RemoteEngine
@@ -55,6 +56,7 @@ def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str =
         videos=Videos(desk, office.jobs, office.store, office.objects),
         records=Records(office.store),
         tenancy=office.tenancy,
+        webhooks=Webhooks(office.pool, desk.ids, office.settings),
         catalog=lambda: desk.catalog,
     )
     hosted = HostedEngines([engine for engine in engines.values() if isinstance(engine, RemoteEngine)])

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 
+from taximeter.admission.events import Deliverer
 from taximeter.db.pool import connect_app
 from taximeter.engines import Engine
 from taximeter.engines.demo import DEMO_ENGINES, demo_engine
@@ -25,11 +26,13 @@ async def run_worker(settings: Settings, environ: Mapping[str, str], stop: async
         sweeper = Sweeper(office.desk, office.store, office.jobs, office.objects, office.pool)
         rollups = Rollups(office.store, settings.rollup_every_s)
         watch = Watch(lambda: connect_app(settings.database_url), office.objects, clock, settings)
+        deliverer = Deliverer(office.pool, clock, settings)
         work = {
             asyncio.create_task(runner.run(), name="videos"),
             asyncio.create_task(sweeper.run(), name="sweeper"),
             asyncio.create_task(rollups.run(), name="rollups"),
             asyncio.create_task(watch.run(), name="reconciliation"),
+            asyncio.create_task(deliverer.run(), name="webhooks"),
         }
         waiting = asyncio.create_task(stop.wait(), name="stop")
         try:

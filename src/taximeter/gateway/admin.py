@@ -9,6 +9,8 @@ from starlette.requests import Request
 
 from taximeter.gateway import admin_views as views
 from taximeter.gateway import catalog_views
+from taximeter.gateway.admin_approvals import add_approvals
+from taximeter.gateway.admin_hooks import add_hooks
 from taximeter.gateway.admin_route import admin_route
 from taximeter.gateway.native import span
 from taximeter.gateway.paging import cursor, page
@@ -41,6 +43,8 @@ def router(services: Services, clock: Clock) -> APIRouter:
     _add_jobs(admin, services)
     _add_drift(admin, services, clock)
     _add_catalog(admin, services)
+    add_hooks(admin, services)
+    add_approvals(admin, services)
     return admin
 
 

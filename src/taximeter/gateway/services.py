@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from taximeter.admission import events
 from taximeter.identity import Identity
 from taximeter.kernel.settings import Settings
 from taximeter.metering import Metering, Quotes, Records, Tenancy, Videos
@@ -20,4 +21,5 @@ class Services:
     videos: Videos
     records: Records
     tenancy: Tenancy
+    webhooks: events.Webhooks
     catalog: Callable[[], Catalog]

@@ -1,7 +1,7 @@
 """What every ride needs: the books, the engines, the catalog; and how an order is priced and held."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -22,7 +22,7 @@ from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import QUOTE_PREFIX, Order
 from taximeter.metering.rules import NOTHING, encode_fact, key_fact, receipt_fact, request_fact
 from taximeter.metering.settlements import Settlements
-from taximeter.pricing import Buyer, Versions
+from taximeter.pricing import Buyer, Plan, Versions
 
 
 @dataclass
@@ -87,6 +87,11 @@ class Offered(Protocol):
         """Whose prices it was computed with."""
         ...
 
+    @property
+    def approved(self) -> bool:
+        """Whether an operator has approved it, above its plan's cap."""
+        ...
+
     def held_to(self, fare: Fare) -> Fare:
         """The fare at the quoted maximum.  Raises QuoteMismatch."""
         ...
@@ -124,10 +129,28 @@ def check_amount(fare: Fare) -> Fare:
     return fare
 
 
-async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s: int, job: Mapping[str, Any] | None) -> Outcome:
+def must_wait(desk: Desk, order: Order, fare: Fare, offer: Offered | None) -> bool:
+    """Whether a request must wait for an operator, because it is above its plan's cap and not approved.  Raises AbovePlanCap."""
+    if order.caller.terms.subscription is None or (offer is not None and offer.approved):
+        return False
+    return admission.approvals.needs_approval(ask_of(desk, order, fare))
+
+
+async def hold(  # noqa: PLR0913 - who posts it is another one where an approval must begin in the same transaction
+    desk: Desk,
+    request_id: UUID,
+    order: Order,
+    fare: Fare,
+    *,
+    ttl_s: int,
+    job: Mapping[str, Any] | None,
+    post: Callable[[Operation], Awaitable[Outcome]] | None = None,
+) -> Outcome:
     """Reserve the maximum of a fare; with a job, an idempotency key or a quote, write their rows in the same transaction.
 
-    Status KEY_USED: nothing was held, the key belongs to another request.  QUOTE_USED: likewise, the quote.
+    ``post`` stands in for the ledger's queue.
+
+    Status KEY_USED: nothing was held, the key belongs to another request.  QUOTE_USED: likewise, the quote.  APPROVAL_DECIDED: likewise.
 
     Raises DiskFull, RateLimited, AboveRateLimit, InsufficientBalance, AccountClosed, LedgerBusy, LedgerUnavailable.
     """
@@ -144,7 +167,7 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     limits = admission.taken(order.caller, fare.maximum_utok)
     if limits is not None:
         fact["limits"] = limits
-    outcome = await desk.books.submit(
+    outcome = await (post or desk.books.submit)(
         Operation(
             id=request_id,
             kind=Kind.HOLD,
@@ -168,7 +191,7 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     if outcome.status is Status.ACCOUNT_CLOSED:
         message = "this project's wallet is closed; ask its administrator"
         raise AccountClosed(message)
-    assert outcome.status in (Status.APPLIED, Status.REPLAYED, Status.KEY_USED, Status.QUOTE_USED), outcome
+    assert outcome.status in (Status.APPLIED, Status.REPLAYED, Status.KEY_USED, Status.QUOTE_USED, Status.APPROVAL_DECIDED), outcome
     return outcome
 
 
@@ -176,6 +199,11 @@ def end_user_of(order: Order) -> str | None:
     """Whom the sender says that he asks for, if he says so in a text."""
     end_user = order.request.get("user")
     return end_user if isinstance(end_user, str) else None
+
+
+def plan_of(desk: Desk, caller: Caller) -> Plan | None:
+    """The plan that the caller's project has subscribed to; None: none, or one that is not in force any more."""
+    return None if caller.terms.subscription is None else desk.catalog.plans.get(caller.terms.subscription)
 
 
 def ask_of(desk: Desk, order: Order, fare: Fare) -> Ask:
@@ -189,7 +217,7 @@ def ask_of(desk: Desk, order: Order, fare: Fare) -> Ask:
         tier=fare.tier,
         maximum_utok=fare.maximum_utok,
         end_user=end_user_of(order),
-        plan=None if caller.terms.subscription is None else desk.catalog.plans.get(caller.terms.subscription),
+        plan=plan_of(desk, caller),
     )
 
 

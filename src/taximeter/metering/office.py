@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from taximeter.admission import events
 from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
 from taximeter.identity import IdentityStore
@@ -20,6 +21,7 @@ from taximeter.kernel.settings import Settings
 from taximeter.ledger import Books, Limits
 from taximeter.ledger import store as ledger_store
 from taximeter.metering.adoption import Adoption
+from taximeter.metering.approvals import ApprovalStore
 from taximeter.metering.desk import Desk
 from taximeter.metering.disk import Disk
 from taximeter.metering.objects import Objects
@@ -97,6 +99,8 @@ class Office:
             "taximeter_jobs_never_known": ("Jobs released without a verdict of their provider so far.", providers.never_known),
             "taximeter_jobs_unpaid": ("Jobs that a provider completed and nobody was charged for, so far.", providers.unpaid),
             **await self.store.book_figures(),
+            **await events.WebhookStore(self.pool).figures(),
+            **await ApprovalStore(self.pool).figures(),
         }
 
 

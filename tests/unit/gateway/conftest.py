@@ -246,6 +246,7 @@ def services(metering: Metering) -> Services:
         videos=absent,
         records=absent,
         tenancy=absent,
+        webhooks=absent,
         catalog=absent,
     )
 

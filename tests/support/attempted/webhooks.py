@@ -13,10 +13,7 @@ ROWS: dict[str, tuple[Columns, Columns]] = {
 }
 # Second rows are of a second event.
 EVENT = f"insert into admission.events (id, type, data) values ({OTHER}, 'a.b', '{{}}')"  # noqa: S608 - ours
-
-
-def _with_event(attempt: Attempt) -> Attempt:
-    return Attempt(attempt.sql, EVENT)
+PARENTS = {"admission.event_fanout": EVENT, "admission.deliveries": EVENT}
 
 
 def attempts() -> dict[str, Attempt]:
@@ -31,13 +28,13 @@ def attempts() -> dict[str, Attempt]:
         "admission.webhooks.one_owner": second("admission.webhooks", project_id=ID, organisation_id=ID),
         "admission.webhooks.old_secret_has_an_end": second("admission.webhooks", old_secret=SECRET),
         "admission.webhooks.disabled_says_why": second("admission.webhooks", disabled_at="now()"),
-        "admission.deliveries.deliveries_pkey": _with_event(again("admission.deliveries", "id")),
+        "admission.deliveries.deliveries_pkey": again("admission.deliveries", "id"),
         "admission.deliveries.deliveries_event_id_webhook_id_key": again("admission.deliveries", "event_id"),
         "admission.deliveries.deliveries_event_id_fkey": second("admission.deliveries", event_id=NEITHER),
-        "admission.deliveries.deliveries_webhook_id_fkey": _with_event(second("admission.deliveries", webhook_id=NEITHER)),
-        "admission.deliveries.deliveries_state_check": _with_event(second("admission.deliveries", state="'lost'", ended_at="now()")),
-        "admission.deliveries.deliveries_attempts_check": _with_event(second("admission.deliveries", attempts="-1")),
-        "admission.deliveries.ended_has_time": _with_event(second("admission.deliveries", ended_at="now()")),
+        "admission.deliveries.deliveries_webhook_id_fkey": second("admission.deliveries", webhook_id=NEITHER),
+        "admission.deliveries.deliveries_state_check": second("admission.deliveries", state="'lost'", ended_at="now()"),
+        "admission.deliveries.deliveries_attempts_check": second("admission.deliveries", attempts="-1"),
+        "admission.deliveries.ended_has_time": second("admission.deliveries", ended_at="now()"),
         "admission.delivery_attempts.delivery_attempts_pkey": again("admission.delivery_attempts", "made_at"),
         "admission.delivery_attempts.delivery_attempts_delivery_id_fkey": second("admission.delivery_attempts", delivery_id=NEITHER),
     }

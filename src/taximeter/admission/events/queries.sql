@@ -29,8 +29,8 @@ limit $3
 update admission.webhooks
 set url = coalesce($2, url),
     types = coalesce($3, types),
-    disabled_at = case $4 when true then coalesce(disabled_at, clock_timestamp()) when false then null else disabled_at end,
-    disabled_reason = case $4 when true then coalesce(disabled_reason, $5) when false then null else disabled_reason end
+    disabled_at = case when $4::boolean then coalesce(disabled_at, clock_timestamp()) when not $4 then null else disabled_at end,
+    disabled_reason = case when $4 then coalesce(disabled_reason, $5) when not $4 then null else disabled_reason end
 where id = $1
 returning *
 

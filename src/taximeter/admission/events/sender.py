@@ -1,6 +1,7 @@
 """Sends one attempt of a delivery: signed, with a limit on its time, to an address that was checked, and never further."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -36,7 +37,7 @@ class CheckedResolver(AbstractResolver):
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG)
         # One bad address spoils the name: it is not for us to choose.
         if not all(is_public(ip_address(address[0])) for *_, address in found):
-            raise OSError(refused(host).message)
+            raise OSError(errno.EACCES, refused(host).message)
         return [
             ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST)
             for kind, _, proto, _, address in found

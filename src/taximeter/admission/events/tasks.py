@@ -23,7 +23,7 @@ POLL_S = 0.5
 PARALLEL = 32
 """Attempts of one worker at the same time."""
 PARALLEL_EACH = 4
-"""Of these, to one webhook: who is slow waits for himself."""
+"""Of these, begun at a time for one webhook that has fewer on their way: who is slow waits for himself."""
 FAN_OUT_MAX = 500
 FORGET_MAX = 1000
 HOUSEKEEPING_S = 60.0
@@ -38,11 +38,12 @@ def drawn() -> float:
 class Deliverer:
     """Runs in every worker."""
 
-    def __init__(self, pool: asyncpg.Pool, clock: Clock, settings: Settings, jitter: Callable[[], float] = drawn) -> None:
+    def __init__(self, pool: asyncpg.Pool, clock: Clock, settings: Settings, jitter: Callable[[], float] = drawn, poll_s: float = POLL_S) -> None:
         self._store = WebhookStore(pool)
         self._clock = clock
         self._settings = settings
         self._jitter = jitter
+        self._poll_s = poll_s
         self._busy: Counter[UUID] = Counter()
         self._running: set[asyncio.Task[None]] = set()
         self._house_kept_s = float("-inf")
@@ -56,10 +57,11 @@ class Deliverer:
                         await self._round(sender)
                     except DATABASE_ERRORS as error:
                         log.warning("cannot deliver events, trying again: %s", error)
-                    if len(self._running) < PARALLEL:
-                        await asyncio.sleep(POLL_S)
+                    # Whoever has done one may do another; and there may be new ones.
+                    if self._running:
+                        await asyncio.wait(self._running, timeout=self._poll_s, return_when=asyncio.FIRST_COMPLETED)
                     else:
-                        await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+                        await asyncio.sleep(self._poll_s)
             finally:
                 for task in self._running:
                     task.cancel()

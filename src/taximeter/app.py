@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from taximeter.admission.events import Webhooks
 from taximeter.admission.limits import LimitsOffice, LimitStore
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.engines.fleet import build_fleet
@@ -59,6 +60,7 @@ def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str =
         limits=LimitsOffice(LimitStore(office.pool), desk.ids),
         plans=office.plans,
         budgets=office.budgets,
+        webhooks=Webhooks(office.pool, desk.ids, office.settings),
         catalog=lambda: desk.catalog,
     )
     hosted = HostedEngines([engine for engine in engines.values() if isinstance(engine, RemoteEngine)])

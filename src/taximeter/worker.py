@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 
 from taximeter.admission.budgets import BudgetKeeper, BudgetStore
+from taximeter.admission.events import Deliverer
 from taximeter.admission.plans import Upkeep
 from taximeter.db.pool import connect_app
 from taximeter.engines import Engine
@@ -27,6 +28,7 @@ async def run_worker(settings: Settings, environ: Mapping[str, str], stop: async
         sweeper = Sweeper(office.desk, office.store, office.jobs, office.objects, office.pool)
         rollups = Rollups(office.store, settings.rollup_every_s)
         watch = Watch(lambda: connect_app(settings.database_url), office.objects, clock, settings)
+        deliverer = Deliverer(office.pool, clock, settings)
         work = {
             asyncio.create_task(runner.run(), name="videos"),
             asyncio.create_task(sweeper.run(), name="sweeper"),
@@ -34,6 +36,7 @@ async def run_worker(settings: Settings, environ: Mapping[str, str], stop: async
             asyncio.create_task(Upkeep(office.plans).run(), name="plans"),
             asyncio.create_task(BudgetKeeper(BudgetStore(office.pool), clock).run(), name="budgets"),
             asyncio.create_task(watch.run(), name="reconciliation"),
+            asyncio.create_task(deliverer.run(), name="webhooks"),
         }
         waiting = asyncio.create_task(stop.wait(), name="stop")
         try:

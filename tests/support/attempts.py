@@ -95,6 +95,10 @@ ROWS: dict[str, tuple[Columns, Columns]] = {
 }
 
 
+# What the second row of a part's table refers to, as a statement.
+PARENTS: dict[str, str] = {}
+
+
 @dataclass(frozen=True)
 class Attempt:
     """What is tried; ``before`` makes room for it and is allowed."""
@@ -138,7 +142,7 @@ def _parents(table: str) -> str:
     key = insert("metering.idempotency", {**ROWS["metering.idempotency"][0], **ROWS["metering.idempotency"][1]})
     quote = insert("metering.quotes", {**ROWS["metering.quotes"][0], **ROWS["metering.quotes"][1]})
     needed = {"metering.idempotency": request, "metering.idempotent_answers": f"{request}; {key}", "metering.quote_uses": f"{request}; {quote}"}
-    return needed.get(table, "")
+    return needed.get(table, PARENTS.get(table, ""))
 
 
 def _settled() -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.security import HTTPBearer
@@ -9,7 +10,9 @@ from starlette.requests import Request
 
 from taximeter.gateway import admin_views as views
 from taximeter.gateway import catalog_views
+from taximeter.gateway.admin_approvals import add_approvals
 from taximeter.gateway.admin_budgets import add_budgets, of_new_key
+from taximeter.gateway.admin_hooks import add_hooks
 from taximeter.gateway.admin_limits import add_limits
 from taximeter.gateway.admin_plans import OPERATOR, add_plans, by, subscribe
 from taximeter.gateway.admin_route import admin_route
@@ -43,6 +46,8 @@ def router(services: Services, clock: Clock) -> APIRouter:
     _add_catalog(admin, services)
     add_limits(admin, services)
     add_budgets(admin, services)
+    add_hooks(admin, services)
+    add_approvals(admin, services)
     return admin
 
 

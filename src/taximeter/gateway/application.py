@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import taximeter
-from taximeter.gateway import admin, budgets, chat, embeddings, exceptions, health, models, native, openapi, pages, quotes, speech, videos
+from taximeter.gateway import admin, approvals, budgets, chat, embeddings, exceptions, health, models, native, openapi, pages, quotes, speech, videos
 from taximeter.gateway.metrics import Metrics
 from taximeter.gateway.middleware import GatewayMiddleware
 from taximeter.gateway.quick_request import QuickRequest
@@ -93,6 +93,7 @@ def create_app(services: Services, around: Surroundings) -> FastAPI:
         *quotes.routes(services),
         *native.routes(services, around.clock),
         *budgets.routes(services),
+        *approvals.routes(services),
         *health.routes(around.checks, around.figures, around.metrics),
         *pages.routes(app, services),
     ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from taximeter.admission import budgets, plans
+from taximeter.admission import budgets, events, plans
 from taximeter.admission.limits import LimitsOffice
 from taximeter.identity import Identity
 from taximeter.kernel.settings import Settings
@@ -25,4 +25,5 @@ class Services:
     limits: LimitsOffice
     plans: plans.Plans
     budgets: budgets.Budgets
+    webhooks: events.Webhooks
     catalog: Callable[[], Catalog]

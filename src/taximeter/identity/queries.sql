@@ -96,3 +96,13 @@ select
     revoked_at is not null as revoked,
     extract(epoch from expires_at - clock_timestamp())::double precision as remaining_s
 from found;
+
+-- name: find_caller
+-- Whom a key proves, for what was asked with it before; no row when it may not be used any more.
+select
+    k.id, k.name, p.id as project_id, p.organisation_id, p.lane, p.allowance_account, p.prepaid_account,
+    k.requests_per_minute, k.tokens_per_minute_utok, p.plan, p.currency,
+    admission.terms_of(p.organisation_id, p.id, k.id) as terms
+from identity.api_keys k
+join identity.projects p on p.id = k.project_id
+where k.id = $1 and k.revoked_at is null and (k.expires_at is null or k.expires_at > clock_timestamp());

@@ -99,18 +99,27 @@ class IdentityStore:
         row = await self._pool.fetchrow(_SQL["find_key"], text.prefix, text.secret_sha256)
         if row is None:
             return None
-        caller = Caller(
-            organisation_id=row["organisation_id"],
-            project_id=row["project_id"],
-            key_id=row["id"],
-            key_name=row["name"],
-            lane=row["lane"],
-            allowance_account=row["allowance_account"],
-            prepaid_account=row["prepaid_account"],
-            requests_per_minute=row["requests_per_minute"],
-            tokens_per_minute_utok=row["tokens_per_minute_utok"],
-            plan=row["plan"],
-            currency=row["currency"],
-            terms=read_terms(row["terms"]),
-        )
+        caller = _caller(row)
         return Credential(caller=caller, secret_sha256=row["secret_sha256"], revoked=row["revoked"], remaining_s=row["remaining_s"])
+
+    async def find_caller(self, key_id: UUID) -> Caller | None:
+        """Whom a key proves; None when it was revoked or has expired.  For what was asked with it before: it is no proof of who asks now."""
+        row = await self._pool.fetchrow(_SQL["find_caller"], key_id)
+        return None if row is None else _caller(row)
+
+
+def _caller(row: asyncpg.Record) -> Caller:
+    return Caller(
+        organisation_id=row["organisation_id"],
+        project_id=row["project_id"],
+        key_id=row["id"],
+        key_name=row["name"],
+        lane=row["lane"],
+        allowance_account=row["allowance_account"],
+        prepaid_account=row["prepaid_account"],
+        requests_per_minute=row["requests_per_minute"],
+        tokens_per_minute_utok=row["tokens_per_minute_utok"],
+        plan=row["plan"],
+        currency=row["currency"],
+        terms=read_terms(row["terms"]),
+    )

@@ -109,20 +109,20 @@ returning true
 -- name: find
 select * from jobs.jobs where id = $1 and project_id = $2 and deleted_at is null
 
--- name: was_made
-select exists (select from jobs.jobs where id = $1 and project_id = $2 and kind = $3)
+-- name: made_at
+select created_at from jobs.jobs where id = $1 and project_id = $2 and kind = $3
 
 -- name: list_newest_first
 select * from jobs.jobs
 where project_id = $1 and kind = $2 and deleted_at is null
-    and ($3::uuid is null or (created_at, id) < (select created_at, id from jobs.jobs where id = $3 and project_id = $1))
+    and ($3::uuid is null or (created_at, id) < ($5::timestamptz, $3))
 order by created_at desc, id desc
 limit $4
 
 -- name: list_oldest_first
 select * from jobs.jobs
 where project_id = $1 and kind = $2 and deleted_at is null
-    and ($3::uuid is null or (created_at, id) > (select created_at, id from jobs.jobs where id = $3 and project_id = $1))
+    and ($3::uuid is null or (created_at, id) > ($5::timestamptz, $3))
 order by created_at, id
 limit $4
 

@@ -8,6 +8,7 @@ A job that was ordered from a provider is claimed by ``claim_ordered`` alone, an
 """
 
 import json
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -106,14 +107,16 @@ class JobStore:
         row = await self._pool.fetchrow(_SQL["find"], job_id, project_id)
         return None if row is None else _from_row(row)
 
-    async def was_made(self, job_id: UUID, project_id: UUID, kind: str) -> bool:
-        """Whether a project ever had this job; a deleted one too marks where a page begins."""
-        return bool(await self._pool.fetchval(_SQL["was_made"], job_id, project_id, kind))
+    async def made_at(self, job_id: UUID, project_id: UUID, kind: str) -> datetime | None:
+        """When a project's job was queued; a deleted one too marks where a page begins.  None: it never had this job."""
+        found: datetime | None = await self._pool.fetchval(_SQL["made_at"], job_id, project_id, kind)
+        return found
 
-    async def list_page(self, project_id: UUID, kind: str, after: UUID | None, limit: int, *, newest_first: bool) -> list[Job]:
-        """A page of a project's jobs, without deleted ones; ``after`` may have been deleted."""
+    async def list_page(self, project_id: UUID, kind: str, after: tuple[UUID, datetime] | None, limit: int, *, newest_first: bool) -> list[Job]:
+        """A page of a project's jobs, without deleted ones; ``after`` is an id and its time, whether there is such a job or not."""
         name = "list_newest_first" if newest_first else "list_oldest_first"
-        rows = await self._pool.fetch(_SQL[name], project_id, kind, after, limit)
+        place, made_at = after or (None, None)
+        rows = await self._pool.fetch(_SQL[name], project_id, kind, place, limit, made_at)
         return [_from_row(row) for row in rows]
 
     async def mark_deleted(self, job_id: UUID, project_id: UUID) -> bool:

@@ -9,7 +9,13 @@ from taximeter.kernel.errors import SetupError
 
 PREFIX = "TAXIMETER_"
 # What numbers may be, both ends included.
-_RANGES = {"quote_ttl_s": (1, 2_592_000), "quote_keep_s": (0, 31_536_000), "quote_items_max": (1, 10_000)}
+_RANGES = {
+    "quote_ttl_s": (1, 2_592_000),
+    "quote_keep_s": (0, 31_536_000),
+    "quote_items_max": (1, 10_000),
+    "webhook_keep_s": (60, 315_360_000),
+    "approval_ttl_s": (1, 2_592_000),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +82,12 @@ class Settings:
     """How long an ``idempotency-key`` is remembered; after that the same request runs, and is charged, again."""
     idempotency_body_max: int = 262_144
     """Answers up to this many bytes are kept for repeats with the same ``idempotency-key``; 0 keeps none."""
+    webhook_keep_s: int = 2_592_000
+    """How long deliveries of events that have ended can be looked at and sent again."""
+    webhook_private_addresses: bool = False
+    """Webhooks may call this machine and private networks."""
+    approval_ttl_s: int = 604_800
+    """How long a request above its plan's cap waits for an operator; its quote is binding for as long."""
     hold_ttl_s: int = 900
     """How long a synchronous request's hold may live when its process died without a trace."""
     settle_patience_s: float = 2.0

@@ -43,6 +43,8 @@ class Status(IntEnum):
     """Nor is this: the limits of the sender's key do not allow the hold now; ``available_utok`` is the wait in nanoseconds."""
     QUOTE_USED = 22
     """Nor is this: another request has used the hold's quote."""
+    APPROVAL_DECIDED = 23
+    """Nor is this: the approval that the hold was to start does not wait any more (``metering.submit_approved``)."""
 
 
 class SettleCode(IntEnum):

@@ -22,7 +22,7 @@ from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import QUOTE_PREFIX, Order
 from taximeter.metering.rules import NOTHING, encode_fact, key_fact, receipt_fact, request_fact
 from taximeter.metering.settlements import Settlements
-from taximeter.pricing import Buyer, Versions
+from taximeter.pricing import Buyer, Plan, Versions
 
 
 async def _as_known(caller: Caller) -> terms.Terms:
@@ -94,6 +94,11 @@ class Offered(Protocol):
         """Whose prices it was computed with."""
         ...
 
+    @property
+    def approved(self) -> bool:
+        """Whether an operator has approved it, above its plan's cap."""
+        ...
+
     def held_to(self, fare: Fare) -> Fare:
         """The fare at the quoted maximum.  Raises QuoteMismatch."""
         ...
@@ -131,6 +136,13 @@ def check_amount(fare: Fare) -> Fare:
     return fare
 
 
+def must_wait(desk: Desk, order: Order, fare: Fare, offer: Offered | None) -> bool:
+    """Whether a request must wait for an operator, because it is above its plan's cap and not approved.  Raises AbovePlanCap."""
+    if order.caller.terms.subscription is None or (offer is not None and offer.approved):
+        return False
+    return admission.approvals.needs_approval(ask_of(desk, order, fare))
+
+
 @dataclass(frozen=True, slots=True)
 class Held(Outcome):
     """What became of a hold.
@@ -142,13 +154,24 @@ class Held(Outcome):
     told: Mapping[str, str] = field(default_factory=dict)
 
 
-async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s: int, job: Mapping[str, Any] | None) -> Held:
+async def hold(  # noqa: PLR0913 - who posts it is another one where an approval must begin in the same transaction
+    desk: Desk,
+    request_id: UUID,
+    order: Order,
+    fare: Fare,
+    *,
+    ttl_s: int,
+    job: Mapping[str, Any] | None,
+    post: Callable[[Operation], Awaitable[Outcome]] | None = None,
+) -> Held:
     """Reserve the maximum of a fare; with a job, an idempotency key or a quote, write their rows in the same transaction.
 
-    Status KEY_USED: nothing was held, the key belongs to another request.  QUOTE_USED: likewise, the quote.
+    ``post`` stands in for the ledger's queue.
 
-    Raises DiskFull, RateLimited, ConcurrencyLimited, AboveRateLimit, InsufficientBalance, BudgetExceeded, AccountClosed, LedgerBusy, LedgerUnavailable,
-    and InvalidRequest for an end user that no budget can be kept for.
+    Status KEY_USED: nothing was held, the key belongs to another request.  QUOTE_USED: likewise, the quote.  APPROVAL_DECIDED: likewise.
+
+    Raises DiskFull, RateLimited, ConcurrencyLimited, AboveRateLimit, InsufficientBalance, BudgetExceeded, AccountClosed, LedgerBusy,
+    LedgerUnavailable, and InvalidRequest for an end user that no budget can be kept for.
     """
     desk.disk.check()
     process_id = desk.process_id if job is None else None
@@ -166,7 +189,7 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     bounds = await bounds_of(desk, ask)
     if bounds:
         fact["budgets"] = [bound.id for bound in bounds]
-    outcome = await desk.books.submit(
+    outcome = await (post or desk.books.submit)(
         Operation(
             id=request_id,
             kind=Kind.HOLD,
@@ -191,7 +214,7 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     if outcome.status is Status.ACCOUNT_CLOSED:
         message = "this project's wallet is closed; ask its administrator"
         raise AccountClosed(message)
-    assert outcome.status in (Status.APPLIED, Status.REPLAYED, Status.KEY_USED, Status.QUOTE_USED), outcome
+    assert outcome.status in (Status.APPLIED, Status.REPLAYED, Status.KEY_USED, Status.QUOTE_USED, Status.APPROVAL_DECIDED), outcome
     return Held(outcome.status, outcome.total_utok, outcome.available_utok, outcome.notes, told)
 
 
@@ -240,6 +263,11 @@ def end_user_of(order: Order) -> str | None:
     return end_user if isinstance(end_user, str) else None
 
 
+def plan_of(desk: Desk, caller: Caller) -> Plan | None:
+    """The plan that the caller's project has subscribed to; None: none, or one that is not in force any more."""
+    return None if caller.terms.subscription is None else desk.catalog.plans.get(caller.terms.subscription)
+
+
 def ask_of(desk: Desk, order: Order, fare: Fare) -> Ask:
     """What admission is asked for a priced order."""
     caller = order.caller
@@ -251,7 +279,7 @@ def ask_of(desk: Desk, order: Order, fare: Fare) -> Ask:
         tier=fare.tier,
         maximum_utok=fare.maximum_utok,
         end_user=end_user_of(order),
-        plan=None if caller.terms.subscription is None else desk.catalog.plans.get(caller.terms.subscription),
+        plan=plan_of(desk, caller),
     )
 
 

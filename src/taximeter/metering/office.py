@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from taximeter.admission import budgets, plans
+from taximeter.admission import budgets, events, plans
 from taximeter.admission.limits import LimitStore
 from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
@@ -22,6 +22,7 @@ from taximeter.kernel.settings import Settings
 from taximeter.ledger import Books, Limits
 from taximeter.ledger import store as ledger_store
 from taximeter.metering.adoption import Adoption
+from taximeter.metering.approvals import ApprovalStore
 from taximeter.metering.desk import Desk
 from taximeter.metering.disk import Disk
 from taximeter.metering.objects import Objects
@@ -105,6 +106,8 @@ class Office:
                 await LimitStore(self.pool).shadow_total(),
             ),
             **await self.store.book_figures(),
+            **await events.WebhookStore(self.pool).figures(),
+            **await ApprovalStore(self.pool).figures(),
         }
 
 
@@ -159,7 +162,6 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
             identity_store=identity_store,
             tenancy=Tenancy(pool, identity_store, desk, kept),
             plans=kept,
-            tenancy=Tenancy(pool, identity_store, books, ids, settings),
             budgets=bounding,
         )
     finally:

@@ -17,7 +17,7 @@ from taximeter.engines import Done, EngineError, EngineTimeout, EngineUnavailabl
 from taximeter.jobs import Job, JobStore, Verdict
 from taximeter.kernel.ids import encode_id
 from taximeter.metering.desk import Desk
-from taximeter.metering.videos import KIND, Payload
+from taximeter.metering.payload import KIND, Payload
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from taximeter.identity import Caller
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Status
-from taximeter.metering.desk import Desk, buyer_of, hold_with_fresh_terms, price_order
+from taximeter.metering.approvals import Parking
+from taximeter.metering.desk import Desk, buyer_of, hold_with_fresh_terms, must_wait, price_order
 from taximeter.metering.errors import QuoteUsed
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import Order
@@ -32,6 +33,7 @@ class Metering:
         self._desk = desk
         self._store = store
         self._repeats = Repeats(desk, store)
+        self._parking = Parking(desk, store)
 
     def warm_up(self) -> None:
         """Load what estimates need (vocabularies), so that no request waits for it.  Blocks for up to a second: call it in a thread."""
@@ -46,7 +48,8 @@ class Metering:
     async def open(self, order: Order) -> Ride:
         """Price an order and hold its maximum; the ride then runs it.
 
-        Raises what ``open_offer``, ``price_order`` and ``hold_with_fresh_terms`` raise, EngineUnavailable when no engine runs the model, and what
+        Raises what ``open_offer``, ``price_order`` and ``hold_with_fresh_terms`` raise, EngineUnavailable when no engine runs the model,
+        AbovePlanCap and NeedsApproval (what ``Parking.refusal`` raises, too) when it is above its plan's cap and not approved, and what
         ``Repeats.answer`` raises (Replayed among it) when the order repeats an earlier one.
         """
         desk = self._desk
@@ -63,6 +66,8 @@ class Metering:
             await self._repeats.answer(order.caller, earlier)
         fare = price_order(desk, order, offer)
         engine = desk.engine_of(fare)
+        if must_wait(desk, order, fare, offer):
+            raise await self._parking.refusal(order, fare)
         timeout_s = desk.timeout_s(order.modality)
         request_id, order, outcome = await hold_with_fresh_terms(desk, order, fare, ttl_s=int(timeout_s) + desk.settings.hold_ttl_s, job=None)
         if outcome.status in (Status.KEY_USED, Status.QUOTE_USED):

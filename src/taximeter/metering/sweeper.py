@@ -16,6 +16,7 @@ from taximeter.kernel.faults import reach
 from taximeter.ledger import Kind, Operation
 from taximeter.ledger import store as ledger_store
 from taximeter.metering.adoption import Adoption
+from taximeter.metering.approvals import ApprovalStore
 from taximeter.metering.desk import Desk
 from taximeter.metering.objects import Objects
 from taximeter.metering.quotes import QuoteStore
@@ -41,6 +42,7 @@ class Sweeper:
         self._objects = objects
         self._pool = pool
         self._quotes = QuoteStore(pool)
+        self._approvals = ApprovalStore(pool)
         self._adoption = Adoption(spool_folder(desk.settings.home), desk.books, jobs, objects)
         self._rests_until_s = 0.0
 
@@ -78,6 +80,8 @@ class Sweeper:
         await self._store.forget_processes()
         while await self._store.forget_keys(self._desk.settings.idempotency_ttl_s, BATCH_MAX) == BATCH_MAX:
             pass
+        # Before quotes are forgotten: they tell which approvals were used.
+        await self._approvals.keep_house(BATCH_MAX)
         while await self._quotes.forget(self._desk.settings.quote_keep_s, BATCH_MAX) == BATCH_MAX:
             pass
 

@@ -22,9 +22,9 @@ from taximeter.ledger import Kind, Operation, SettleCode, Status
 from taximeter.metering.desk import Desk
 from taximeter.metering.model import Outcome
 from taximeter.metering.objects import Objects
+from taximeter.metering.payload import KIND, Payload
 from taximeter.metering.providers import Providers
 from taximeter.metering.rules import NOTHING, Terms, bill, encode_fact, receipt_fact
-from taximeter.metering.videos import KIND, Payload
 from taximeter.meters import BadReport, Estimate
 from taximeter.pricing import Factors
 

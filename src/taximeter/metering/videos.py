@@ -1,5 +1,6 @@
 """Videos as durable jobs: submit, look at, delete, read."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,54 +10,27 @@ from uuid import UUID
 
 import msgspec
 
-from taximeter import pricing
+from taximeter.admission import approvals
 from taximeter.db.pool import DATABASE_ERRORS
-from taximeter.identity import Caller
+from taximeter.identity import Caller, IdentityStore
 from taximeter.jobs import Job, JobStore
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.ids import decode_id, encode_id
 from taximeter.ledger import Kind, Operation, Status
-from taximeter.metering.desk import Desk, hold_with_fresh_terms, price_order, wallet_of
+from taximeter.metering.approvals import Approvals, ApprovalStore, Parking, parked_extra, parked_job, parked_receipt
+from taximeter.metering.approvals.service import Post
+from taximeter.metering.desk import Desk, hold, hold_with_fresh_terms, must_wait, price_order, wallet_of
 from taximeter.metering.errors import QuoteUsed, VideoExpired, VideoFailed, VideoNotFound, VideoNotReady
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import RECEIPT_PREFIX, VIDEO_PREFIX, Earlier, Order, Price, Receipt
 from taximeter.metering.objects import Objects, StoredFile
+from taximeter.metering.payload import KIND, Payload, job_fact, new_payload
 from taximeter.metering.quotes import open_offer, taken
 from taximeter.metering.repeats import Repeats, in_progress
 from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
 from taximeter.metering.store import MeteringStore
 
 log = logging.getLogger(__name__)
-
-KIND = "video"
-
-
-class Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker needs to run and settle a video by the terms it was quoted with, whatever the catalog says by then.
-
-    Attributes:
-        request: the normalised request for the engine.
-        rate_card: ``name@version``; versions stay in the catalog for ever.
-        budgets: its hold may have legs on some.
-        factors: from consumed to charged; None: ``multiplier`` alone, which is 1 unless an earlier release wrote it.
-    """
-
-    lane: int
-    engine: str
-    engine_model: str
-    request: dict[str, Any]
-    expected: dict[str, int]
-    maximum: dict[str, int]
-    bound: dict[str, int]
-    rate_card: str
-    meter: str
-    profile: dict[str, Any]
-    multiplier: str
-    maximum_utok: int
-    keep_s: int
-    factors: pricing.Factors | None = None
-    service_tier: str = "standard"
-    budgets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +80,32 @@ class VideoView:
         return self.receipt.headers()
 
 
+@dataclass(frozen=True, slots=True)
+class ParkedVideo(VideoView):
+    """A video that waits for an operator, or was not approved; there is neither a job nor a receipt of it."""
+
+    approval: approvals.Approval | None = None
+
+    @classmethod
+    def of(cls, approval: approvals.Approval, *, replayed: bool = False) -> "ParkedVideo":
+        """The video that an approval is for."""
+        return cls(parked_job(approval, KIND), parked_receipt(approval), replayed, approval=approval)
+
+    @property
+    def waits(self) -> approvals.Approval:
+        """What it waits for."""
+        assert self.approval is not None, "made by ``of``"
+        return self.approval
+
+    def to_api(self) -> dict[str, Any]:
+        """As a video that is queued, or has failed."""
+        return {**VideoView.to_api(self), "taximeter": parked_extra(self.waits)}
+
+    def headers(self) -> dict[str, str]:
+        """What it waits for, and at which price."""
+        return {"taximeter-approval": self.waits.public_id, "taximeter-quote": self.waits.public_quote_id}
+
+
 ProviderState = Literal["unknown", "never_known", "unpaid"]
 
 
@@ -150,7 +150,11 @@ def _duration(frames: int, fps: int) -> str:
 
 
 class Videos:
-    """The verbs of the video routes."""
+    """The verbs of the video routes.
+
+    Attributes:
+        approvals: requests that wait for an operator, of all modalities; here because approved videos begin here.
+    """
 
     def __init__(self, desk: Desk, jobs: JobStore, store: MeteringStore, objects: Objects) -> None:
         self._desk = desk
@@ -158,11 +162,16 @@ class Videos:
         self._store = store
         self._objects = objects
         self._repeats = Repeats(desk, store)
+        self._parking = Parking(desk, store)
+        self._approval_store = ApprovalStore(store.pool)
+        self.approvals = Approvals(self._approval_store, self._start)
 
     async def submit(self, order: Order) -> VideoView:
         """Hold the maximum and queue the job, in one transaction; for a repeat, the video that was ordered before.
 
-        Raises what ``open_offer``, ``price_order`` and ``hold`` raise, IdempotencyKeyReused, IdempotencyInProgress, IdempotencyAnswerGone.
+        One above its plan's cap waits for an operator instead, where the plan says so: nothing is held then.
+        Raises AbovePlanCap, what ``Parking.park`` raises, and what ``open_offer``, ``price_order`` and ``hold`` raise, IdempotencyKeyReused,
+        IdempotencyInProgress, IdempotencyAnswerGone.
         """
         desk = self._desk
         earlier = await self._repeats.find(order)
@@ -178,26 +187,11 @@ class Videos:
             return await self._again(order.caller, earlier)
         fare = price_order(desk, order, offer)
         desk.engine_of(fare)
-        payload = Payload(
-            lane=order.caller.lane,
-            engine=fare.model.engine or "",
-            engine_model=fare.model.engine_model or fare.model.name,
-            request=fare.estimate.request,
-            expected=dict(fare.estimate.expected),
-            maximum=dict(fare.estimate.maximum),
-            bound=dict(fare.estimate.bound),
-            rate_card=fare.parts.rate_card,
-            meter=fare.model.meter,
-            profile=dict(fare.model.profile),
-            multiplier=fare.parts.multiplier,
-            maximum_utok=fare.maximum_utok,
-            keep_s=desk.settings.video_ttl_s,
-            factors=None if fare.parts.factors.plain else fare.parts.factors,
-            service_tier=fare.tier,
-            budgets=bool(order.caller.terms.budgets),
-        )
-        job = {"project_id": str(order.caller.project_id), "kind": KIND, "payload": msgspec.to_builtins(payload)}
-        video_id, order, outcome = await hold_with_fresh_terms(desk, order, fare, ttl_s=desk.settings.video_hold_ttl_s, job=job)
+        if must_wait(desk, order, fare, offer):
+            approval, is_new = await self._parking.park(order, fare, is_job=True)
+            return ParkedVideo.of(approval, replayed=not is_new)
+        payload = new_payload(desk, order, fare)
+        video_id, order, outcome = await hold_with_fresh_terms(desk, order, fare, ttl_s=desk.settings.video_hold_ttl_s, job=job_fact(order, payload))
         if outcome.status in (Status.KEY_USED, Status.QUOTE_USED):
             earlier = await self._repeats.find(order)
             if earlier is None:
@@ -213,7 +207,9 @@ class Videos:
 
     async def find(self, caller: Caller, video_id: str) -> VideoView:
         """One of the caller's videos.  Raises VideoNotFound."""
-        job = await self._job(caller, video_id)
+        job = await self._either(caller, video_id)
+        if isinstance(job, ParkedVideo):
+            return job
         receipt = await self._store.find_receipt(caller.project_id, job.id)
         assert receipt is not None, "a job is written with its request"
         return VideoView(job, receipt)
@@ -224,18 +220,35 @@ class Videos:
         Raises VideoNotFound when ``after`` was never one of them.  A deleted one still marks its place:
         whoever deletes what he lists goes on from there.
         """
-        start: UUID | None = None
+        start: tuple[UUID, datetime] | None = None
         if after is not None:
-            start = decode_id(VIDEO_PREFIX, after)
-            if start is None or not await self._jobs.was_made(start, caller.project_id, KIND):
+            place = decode_id(VIDEO_PREFIX, after)
+            made_at = None if place is None else await self._made_at(place, caller.project_id)
+            if place is None or made_at is None:
                 raise _not_found(after, "after")
-        jobs = await self._jobs.list_page(caller.project_id, KIND, start, limit, newest_first=newest_first)
+            start = place, made_at
+        jobs, parked = await asyncio.gather(
+            self._jobs.list_page(caller.project_id, KIND, start, limit, newest_first=newest_first),
+            self._approval_store.parked(caller.project_id, start, limit, newest_first=newest_first),
+        )
         receipts = await self._store.find_receipts(caller.project_id, [job.id for job in jobs])
-        return [VideoView(job, receipts[job.id]) for job in jobs]
+        views: list[VideoView] = [*(VideoView(job, receipts[job.id]) for job in jobs), *map(ParkedVideo.of, parked)]
+        return sorted(views, key=lambda view: (view.job.created_at, view.job.id), reverse=newest_first)[:limit]
 
     async def delete(self, caller: Caller, video_id: str) -> None:
         """Delete a video.  One that waits or runs is cancelled first, costs nothing, and its hold is released now."""
-        job = await self._job(caller, video_id)
+        job = await self._either(caller, video_id)
+        if isinstance(job, ParkedVideo):
+            approval = job.waits
+            if await self.approvals.withdraw(approval) or approval.state != "pending":
+                await self._approval_store.hide(approval.id)
+                return
+            # Somebody has decided about it in this moment: it is a job now, or was declined.
+            started = await self._jobs.find(approval.id, caller.project_id)
+            if started is None:
+                await self._approval_store.hide(approval.id)
+                return
+            job = started
         if job.state in ("queued", "in_progress", "unknown"):
             # What a provider may be making is called off by a worker.
             reason = "deleted by the caller before it was finished; nothing was charged"
@@ -252,7 +265,8 @@ class Videos:
 
     async def content(self, caller: Caller, video_id: str) -> StoredFile:
         """The file of a completed video.  Raises VideoNotFound, VideoNotReady, VideoFailed, VideoExpired."""
-        job = await self._job(caller, video_id)
+        found = await self._either(caller, video_id)
+        job = found.job if isinstance(found, ParkedVideo) else found
         if job.state == "failed":
             message = f"the video could not be made ({job.error_code}: {job.error_message}); it has no content"
             raise VideoFailed(message)
@@ -280,12 +294,43 @@ class Videos:
             await self._repeats.answer(caller, earlier)
         return replace(view, replayed=True)
 
-    async def _job(self, caller: Caller, video_id: str) -> Job:
+    async def _either(self, caller: Caller, video_id: str) -> Job | ParkedVideo:
+        """A job, or what has not become one.  Raises VideoNotFound."""
         job_id = decode_id(VIDEO_PREFIX, video_id)
         job = None if job_id is None else await self._jobs.find(job_id, caller.project_id)
-        if job is None or job.kind != KIND:
+        if job is not None and job.kind == KIND:
+            return job
+        approval = None if job_id is None or job is not None else await self._approval_store.find_parked(job_id, caller.project_id)
+        if approval is None:
             raise _not_found(video_id, "video_id")
-        return job
+        return ParkedVideo.of(approval)
+
+    async def _made_at(self, video_id: UUID, project_id: UUID) -> datetime | None:
+        return await self._jobs.made_at(video_id, project_id, KIND) or await self._approval_store.made_at(video_id, project_id)
+
+    async def _start(self, approval: approvals.Approval, post: Post) -> None:
+        """Begin an approved video: as ``submit``, at the price and under the id that its owner was told."""
+        desk = self._desk
+        caller = await IdentityStore(self._store.pool).find_caller(approval.key_id)
+        if caller is None:
+            message = f"the key that asked for {approval.public_id} was revoked or has expired; decline it, and let its owner ask again"
+            raise approvals.AskerGone(message)
+        order = Order(
+            caller=caller,
+            model=approval.model,
+            modality=KIND,
+            request=dict(approval.request),
+            quote_id=approval.public_quote_id,
+            idempotency_key=approval.idempotency_key,
+            fingerprint=approval.key_fingerprint or b"",
+        )
+        fare = price_order(desk, order, await open_offer(desk, self._store, order))
+        job = job_fact(order, new_payload(desk, order, fare))
+        outcome = await hold(desk, approval.id, order, fare, ttl_s=desk.settings.video_hold_ttl_s, job=job, post=post)
+        if outcome.status is Status.KEY_USED:
+            raise in_progress()
+        if outcome.status is Status.QUOTE_USED:
+            raise await taken(self._store, order)
 
 
 def _just_ordered(desk: Desk, order: Order, fare: Fare, video_id: UUID, held_utok: int, payload: Payload) -> VideoView:

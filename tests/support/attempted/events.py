@@ -14,6 +14,9 @@ def attempts() -> dict[str, Attempt]:
         "admission.events.events_data_check": second("admission.events", data="'[]'"),
         "admission.events.events_dedup_check": second("admission.events", dedup="''"),
         "admission.events.events_dedup_key": again("admission.events", "dedup"),
-        "admission.events.events_append_only": does("update admission.events set type = 'c.d'; delete from admission.events"),
-        "admission.events.events_append_only_truncate": does("truncate admission.events"),
+        "admission.events.events_append_only": does(
+            "update admission.events set type = 'c.d'; delete from admission.events",
+            "delete from admission.event_fanout; delete from admission.deliveries",
+        ),
+        "admission.events.events_append_only_truncate": does("truncate admission.events cascade"),
     }

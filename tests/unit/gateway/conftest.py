@@ -250,6 +250,7 @@ def services(metering: Metering) -> Services:
         limits=absent,
         plans=absent,
         budgets=absent,
+        webhooks=absent,
         catalog=absent,
     )
 

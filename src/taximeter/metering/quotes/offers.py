@@ -34,6 +34,11 @@ class Offer(msgspec.Struct, frozen=True):
     versions: Versions
     buyer: Buyer
 
+    @property
+    def approved(self) -> bool:
+        """Whether an operator has approved it, above its plan's cap."""
+        return self.kept.approved
+
     def held_to(self, fare: Fare) -> Fare:
         """The fare of a request, at the quoted maximum.  Raises QuoteMismatch when it is another job than the one that was quoted."""
         job = job_of(fare)

@@ -6,7 +6,8 @@ select * from unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bigint[], $5::text
 
 -- name: find
 select o.document, o.fingerprint, o.parts, o.maximum_utok, o.expires_at, o.expires_at <= clock_timestamp() as expired,
-    case when u.request_id is not null and not metering.is_released(u.request_id) then u.request_id end as used_by
+    case when u.request_id is not null and not metering.is_released(u.request_id) then u.request_id end as used_by,
+    exists (select from admission.approvals a where a.quote_id = o.id and a.state in ('approved', 'used')) as approved
 from metering.quotes o
 left join metering.quote_uses u on u.quote_id = o.id
 where o.id = $1 and o.project_id = $2

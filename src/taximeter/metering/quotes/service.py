@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from taximeter import admission
 from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.identity import Caller
 from taximeter.kernel.canonical import canonical_json
@@ -17,7 +18,7 @@ from taximeter.kernel.ids import encode_id
 from taximeter.kernel.key_file import KeyRing, key_path, open_keys
 from taximeter.kernel.signatures import PublicKey
 from taximeter.kernel.units import format_tokens
-from taximeter.metering.desk import Desk, buyer_of, check_amount
+from taximeter.metering.desk import Desk, buyer_of, check_amount, plan_of
 from taximeter.metering.errors import TooManyQuotes
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import RECEIPT_PREFIX
@@ -58,6 +59,12 @@ class Quotes:
         row = self._row(caller, self._fare(caller, model, request), await self._signer(), self._now())
         await self._store.keep([row])
         return row.document
+
+    async def keep_for(self, caller: Caller, fare: Fare, ttl_s: int) -> Row:
+        """A quote of a fare that was computed already, binding for so long; durable when this returns."""
+        row = self._row(caller, fare, await self._signer(), self._now(), ttl_s)
+        await self._store.keep([row])
+        return row
 
     async def cheaper(self, caller: Caller, model: str, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The same job with something less of it, for what it costs less.  Nothing is put on record."""
@@ -142,17 +149,17 @@ class Quotes:
     def _fare(self, caller: Caller, model: str, request: Mapping[str, Any]) -> Fare:
         return check_amount(quote_fare(self._desk.catalog, model, request, buyer=buyer_of(caller)))
 
-    def _row(self, caller: Caller, fare: Fare, ring: KeyRing, now: datetime) -> Row:
+    def _row(self, caller: Caller, fare: Fare, ring: KeyRing, now: datetime, ttl_s: int | None = None) -> Row:
         job = job_of(fare)
         digest = fingerprint(job)
-        expires_at = now + timedelta(seconds=self._desk.settings.quote_ttl_s)
+        expires_at = now + timedelta(seconds=ttl_s or self._desk.settings.quote_ttl_s)
         validity = Validity(self._desk.ids.new(), caller.project_id, caller.plan, now, expires_at)
         return Row(
             id=validity.quote_id,
             project_id=caller.project_id,
             fingerprint=digest,
             maximum_utok=fare.maximum_utok,
-            document=sign(offer(fare, validity, digest), ring.signing),
+            document=sign({**offer(fare, validity, digest), **_cap(self._desk, caller, fare)}, ring.signing),
             parts=canonical_json(parts_of(job)).decode(),
             expires_at=expires_at,
         )
@@ -186,6 +193,15 @@ class Quotes:
         except OSError:
             return self._ring_stamp
         return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def _cap(desk: Desk, caller: Caller, fare: Fare) -> dict[str, Any]:
+    """What a quote says of a job that is above what its plan allows for one request; of others, nothing."""
+    plan = plan_of(desk, caller)
+    cap_utok = None if plan is None else admission.approvals.cap_utok(plan, fare.model.name, fare.model.modality)
+    if plan is None or cap_utok is None or fare.maximum_utok <= cap_utok:
+        return {}
+    return {"plan_cap": format_tokens(cap_utok), "needs_approval": plan.above_cap == "approve"}
 
 
 def alternative_view(fare: Fare, each: Alternative) -> dict[str, Any]:

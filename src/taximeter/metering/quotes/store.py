@@ -41,6 +41,7 @@ class Kept(msgspec.Struct, frozen=True):
         parts: a digest of each of the job's fields.
         expired: its time is over, by the database's clock.
         used_by: the request that has used it and was not released.
+        approved: an operator has approved it, above its plan's cap.
     """
 
     id: UUID
@@ -51,6 +52,7 @@ class Kept(msgspec.Struct, frozen=True):
     expires_at: datetime
     expired: bool
     used_by: UUID | None
+    approved: bool = False
 
     @property
     def offer(self) -> dict[str, Any]:

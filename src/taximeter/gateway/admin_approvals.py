@@ -1,0 +1,82 @@
+"""The admin API: requests that wait for an operator."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from taximeter.gateway import admin_views as views
+from taximeter.gateway.paging import cursor, page
+from taximeter.gateway.services import Services
+from taximeter.kernel.errors import NotFound
+from taximeter.kernel.ids import decode_id
+
+Operator = Annotated[str, Field(description="Who decides, 1 to 200 characters; it stands in the history.", examples=["ada"])]
+OPERATOR = "admin"
+
+
+class Approving(BaseModel):
+    """Body of ``POST /v1/admin/approvals/{id}/approve``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    operator: Operator = OPERATOR
+    reason: Annotated[str | None, Field(description="Why, up to 500 characters.")] = None
+
+
+class Declining(BaseModel):
+    """Body of ``POST /v1/admin/approvals/{id}/decline``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    operator: Operator = OPERATOR
+    reason: Annotated[str, Field(description="Why, 1 to 500 characters; whoever asked reads it.")]
+
+
+def add_approvals(admin: APIRouter, services: Services) -> None:
+    """Routes about approvals."""
+    approvals = services.videos.approvals
+
+    @admin.get("/approvals", response_model=views.Page, tags=["Approvals"], summary="List approvals")
+    async def list_approvals(
+        state: Literal["pending", "approved", "declined", "expired", "withdrawn", "used"] | None = None,
+        project_id: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=100, description="Objects on a page.")] = 50,
+        after: Annotated[str | None, Query(alias="cursor", description="The `next_cursor` of the page before.")] = None,
+    ) -> Any:  # noqa: ANN401 - response_model tells
+        """Requests above their plan's cap, newest first; `state=pending` are those that wait."""
+        project = None if project_id is None else _id("prj", project_id, "project")
+        return page(await approvals.list(cursor("apr", after), project, state, limit + 1), limit, lambda approval: approval.to_api())
+
+    @admin.get("/approvals/{approval_id}", tags=["Approvals"], summary="Retrieve an approval")
+    async def retrieve_approval(approval_id: str) -> dict[str, Any]:
+        """One of them, with its signed quote and every state that it was in."""
+        approval = await approvals.find(_approval(approval_id))
+        return {**approval.to_api(), "offer": approval.offer, "history": list(await approvals.history(approval.id))}
+
+    @admin.post("/approvals/{approval_id}/approve", tags=["Approvals"], summary="Approve a request")
+    async def approve(approval_id: str, body: Approving) -> dict[str, Any]:
+        """Let it run at its quoted price.
+
+        A video is held and queued now, in the same transaction; when its wallet does not cover it, it goes on waiting and the reason
+        stands in `problem`. Another request runs when its sender sends it again with its quote. Approving twice is as good as once.
+        """
+        return (await approvals.approve(_approval(approval_id), body.operator, body.reason)).to_api()
+
+    @admin.post("/approvals/{approval_id}/decline", tags=["Approvals"], summary="Decline a request")
+    async def decline(approval_id: str, body: Declining) -> dict[str, Any]:
+        """Do not let it run. Declining twice is as good as once."""
+        return (await approvals.decline(_approval(approval_id), body.operator, body.reason)).to_api()
+
+
+def _approval(text: str) -> UUID:
+    return _id("apr", text, "approval")
+
+
+def _id(prefix: str, text: str, noun: str) -> UUID:
+    value = decode_id(prefix, text)
+    if value is None:
+        message = f"There is no {noun} with this id."
+        raise NotFound(message)
+    return value

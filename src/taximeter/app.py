@@ -56,6 +56,8 @@ def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str =
         records=Records(office.store),
         tenancy=office.tenancy,
         catalog=lambda: desk.catalog,
+        surge=office.surge,
+        surge_board=lambda: desk.surge,
     )
     hosted = HostedEngines([engine for engine in engines.values() if isinstance(engine, RemoteEngine)])
     around = Surroundings(

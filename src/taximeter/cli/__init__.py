@@ -36,6 +36,7 @@ COMMANDS = (
     "receipts",
     "explain",
     "prices",
+    "surge",
     "usage",
     "drift",
     "replay",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from taximeter.admission import surge as surge_prices
 from taximeter.identity import Identity
 from taximeter.kernel.settings import Settings
 from taximeter.metering import Metering, Quotes, Records, Tenancy, Videos
@@ -11,7 +12,7 @@ from taximeter.pricing import Catalog
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The parts below the gateway; ``catalog`` answers with the one that is in force now."""
+    """The parts below the gateway; ``catalog`` and ``surge_board`` answer with what is in force now."""
 
     settings: Settings
     identity: Identity
@@ -21,3 +22,5 @@ class Services:
     records: Records
     tenancy: Tenancy
     catalog: Callable[[], Catalog]
+    surge: surge_prices.SurgeStore
+    surge_board: Callable[[], surge_prices.Board]

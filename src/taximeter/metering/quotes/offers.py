@@ -75,7 +75,7 @@ async def open_offer(desk: Desk, store: MeteringStore, order: Order) -> Offer | 
     versions = Versions(model=by["model"], card=by["rate_card"], tariff=by["tariff"], plan=by["plan"])
     await _until_known(desk, versions)
     buyer = Buyer(plan=offer["plan"], currency=offer["money"]["currency"])
-    for each in offer["multipliers"]:
+    for each in offer.get("multipliers", ()):
         if each["name"] == surge.NAME:
             # The moment of the quote counts, whatever the price has become since.
             buyer = buyer.with_factor(each["name"], each["label"], each["factor"])

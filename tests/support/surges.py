@@ -7,7 +7,7 @@ from taximeter.db.pool import connect_app
 from taximeter.metering import Office
 
 
-async def set_price(  # noqa: PLR0913, PLR0917 - each a thing that a test may want otherwise
+async def set_price(
     office: Office, engine: str, factor_pct: int, load_bp: int | None = 9_500, policy: Policy | None = None, good_s: float = 60.0
 ) -> None:
     """Write a price down, with its audit, and let this office see it at once; others see it when they read again."""
@@ -29,9 +29,7 @@ async def set_price(  # noqa: PLR0913, PLR0917 - each a thing that a test may wa
             left_s=0.0,
         )
         smoothed = None if load_bp is None else load_bp * 100
-        state = State(
-            factor_pct=factor_pct, smoothed_ppm=smoothed, followed_ppm=smoothed or 0, known_ms=now_ms, decided_ms=now_ms, since_ms=now_ms
-        )
+        state = State(factor_pct=factor_pct, smoothed_ppm=smoothed, followed_ppm=smoothed or 0, known_ms=now_ms, decided_ms=now_ms, since_ms=now_ms)
         await store.write(before, state, Sample(load_bp), good_s)
     finally:
         await connection.close()

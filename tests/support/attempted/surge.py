@@ -22,9 +22,7 @@ def attempts() -> dict[str, Attempt]:
         f"{surge}.surge_state_check": second(surge, state="'[]'"),
         f"{surge}.surge_factor_pct_check": second(surge, factor_pct="126"),
         f"{surge}.surge_load_bp_check": second(surge, load_bp="-1"),
-        f"{changes}.surge_changes_pkey": does(
-            "insert into admission.surge_changes overriding system value select * from admission.surge_changes"
-        ),
+        f"{changes}.surge_changes_pkey": does("insert into admission.surge_changes overriding system value select * from admission.surge_changes"),
         f"{changes}.surge_changes_policy_check": second(changes, policy="'[]'"),
         f"{changes}.surge_changes_to_pct_check": second(changes, to_pct="1005"),
         f"{changes}.surge_changes_changes": second(changes, to_pct="100"),

@@ -247,6 +247,8 @@ def services(metering: Metering) -> Services:
         records=absent,
         tenancy=absent,
         catalog=absent,
+        surge=absent,
+        surge_board=absent,
     )
 
 

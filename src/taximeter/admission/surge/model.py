@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,11 +28,14 @@ class Point(msgspec.Struct, frozen=True, array_like=True):
     factor_pct: int
 
 
-DEFAULT_CURVE = (Point(8_500, 100), Point(10_000, 175), Point(15_000, 250))
+DEFAULT_CURVE = (Point(8_500, 100), Point(10_000, 150), Point(20_000, 250))
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How a price follows a load.  It is published as it stands.
+
+    The defaults are slow on purpose: whoever shifts his work needs to know the price for a while, and a quick price makes those who
+    wait for it come back all at once (``bench/surge.py`` has the figures).
 
     Attributes:
         curve: the factor by load, straight between corners; 1 before the first, as the last after the last, which is the cap.
@@ -46,11 +49,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     curve: tuple[Point, ...] = DEFAULT_CURVE
     discount: tuple[Point, ...] = ()
-    smoothing_s: int = 30
-    deadband_bp: int = 400
-    step_s: int = 30
-    rise_pct: int = 25
-    fall_pct: int = 10
+    smoothing_s: int = 900
+    deadband_bp: int = 2_000
+    step_s: int = 600
+    rise_pct: int = 10
+    fall_pct: int = 5
 
     @property
     def id(self) -> str:
@@ -82,6 +85,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             "rise_max": hundredths(self.rise_pct),
             "fall_max": hundredths(self.fall_pct),
         }
+
+
+class Demand(NamedTuple):
+    """Requests for an engine that are open here.
+
+    Attributes:
+        open: those that run or wait, but for cheap tiers.
+        cheap: those of cheap tiers that run; the ones that wait give way to everything else.
+    """
+
+    open: int = 0
+    cheap: int = 0
 
 
 class Sample(msgspec.Struct, frozen=True):

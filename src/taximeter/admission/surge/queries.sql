@@ -36,7 +36,7 @@ update admission.surge set surplus_utok = surplus_utok + $2 where engine = $1
 select model, factors::text, work::text, consumed_utok, maximum_utok from admission.fold_surge($1)
 
 -- name: open_requests
-select model, open from admission.open_requests()
+select model, open, cheap from admission.open_requests()
 
 -- name: changes
 select number, engine, policy_id, policy::text, from_pct, to_pct, load_bp, followed_ppm, reason, surplus_utok, at

@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from taximeter.admission.surge.model import LOAD_BP_MAX, Sample
+from taximeter.admission.surge.model import LOAD_BP_MAX, Demand, Sample
 from taximeter.admission.surge.policy_file import EnginePlan, NvmlSource, OccupancySource, PrometheusSource
 from taximeter.engines import Engine, EngineError
 from taximeter.kernel.clock import Clock
@@ -30,8 +30,8 @@ _MS = 1000
 class LoadSource(Protocol):
     """Tells how busy an engine is."""
 
-    async def sample(self, open_requests: int) -> Sample:
-        """A look at it; ``open_requests`` are those of its models that run or wait here."""
+    async def sample(self, demand: Demand) -> Sample:
+        """A look at it and at what is open for it here."""
         ...
 
     async def close(self) -> None:
@@ -44,14 +44,15 @@ class Occupancy:
 
     The engine tells its slots and how many of them are taken, its host how many jobs are at it, those that wait inside included;
     what waits outside are the holds that are open for its models.  The greatest counts: others than we may use the engine, and it
-    need not know of what we keep waiting.
+    need not know of what we keep waiting.  What runs in cheap tiers does not count: it takes the time that nobody else wants, and
+    must not make that dear.
     """
 
     def __init__(self, engine: Engine, capacity: int | None) -> None:
         self._engine = engine
         self._capacity = capacity
 
-    async def sample(self, open_requests: int) -> Sample:
+    async def sample(self, demand: Demand) -> Sample:
         """Ask the engine; without a capacity that is known, or an engine that answers, the load is not."""
         try:
             async with asyncio.timeout(CHECK_S):
@@ -61,7 +62,8 @@ class Occupancy:
         capacity = self._capacity or _count(facts, "slots")
         if not capacity:
             return Sample(None, "the engine does not say how many requests it does at once; set concurrent_max")
-        work = max(_count(facts, "slots_busy") or 0, _count(facts, "jobs") or 0, open_requests)
+        at_it = max(_count(facts, "slots_busy") or 0, _count(facts, "jobs") or 0)
+        work = max(at_it - demand.cheap, demand.open)
         return Sample(min(LOAD_BP_MAX, work * _BP_PER_ONE // capacity))
 
     async def close(self) -> None:
@@ -94,7 +96,7 @@ class Nvml:
             message = "the surge reads GPUs by NVML, and there are none here; choose another source"
             raise SetupError(message)
 
-    async def sample(self, open_requests: int) -> Sample:  # noqa: ARG002 - GPUs tell by themselves
+    async def sample(self, demand: Demand) -> Sample:  # noqa: ARG002 - GPUs tell by themselves
         """Ask the driver, off the event loop."""
         try:
             loads = await asyncio.to_thread(self._loads)
@@ -142,7 +144,7 @@ class Prometheus:
         self._url = URL(source.url.rstrip("/") + "/api/v1/query").with_query(query=source.query)
         self._session: aiohttp.ClientSession | None = None
 
-    async def sample(self, open_requests: int) -> Sample:  # noqa: ARG002 - the query says it all
+    async def sample(self, demand: Demand) -> Sample:  # noqa: ARG002 - the query says it all
         """Ask the server; anything but one fresh number of the scale is unknown."""
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._source.timeout_s))

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from taximeter.admission.surge.model import Current, Policy, Sample, State, hundredths
+from taximeter.admission.surge.model import Current, Demand, Policy, Sample, State, hundredths
 from taximeter.db import sql
 from taximeter.kernel.canonical import canonical_json
 from taximeter.pricing import Factors
@@ -110,9 +110,9 @@ class LeaderStore:
         """What was written last, by whoever led then."""
         return await read(self._connection)
 
-    async def open_requests(self) -> dict[str, int]:
-        """How many requests of each model run or wait."""
-        return {row["model"]: row["open"] for row in await self._connection.fetch(_SQL["open_requests"])}
+    async def open_requests(self) -> dict[str, Demand]:
+        """The open requests of each model."""
+        return {row["model"]: Demand(row["open"], row["cheap"]) for row in await self._connection.fetch(_SQL["open_requests"])}
 
     async def write(self, before: Current, after: State, sample: Sample, good_s: float) -> None:
         """Write a step down, with the audit and the event when the factor has changed, in one transaction.

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import asyncpg
 import msgspec
 
-from taximeter.admission.surge.model import Current, Sample, State
+from taximeter.admission.surge.model import Current, Demand, Sample, State
 from taximeter.admission.surge.policy_file import EnginePlan
 from taximeter.admission.surge.rules import brought_in_utok, step
 from taximeter.admission.surge.sources import LoadSource, describe
@@ -77,12 +77,13 @@ class SurgeLeader:
     async def tick(self, store: LeaderStore) -> None:
         """One sample of each engine, and what it makes of its price."""
         models = self._catalog().models
-        waiting: dict[str, int] = {}
-        for name, count in (await store.open_requests()).items():
+        demand: dict[str, Demand] = {}
+        for name, found in (await store.open_requests()).items():
             if name in models:
                 engine = models[name].engine or ""
-                waiting[engine] = waiting.get(engine, 0) + count
-        samples = await asyncio.gather(*(self._sample(plan, source, waiting.get(plan.engine, 0)) for plan, source in self._plans))
+                other = demand.get(engine, Demand())
+                demand[engine] = Demand(other.open + found.open, other.cheap + found.cheap)
+        samples = await asyncio.gather(*(self._sample(plan, source, demand.get(plan.engine, Demand())) for plan, source in self._plans))
         if any(plan.policy.discount for plan, _ in self._plans):
             await store.fold(self._book)
         known = await store.read()
@@ -94,10 +95,10 @@ class SurgeLeader:
             after = step(plan.policy, before.state, sample, now_ms, before.surplus_utok)
             await store.write(before, after, sample, self._settings.surge_stale_s)
 
-    async def _sample(self, plan: EnginePlan, source: LoadSource, open_requests: int) -> Sample:
+    async def _sample(self, plan: EnginePlan, source: LoadSource, demand: Demand) -> Sample:
         try:
             async with asyncio.timeout(SAMPLE_TIMEOUT_S):
-                sample = await source.sample(open_requests)
+                sample = await source.sample(demand)
         except TimeoutError:
             sample = Sample(None, f"no answer within {SAMPLE_TIMEOUT_S:g} s")
         told = self._unknown.get(plan.engine, "")

@@ -57,15 +57,15 @@ begin
 end
 $$;
 
--- Open requests by model, without the jobs of cheap tiers that wait: those give way to everything else, so
--- they must not keep a price up that keeps them waiting.
-create function admission.open_requests() returns table (model text, open bigint)
+-- Open requests by model: those that run or wait, and of the cheap tiers, counted apart, those that run.  Cheap tiers give way to
+-- everything else: they must neither raise a price that others pay, nor keep one up that keeps them waiting.
+create function admission.open_requests() returns table (model text, open bigint, cheap bigint)
 language sql stable security definer set search_path = pg_catalog, admission as $$
-    select q.model, count(*)
+    select q.model, count(*) filter (where not c.is_cheap), count(*) filter (where c.is_cheap and (j.id is null or j.state = 'in_progress'))
     from (select distinct x.id from ledger.holds x where x.expires_at > clock_timestamp()) h
     join metering.requests q on q.id = h.id
     left join jobs.jobs j on j.id = h.id
-    where (j.id is null or j.state = 'in_progress' or (j.state = 'queued' and j.rank < 2))
+    cross join lateral (select coalesce(q.fare ->> 'service_tier', '') in ('batch', 'flex') as is_cheap) c
     group by q.model
 $$;
 

@@ -1,6 +1,7 @@
 """The controller of a surge price."""
 
 from fractions import Fraction
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from taximeter.admission.surge.model import DEFAULT_CURVE, LOAD_BP_MAX, ONE_PCT,
 from taximeter.admission.surge.policy_file import check_policy
 from taximeter.admission.surge.rules import brought_in_utok, interpolate, next_change_ms, step, target_pct, wait_s
 from taximeter.pricing import Buyer, Factors
-from taximeter.pricing.factors import Multiplier
+from taximeter.pricing.tariffs import Multiplier
 
 S = 1_000
 LOADS = st.integers(0, 20_000)
@@ -25,6 +26,12 @@ POLICIES = st.builds(
     fall_pct=st.sampled_from([5, 10]),
 )
 DISCOUNT = (Point(3_000, 80), Point(6_000, 100))
+CURVE = (Point(8_500, 100), Point(10_000, 175), Point(15_000, 250))
+
+
+def quick(**changes: Any) -> Policy:  # noqa: ANN401 - fields of a policy
+    """A policy whose every step shows."""
+    return Policy(**{"curve": CURVE, "smoothing_s": 0, "deadband_bp": 400, "step_s": 5, "rise_pct": 25, "fall_pct": 10, **changes})
 
 
 def played(policy: Policy, loads: list[int | None], every_s: int = 5, surplus_utok: int = 0, state: State | None = None) -> list[State]:
@@ -86,7 +93,7 @@ def test_the_curve_never_falls_and_a_price_is_never_above_it(one: int, other: in
     [(0, 100), (8_499, 100), (8_500, 100), (8_599, 100), (8_600, 105), (9_000, 125), (10_000, 175), (12_500, 210), (15_000, 250), (40_000, 250)],
 )
 def test_the_published_curve_at_its_corners_and_between(load_bp: int, factor_pct: int) -> None:
-    assert target_pct(Policy(), load_bp * 100) == factor_pct
+    assert target_pct(quick(), load_bp * 100) == factor_pct
 
 
 @pytest.mark.parametrize(("load_bp", "factor_pct"), [(0, 80), (3_000, 80), (3_001, 85), (4_500, 90), (5_999, 100), (6_000, 100), (8_500, 100)])
@@ -95,13 +102,13 @@ def test_the_discount_at_its_corners_is_never_more_than_the_curve_says(load_bp: 
 
 
 def test_at_85_percent_nothing_is_dearer_and_above_it_is() -> None:
-    policy = Policy(smoothing_s=0, step_s=5)
+    policy = quick()
     assert played(policy, [8_500] * 20)[-1].factor_pct == ONE_PCT
     assert played(policy, [9_000] * 20)[-1].factor_pct == 125
 
 
 def test_a_price_falls_slower_than_it_rises_and_only_below_the_deadband() -> None:
-    policy = Policy(smoothing_s=0, step_s=5)
+    policy = quick()
     up = played(policy, [10_000] * 3)
     assert [state.factor_pct for state in up] == [125, 150, 175]
     # Within the deadband it stays; then it goes by its own steps to where the curve is.
@@ -111,7 +118,7 @@ def test_a_price_falls_slower_than_it_rises_and_only_below_the_deadband() -> Non
 
 
 def test_an_unknown_load_lets_a_price_come_down_slowly_and_nothing_rise() -> None:
-    policy = Policy(smoothing_s=0, step_s=5)
+    policy = quick()
     high = played(policy, [15_000] * 10)[-1]
     assert high.factor_pct == 250
     fallen = played(policy, [None] * 20, state=high)
@@ -121,7 +128,7 @@ def test_an_unknown_load_lets_a_price_come_down_slowly_and_nothing_rise() -> Non
 
 
 def test_a_discount_is_given_while_there_is_something_to_pay_it_from() -> None:
-    policy = Policy(smoothing_s=0, step_s=5, discount=DISCOUNT)
+    policy = quick(discount=DISCOUNT)
     assert played(policy, [1_000] * 9, surplus_utok=0)[-1].factor_pct == ONE_PCT
     given_away = played(policy, [1_000] * 9, surplus_utok=1)[-1]
     assert given_away.factor_pct == 80
@@ -142,7 +149,7 @@ def test_a_load_is_smoothed_and_a_gap_counts_as_the_time_that_it_was() -> None:
 
 
 def test_the_next_change_and_the_wait_for_a_lower_price() -> None:
-    policy = Policy(step_s=30, fall_pct=10)
+    policy = quick(step_s=30)
     assert next_change_ms(policy, 60 * S) == 90 * S
     assert wait_s(policy, 150, 100, 70 * S) == 20 + 4 * 30
     assert wait_s(policy, 105, 100, 89_999) == 1
@@ -162,5 +169,3 @@ def test_what_a_surge_has_brought_in_is_what_the_charge_would_have_been_without(
 def test_a_policy_is_named_by_what_it_says() -> None:
     assert Policy().id == Policy().id == Policy(curve=DEFAULT_CURVE).id
     assert len({Policy().id, Policy(step_s=31).id, Policy(discount=DISCOUNT).id}) == 3
-
-

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from taximeter.admission.surge.model import Policy, Sample
+from taximeter.admission.surge.model import Demand, Policy, Sample
 from taximeter.admission.surge.policy_file import EnginePlan, NvmlSource, OccupancySource, PrometheusSource, Source
 from taximeter.admission.surge.sources import Nvml, Occupancy, Prometheus, describe, open_source, read_answer
 from taximeter.engines import EngineUnavailable
@@ -37,33 +37,37 @@ class Worker(ScriptedEngine):
 
 
 @pytest.mark.parametrize(
-    ("facts", "capacity", "open_requests", "load_bp"),
+    ("facts", "capacity", "demand", "load_bp"),
     [
-        ({"slots": 2, "slots_busy": 0}, None, 0, 0),
-        ({"slots": 2, "slots_busy": 1}, None, 0, 5_000),
-        ({"slots": 2, "slots_busy": 2, "jobs": 3}, None, 2, 15_000),
-        ({"slots": 2, "slots_busy": 2, "jobs": 2}, None, 5, 25_000),
-        ({"slots": 3, "jobs": 1}, None, 0, 3_333),
-        ({"slots": 2}, 8, 4, 5_000),
-        ({}, 8, 4, 5_000),
-        ({"slots": 1}, None, 1_000, 40_000),
+        ({"slots": 2, "slots_busy": 0}, None, Demand(), 0),
+        ({"slots": 2, "slots_busy": 1}, None, Demand(), 5_000),
+        ({"slots": 2, "slots_busy": 2, "jobs": 3}, None, Demand(2), 15_000),
+        ({"slots": 2, "slots_busy": 2, "jobs": 2}, None, Demand(5), 25_000),
+        ({"slots": 3, "jobs": 1}, None, Demand(), 3_333),
+        ({"slots": 2}, 8, Demand(4), 5_000),
+        ({}, 8, Demand(4), 5_000),
+        ({"slots": 1}, None, Demand(1_000), 40_000),
+        # What runs in cheap tiers raises nobody's price.
+        ({"slots": 1, "slots_busy": 1, "jobs": 1}, None, Demand(0, 1), 0),
+        ({"slots": 2, "slots_busy": 2, "jobs": 2}, None, Demand(1, 1), 5_000),
+        ({"slots": 2, "slots_busy": 0}, None, Demand(0, 3), 0),
     ],
 )
 async def test_occupancy_is_work_at_and_before_the_engine_against_its_slots(
-    facts: Mapping[str, Any], capacity: int | None, open_requests: int, load_bp: int
+    facts: Mapping[str, Any], capacity: int | None, demand: Demand, load_bp: int
 ) -> None:
-    assert await Occupancy(Worker(facts), capacity).sample(open_requests) == Sample(load_bp)
+    assert await Occupancy(Worker(facts), capacity).sample(demand) == Sample(load_bp)
 
 
 @pytest.mark.parametrize("facts", [{}, {"slots": 0}, {"slots": None}, {"slots": True}, {"slots": "2"}, EngineUnavailable("down"), TimeoutError()])
 async def test_an_engine_that_does_not_say_what_it_can_do_or_does_not_answer_is_not_idle(facts: Mapping[str, Any] | Exception) -> None:
-    sample = await Occupancy(Worker(facts), None).sample(3)
+    sample = await Occupancy(Worker(facts), None).sample(Demand(3))
     assert sample.load_bp is None
     assert sample.reason
 
 
 async def test_an_engine_that_is_down_is_unknown_even_with_a_capacity() -> None:
-    assert (await Occupancy(Worker(EngineUnavailable("down")), 4).sample(100)).load_bp is None
+    assert (await Occupancy(Worker(EngineUnavailable("down")), 4).sample(Demand(100))).load_bp is None
 
 
 class NVMLError(Exception):
@@ -92,15 +96,15 @@ def library(loads: list[int | Exception], *, init: Exception | None = None) -> A
 
 
 async def test_gpus_are_percent_and_their_mean_counts() -> None:
-    assert await Nvml((), library([100, 71])).sample(0) == Sample(8_550)
-    assert await Nvml((1,), library([100, 71])).sample(0) == Sample(7_100)
+    assert await Nvml((), library([100, 71])).sample(Demand()) == Sample(8_550)
+    assert await Nvml((1,), library([100, 71])).sample(Demand()) == Sample(7_100)
     source = Nvml((), library([0]))
-    assert await source.sample(99) == Sample(0)
+    assert await source.sample(Demand(99)) == Sample(0)
     await source.close()
 
 
 async def test_a_gpu_that_does_not_answer_is_not_idle() -> None:
-    sample = await Nvml((), library([50, NVMLError("lost")])).sample(0)
+    sample = await Nvml((), library([50, NVMLError("lost")])).sample(Demand())
     assert (sample.load_bp, sample.reason) == (None, "NVML: lost")
 
 
@@ -116,7 +120,7 @@ async def test_nvml_that_is_missing_is_told_at_the_start(monkeypatch: pytest.Mon
     module = types.ModuleType("pynvml")
     module.__dict__.update(vars(library([40])))
     monkeypatch.setitem(sys.modules, "pynvml", module)
-    assert await open_source(plan, {}, ManualClock()).sample(0) == Sample(4_000)
+    assert await open_source(plan, {}, ManualClock()).sample(Demand()) == Sample(4_000)
 
 
 def vector(*values: Any, at_s: float = NOW_S) -> dict[str, Any]:  # noqa: ANN401 - JSON
@@ -153,7 +157,7 @@ async def sampled(answer: Any, *, scale: str = "ratio", status: int = 200, timeo
     async with prometheus(answer, status) as (url, asked):
         source = Prometheus(PrometheusSource(url, 'avg(x{a="b"}) + 1', scale, timeout_s=timeout_s), ManualClock(NOW_MS))  # type: ignore[arg-type]
         try:
-            sample = await source.sample(99)
+            sample = await source.sample(Demand(99))
         finally:
             await source.close()
         assert asked == [{"query": 'avg(x{a="b"}) + 1'}]
@@ -216,7 +220,7 @@ async def test_a_server_that_is_slow_or_gone_is_unknown() -> None:
     async with prometheus(vector("1")) as (url, _):
         pass
     source = Prometheus(PrometheusSource(url, "x", "ratio"), ManualClock(NOW_MS))
-    assert (await source.sample(0)).load_bp is None
+    assert (await source.sample(Demand())).load_bp is None
     await source.close()
 
 

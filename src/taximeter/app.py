@@ -62,6 +62,8 @@ def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str =
         budgets=office.budgets,
         webhooks=Webhooks(office.pool, desk.ids, office.settings),
         catalog=lambda: desk.catalog,
+        surge=office.surge,
+        surge_board=lambda: desk.surge,
     )
     hosted = HostedEngines([engine for engine in engines.values() if isinstance(engine, RemoteEngine)])
     around = Surroundings(

@@ -3,19 +3,21 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from taximeter.admission import surge
 from taximeter.admission.budgets import BudgetKeeper, BudgetStore
 from taximeter.admission.events import Deliverer
 from taximeter.admission.plans import Upkeep
 from taximeter.db.pool import connect_app
 from taximeter.engines import Engine
 from taximeter.engines.demo import DEMO_ENGINES, demo_engine
-from taximeter.engines.fleet import build_fleet
+from taximeter.engines.fleet import build_fleet, read_capacities
 from taximeter.engines.host import serve_host
 from taximeter.kernel.clock import Clock, SystemClock
 from taximeter.kernel.errors import SetupError
 from taximeter.kernel.settings import Settings
-from taximeter.metering import Sweeper, VideoRunner, open_office
+from taximeter.metering import Office, Sweeper, VideoRunner, open_office
 from taximeter.metering.reconciliation import Watch
 from taximeter.metering.rollups import Rollups
 
@@ -30,6 +32,7 @@ async def run_worker(settings: Settings, environ: Mapping[str, str], stop: async
         watch = Watch(lambda: connect_app(settings.database_url), office.objects, clock, settings)
         deliverer = Deliverer(office.pool, clock, settings)
         work = {
+            *_surge_tasks(office, clock, settings),
             asyncio.create_task(runner.run(), name="videos"),
             asyncio.create_task(sweeper.run(), name="sweeper"),
             asyncio.create_task(rollups.run(), name="rollups"),
@@ -50,6 +53,17 @@ async def run_worker(settings: Settings, environ: Mapping[str, str], stop: async
             for task in {*work, waiting}:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+
+
+def _surge_tasks(office: Office, clock: Clock, settings: Settings) -> set[asyncio.Task[None]]:
+    """The task that moves surge prices; none where there are none.  Raises SetupError for a file that cannot be used."""
+    if not settings.surge:
+        return set()
+    engines = office.desk.engines
+    plans = surge.read_plans(Path(settings.surge_file) if settings.surge_file else None, engines.keys(), read_capacities(settings))
+    sources = [(plan, surge.open_source(plan, engines, clock)) for plan in plans]
+    leader = surge.SurgeLeader(lambda: connect_app(settings.database_url), sources, lambda: office.desk.catalog, settings)
+    return {asyncio.create_task(leader.run(), name="surge")}
 
 
 async def run_host(settings: Settings, names: Sequence[str], stop: asyncio.Event) -> None:

@@ -41,6 +41,7 @@ COMMANDS = (
     "receipts",
     "explain",
     "prices",
+    "surge",
     "usage",
     "drift",
     "events",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -30,12 +30,14 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         name: what models in the catalog call their engine.
         base_url: an OpenAI-compatible server, with its ``/v1``.
         api_key_env: the environment variable that holds its key; none when it needs none.
+        concurrent_max: how many requests it can do at once; none when it is not known.  Surge prices compare with it.
         videos: this upstream makes videos, and nothing else; what it can do beyond OpenAI's routes (null: nothing).
     """
 
     name: str
     base_url: str
     api_key_env: str | None = None
+    concurrent_max: Annotated[int, msgspec.Meta(ge=1)] | None = None
     videos: VideoAbilities | msgspec.UnsetType | None = msgspec.UNSET
 
 
@@ -60,6 +62,13 @@ def build_fleet(settings: Settings, environ: Mapping[str, str]) -> dict[str, Eng
                 raise SetupError(message)
             fleet[upstream.name] = _open(upstream, settings, environ)
     return fleet
+
+
+def read_capacities(settings: Settings) -> dict[str, int]:
+    """How many requests the upstreams can do at once, as far as their file says so.  Raises SetupError."""
+    if not settings.upstreams_file:
+        return {}
+    return {one.name: one.concurrent_max for one in _read_upstreams(Path(settings.upstreams_file)) if one.concurrent_max is not None}
 
 
 def _fault(upstream: Upstream, own: frozenset[str], taken: frozenset[str]) -> str:

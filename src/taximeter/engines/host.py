@@ -78,6 +78,7 @@ class HostDesk:
         self._engines = {engine.name: engine for engine in engines}
         self._secret = secret.encode()
         self._running: set[asyncio.Task[Any]] = set()
+        self._jobs = dict.fromkeys(self._engines, 0)
         self._stopping = False
         self._decoder = msgspec.msgpack.Decoder(wire.RunOrder)
 
@@ -102,6 +103,7 @@ class HostDesk:
             return _rejection(404, EngineUnavailable(f"engine {order.engine} is not on this host"))
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._running.add(task)
+        self._jobs[engine.name] += 1
         answer = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
         try:
             await answer.prepare(request)
@@ -111,10 +113,11 @@ class HostDesk:
             _log.info("engine %s: the caller of job %s hung up", engine.name, order.job.id)
         finally:
             self._running.discard(task)
+            self._jobs[engine.name] -= 1
         return answer
 
     async def check(self, request: web.Request) -> web.Response:
-        """Health of one engine (``?engine=name``), or the names of all."""
+        """Health of one engine (``?engine=name``) with how many jobs are at it, those that wait for their turn included; or the names of all."""
         self._require_secret(request)
         name = request.query.get("engine")
         if name is None:
@@ -123,7 +126,7 @@ class HostDesk:
         if engine is None:
             return _rejection(404, EngineUnavailable(f"engine {name} is not on this host"))
         try:
-            return web.json_response(dict(await engine.check()))
+            return web.json_response({**await engine.check(), "jobs": self._jobs[name]})
         except EngineError as error:
             return _rejection(error.status, error)
 

@@ -16,6 +16,7 @@ from taximeter.gateway.admin_hooks import add_hooks
 from taximeter.gateway.admin_limits import add_limits
 from taximeter.gateway.admin_plans import OPERATOR, add_plans, by, subscribe
 from taximeter.gateway.admin_route import admin_route
+from taximeter.gateway.admin_surge import add_surge
 from taximeter.gateway.admin_values import amount_utok, object_id
 from taximeter.gateway.native import span
 from taximeter.gateway.paging import cursor, page
@@ -48,6 +49,7 @@ def router(services: Services, clock: Clock) -> APIRouter:
     add_budgets(admin, services)
     add_hooks(admin, services)
     add_approvals(admin, services)
+    add_surge(admin, services)
     return admin
 
 

@@ -11,7 +11,23 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import taximeter
-from taximeter.gateway import admin, approvals, budgets, chat, embeddings, exceptions, health, models, native, openapi, pages, quotes, speech, videos
+from taximeter.gateway import (
+    admin,
+    approvals,
+    budgets,
+    chat,
+    embeddings,
+    exceptions,
+    health,
+    models,
+    native,
+    openapi,
+    pages,
+    quotes,
+    speech,
+    surge,
+    videos,
+)
 from taximeter.gateway.metrics import Metrics
 from taximeter.gateway.middleware import GatewayMiddleware
 from taximeter.gateway.quick_request import QuickRequest
@@ -91,6 +107,7 @@ def create_app(services: Services, around: Surroundings) -> FastAPI:
         *videos.routes(services),
         *models.routes(services),
         *quotes.routes(services),
+        *surge.routes(services),
         *native.routes(services, around.clock),
         *budgets.routes(services),
         *approvals.routes(services),

@@ -1,5 +1,7 @@
 """From a request's headers and body to an order for metering."""
 
+import re
+from fractions import Fraction
 from typing import Any
 
 from starlette.requests import Request
@@ -14,8 +16,11 @@ from taximeter.kernel.units import parse_tokens
 from taximeter.metering import Order
 
 MAX_TOKENS = "taximeter-max-tokens"
+MAX_MULTIPLIER = "taximeter-max-multiplier"
 QUOTE = "taximeter-quote"
 HEADER_LENGTH_MAX = 255
+# ASCII digits only, and no exponent: what is meant must be plain.
+_MULTIPLIER = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,6})?")
 
 
 async def authenticate(services: Services, request: Request) -> Caller:
@@ -40,6 +45,7 @@ def make_order(
         request=body,
         stream=stream,
         tokens_max_utok=_tokens_max(request),
+        multiplier_max=_multiplier_max(request),
         quote_id=_short_header(request, QUOTE),
         idempotency_key=_short_header(request, IDEMPOTENCY_KEY),
         fingerprint=fingerprint,
@@ -55,6 +61,21 @@ def _tokens_max(request: Request) -> int | None:
     except ValueError as error:
         message = f"The header '{MAX_TOKENS}' must be a decimal number of Tokens such as 12.5: {error}."
         raise InvalidRequest(message, param=MAX_TOKENS) from error
+
+
+def _multiplier_max(request: Request) -> Fraction | None:
+    text = _one_header(request, MAX_MULTIPLIER)
+    return None if text is None else parse_multiplier(text.strip(), MAX_MULTIPLIER)
+
+
+def parse_multiplier(value: object, name: str) -> Fraction:
+    """The highest multiplier that a sender takes: a number above 0, or one as a text.  Raises InvalidRequest, naming the header or field."""
+    text = value if isinstance(value, str) else str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+    multiplier = Fraction(text) if _MULTIPLIER.fullmatch(text) else Fraction(0)
+    if multiplier <= 0:
+        message = f"'{name}' must be a decimal number above 0 with at most six decimals, such as 1.5."
+        raise InvalidRequest(message, param=name)
+    return multiplier
 
 
 def _one_header(request: Request, name: str) -> str | None:

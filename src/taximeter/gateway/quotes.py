@@ -1,6 +1,7 @@
 """POST /v1/quotes, GET /v1/quotes/{id}, and GET /v1/keys: what a request will cost, signed."""
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from taximeter.gateway import chat, embeddings, speech, videos
 from taximeter.gateway.body import MODEL_LENGTH_MAX, take_flag, take_model
 from taximeter.gateway.envelopes import json_response, json_text
 from taximeter.gateway.errors import MissingField
-from taximeter.gateway.orders import authenticate, read_call
+from taximeter.gateway.orders import authenticate, parse_multiplier, read_call
 from taximeter.gateway.services import Services
 from taximeter.kernel.errors import InvalidRequest, Refusal
 from taximeter.kernel.key_file import public_set
@@ -23,7 +24,7 @@ _TAKE: Mapping[str, Callable[[dict[str, Any]], object]] = {
     "embeddings": embeddings.take_form,
     "speech": speech.take_form,
 }
-_MEMBERS = frozenset({"model", "request"})
+_MEMBERS = frozenset({"model", "request", "max_multiplier"})
 # Keys change when an operator changes them, and old ones stay.
 _KEYS_HEADERS = {"cache-control": "public, max-age=60"}
 
@@ -36,8 +37,8 @@ def routes(services: Services) -> list[Route]:
         if "items" in body:
             return json_response(await services.quotes.make_many(caller, _wishes(services, body)))
         with_alternatives = take_flag(body, "alternatives")
-        model, wanted = _wish(services, body)
-        document = await services.quotes.make(caller, model, wanted)
+        model, wanted, multiplier_max = _wish(services, body)
+        document = await services.quotes.make(caller, (model, wanted, multiplier_max))
         if with_alternatives:
             cheaper = await services.quotes.cheaper(caller, model, wanted)
             document = f'{document[:-1]},"alternatives":{msgspec.json.encode(cheaper).decode()}}}'
@@ -57,12 +58,17 @@ def routes(services: Services) -> list[Route]:
     ]
 
 
-def _wish(services: Services, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """One ``{model, request}``; what its route refuses is refused here.  Raises InvalidRequest, ModelNotFound."""
+Wish = tuple[str, dict[str, Any], Fraction | None]
+"""A model, a body, and the highest multiplier that is taken; None: any."""
+
+
+def _wish(services: Services, body: dict[str, Any]) -> Wish:
+    """One ``{model, request}``, perhaps with a ``max_multiplier``; what its route refuses is refused here.  Raises InvalidRequest, ModelNotFound."""
     unknown = sorted(body.keys() - _MEMBERS)
     if unknown:
         message = (
-            f"'{unknown[0][:100]}' is no member of a question for a quote; it has 'model' and 'request', and a single one may have 'alternatives'."
+            f"'{unknown[0][:100]}' is no member of a question for a quote; it has 'model' and 'request', and may have 'max_multiplier', and a single"
+            f" one 'alternatives'."
         )
         raise InvalidRequest(message, param=unknown[0][:100])
     model = take_model(body)
@@ -86,12 +92,13 @@ def _wish(services: Services, body: dict[str, Any]) -> tuple[str, dict[str, Any]
     take = _TAKE.get(entry.modality)
     if take is not None:
         take(request)
-    return model, request
+    most = body.get("max_multiplier")
+    return model, request, None if most is None else parse_multiplier(most, "max_multiplier")
 
 
-def _wishes(services: Services, body: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]] | Refusal]:
+def _wishes(services: Services, body: Mapping[str, Any]) -> list[Wish | Refusal]:
     """All of a batch; instead of one that cannot be read, why."""
-    for name in ("model", "request", "alternatives"):
+    for name in ("model", "request", "alternatives", "max_multiplier"):
         if name in body:
             message = f"'{name}' does not go with 'items': each item has its own model and request, and alternatives are for single quotes."
             raise InvalidRequest(message, param=name)
@@ -106,7 +113,7 @@ def _wishes(services: Services, body: Mapping[str, Any]) -> list[tuple[str, dict
     return [_read_item(services, item) for item in items]
 
 
-def _read_item(services: Services, item: object) -> tuple[str, dict[str, Any]] | Refusal:
+def _read_item(services: Services, item: object) -> Wish | Refusal:
     try:
         if isinstance(item, dict):
             return _wish(services, item)

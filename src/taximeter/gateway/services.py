@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from taximeter.admission import budgets, events, plans
+from taximeter.admission import surge as surge_prices
 from taximeter.admission.limits import LimitsOffice
 from taximeter.identity import Identity
 from taximeter.kernel.settings import Settings
@@ -13,7 +14,7 @@ from taximeter.pricing import Catalog
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The parts below the gateway; ``catalog`` answers with the one that is in force now."""
+    """The parts below the gateway; ``catalog`` and ``surge_board`` answer with what is in force now."""
 
     settings: Settings
     identity: Identity
@@ -27,3 +28,5 @@ class Services:
     budgets: budgets.Budgets
     webhooks: events.Webhooks
     catalog: Callable[[], Catalog]
+    surge: surge_prices.SurgeStore
+    surge_board: Callable[[], surge_prices.Board]

@@ -7,6 +7,8 @@ set state = 'in_progress', attempt = attempt + 1, lease_until = clock_timestamp(
 where id = (
     select id from jobs.jobs
     where kind = $1 and ordered_at is null and (state = 'queued' or (state = 'in_progress' and lease_until < clock_timestamp()))
+        -- Flex and batch wait for the calm, but not for ever.
+        and (rank < 2 or created_at <= clock_timestamp() - make_interval(secs => $3) or payload ->> 'engine' <> all((select admission.surging())::text[]))
     order by rank, created_at, id
     limit 1
     for update skip locked

@@ -25,9 +25,15 @@ class JobStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def claim(self, kind: str, lease_s: float) -> Job | None:
-        """Lease the oldest job of the quickest service tier that waits, or whose worker is gone; None when there is none."""
-        row = await self._pool.fetchrow(_SQL["claim"], kind, lease_s)
+    async def claim(self, kind: str, lease_s: float, calm_s: float = 0.0) -> Job | None:
+        """Lease the oldest job of the quickest service tier that waits, or whose worker is gone; None when there is none.
+
+        Args:
+            kind: of job.
+            lease_s: for how long.
+            calm_s: a flex or batch job of an engine whose price surges is left until it is so old.
+        """
+        row = await self._pool.fetchrow(_SQL["claim"], kind, lease_s, calm_s)
         return None if row is None else _from_row(row)
 
     async def claim_ordered(self, kind: str, lease_s: float) -> tuple[Job, float] | None:

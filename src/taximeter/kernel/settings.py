@@ -58,6 +58,10 @@ class Settings:
     """An ONNX export of Kokoro-82M v1.0 for the demo speech engine."""
     speech_styles_path: str = ""
     """An ``.npz`` of voice styles for the demo speech engine, instead of all that it has."""
+    surge: bool = False
+    """Let prices follow how busy the engines are."""
+    surge_file: str = ""
+    """YAML with the engines whose prices do, by which policy, read where; empty: every engine, by the default policy and its occupancy."""
     log_level: str = "info"
 
     header_bytes_max: int = 65_536
@@ -97,6 +101,12 @@ class Settings:
     process_dead_s: float = 15.0
     """A process without a heartbeat for this long is dead; its open holds are released."""
     sweep_interval_s: float = 2.0
+    surge_interval_s: float = 1.0
+    """How often one of the workers samples the engines for surge prices."""
+    surge_stale_s: float = 15.0
+    """Without a sample for so long, prices have no surge."""
+    surge_wait_max_s: int = 43_200
+    """A batch or flex video waits at most so long for the calm, and never past the time that its hold leaves it to be made."""
     rollup_every_s: float = 5.0
     """How often a worker adds new receipts to the daily sums of usage."""
     reconcile_every_s: float = 300.0

@@ -8,9 +8,10 @@ from uuid import UUID
 
 from taximeter import admission, pricing
 from taximeter.admission import Ask, budgets, limits
+from taximeter.admission import surge as surge_prices
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.identity import Caller, terms
-from taximeter.kernel.clock import Clock
+from taximeter.kernel.clock import Clock, SystemClock
 from taximeter.kernel.faults import reach
 from taximeter.kernel.ids import IdFactory, decode_id
 from taximeter.kernel.settings import Settings
@@ -20,6 +21,7 @@ from taximeter.metering.disk import Disk
 from taximeter.metering.errors import AboveCallersMaximum, TooExpensive, WrongModality
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import QUOTE_PREFIX, Order
+from taximeter.metering.moment import buyer_at, check_multiplier
 from taximeter.metering.rules import NOTHING, encode_fact, key_fact, receipt_fact, request_fact
 from taximeter.metering.settlements import Settlements
 from taximeter.pricing import Buyer, Plan, Versions
@@ -33,8 +35,8 @@ async def _as_known(caller: Caller) -> terms.Terms:
 class Desk:
     """What every ride needs, made once by the composition root.
 
-    ``catalog`` is replaced by the composition root when something was published.  ``fresh_terms`` looks up what is agreed with a
-    caller at this moment.  Without ``bounds`` no caller may have any budget.
+    ``catalog`` is replaced by the composition root when something was published, ``surge`` whenever it was read again.
+    ``fresh_terms`` looks up what is agreed with a caller at this moment.  Without ``bounds`` no caller may have any budget.
     """
 
     settings: Settings
@@ -48,6 +50,7 @@ class Desk:
     process_id: UUID
     fresh_terms: Callable[[Caller], Awaitable[terms.Terms]] = _as_known
     bounds: budgets.Budgets | None = None
+    surge: surge_prices.Board = field(default_factory=lambda: surge_prices.Board(SystemClock()))
     background: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -108,17 +111,19 @@ def price_order(desk: Desk, order: Order, offer: Offered | None = None) -> Fare:
     """The fare of an order, checked against what its sender allows; with a quote, what was quoted, whatever was published since.
 
     Raises ModelNotFound, ModelNotPriced (CurrencyNotPriced, PlanNotPriced), TierNotOffered, WrongModality, InvalidRequest,
-    QuoteMismatch, TooExpensive, AboveCallersMaximum.
+    QuoteMismatch, TooExpensive, AboveCallersMaximum, MultiplierAboveMaximum.
     """
     model = desk.catalog.model(order.model)
     if model.modality != order.modality:
         message = f"{model.name} is a model for {model.modality}, not for {order.modality}; GET /v1/models lists what each is for"
         raise WrongModality(message, param="model")
     if offer is None:
-        fare = quote_fare(desk.catalog, order.model, order.request, buyer=buyer_of(order.caller))
+        buyer = buyer_at(desk.surge, desk.catalog, buyer_of(order.caller), order.model, order.request)
+        fare = quote_fare(desk.catalog, order.model, order.request, buyer=buyer)
     else:
         fare = offer.held_to(quote_fare(desk.catalog, order.model, order.request, buyer=offer.buyer, versions=offer.versions))
     check_amount(fare)
+    check_multiplier(desk.surge, fare, order.multiplier_max)
     if order.tokens_max_utok is not None and fare.maximum_utok > order.tokens_max_utok:
         message = (
             f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens, more than the"

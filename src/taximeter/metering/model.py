@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from fractions import Fraction
 from typing import Any, Literal
 from uuid import UUID
 
@@ -31,6 +32,7 @@ class Order:
         request: the body in OpenAI's shape, without ``model`` and what only concerns the form of the answer.
         stream: the caller reads the answer while it is made; what was sent counts as delivered.
         tokens_max_utok: refuse when the request may cost more.
+        multiplier_max: refuse when a Token consumed costs more; None: whatever it costs.
         quote_id: the quote to be held to, as the caller sent it.
         idempotency_key: the caller's name for this request, for repeats.
         fingerprint: SHA-256 of what the caller sent; with a key only.
@@ -42,6 +44,7 @@ class Order:
     request: dict[str, Any]
     stream: bool = False
     tokens_max_utok: int | None = None
+    multiplier_max: Fraction | None = None
     quote_id: str | None = None
     idempotency_key: str | None = None
     fingerprint: bytes = b""
@@ -166,6 +169,7 @@ class Receipt:
         service_tier: the tier it was held for, and ran in.
         multipliers: what each factor changed: with the consumed Tokens, they add up to the charge.
         price: what it was charged in money; None: an earlier release did not say.
+        in_motion: prices move with the load here, so that the multiplier is told even when it is 1.
     """
 
     id: UUID
@@ -193,6 +197,7 @@ class Receipt:
     service_tier: str = "standard"
     multipliers: tuple[Mapping[str, Any], ...] = ()
     price: Price | None = None
+    in_motion: bool = False
 
     @property
     def public_id(self) -> str:
@@ -262,7 +267,12 @@ class Receipt:
         }
         if told["balance"] is not None:
             headers["taximeter-balance"] = told["balance"]
-        return {**headers, **quote_header(self.quote)}
+        return {**headers, **quote_header(self.quote), **multiplier_header(self.multiplier, in_motion=self.in_motion)}
+
+
+def multiplier_header(multiplier: str, *, in_motion: bool) -> dict[str, str]:
+    """The header that says what consumed Tokens were multiplied by; none for 1 where prices do not move."""
+    return {"taximeter-multiplier": multiplier} if in_motion or multiplier != "1" else {}
 
 
 def quote_header(quote: str | None) -> dict[str, str]:

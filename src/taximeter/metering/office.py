@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from taximeter.admission import budgets, events, plans
+from taximeter.admission import surge as surge_prices
 from taximeter.admission.limits import LimitStore
 from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
@@ -55,6 +56,7 @@ class Office:
     tenancy: Tenancy
     plans: plans.Plans
     budgets: budgets.Budgets
+    surge: surge_prices.SurgeStore
 
     async def check_database(self) -> Mapping[str, object]:
         """Facts for the readiness page.  Raises OSError or a database error when it does not answer."""
@@ -72,13 +74,17 @@ class Office:
         spooled, oldest_ms = await asyncio.to_thread(survey, spool_folder(self.settings.home))
         oldest_s = 0.0 if oldest_ms is None else max(0, self.desk.clock.now_ms() - oldest_ms) / 1000
         lanes = self.desk.books.lanes
-        return figures | {
-            "taximeter_ledger_waiting": ("Operations in this process's ledger queues.", sum(lane.waiting for lane in lanes)),
-            "taximeter_ledger_reconnects": ("Times this process lost the ledger's database.", sum(lane.counters.reconnects for lane in lanes)),
-            "taximeter_ledger_retries": ("Batches this process posted again after a deadlock.", sum(lane.counters.retries for lane in lanes)),
-            "taximeter_spool_entries": ("Settlements on this machine's disk that wait for the database.", spooled),
-            "taximeter_spool_oldest_s": ("For how long the oldest of them has waited.", oldest_s),
-        }
+        return (
+            figures
+            | self.desk.surge.figures()
+            | {
+                "taximeter_ledger_waiting": ("Operations in this process's ledger queues.", sum(lane.waiting for lane in lanes)),
+                "taximeter_ledger_reconnects": ("Times this process lost the ledger's database.", sum(lane.counters.reconnects for lane in lanes)),
+                "taximeter_ledger_retries": ("Batches this process posted again after a deadlock.", sum(lane.counters.retries for lane in lanes)),
+                "taximeter_spool_entries": ("Settlements on this machine's disk that wait for the database.", spooled),
+                "taximeter_spool_oldest_s": ("For how long the oldest of them has waited.", oldest_s),
+            }
+        )
 
     async def _database_figures(self) -> Mapping[str, tuple[str, float]]:
         async with self.pool.acquire() as connection:
@@ -124,6 +130,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     store = MeteringStore(pool)
     catalog_store = CatalogStore(pool)
     limits = Limits(batch_max=settings.post_batch_max, queue_max=settings.post_queue_max)
+    surge_store = surge_prices.SurgeStore(pool)
     process_id = ids.new()
     tally = Tally(process_id, kind)
     books = Books(lambda: connect_app(settings.database_url, process_id), tally.post, clock, limits)
@@ -140,6 +147,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
         catalog=await catalog_store.load(),
         process_id=process_id,
         bounds=bounding,
+        surge=surge_prices.Board(clock, await surge_store.read() if settings.surge else None),
     )
     jobs = JobStore(pool)
     identity_store = IdentityStore(pool)
@@ -148,7 +156,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     await store.hello(desk.process_id, kind)
     upkeep = [
         asyncio.create_task(keep_alive(desk, store, kind, tally, pool), name="heartbeat"),
-        asyncio.create_task(_keep_catalog(desk, catalog_store), name="catalog"),
+        asyncio.create_task(_keep_catalog(desk, catalog_store, surge_store), name="catalog"),
         asyncio.create_task(_adopt_spools(Adoption(folder, books, jobs, objects)), name="adoption"),
     ]
     try:
@@ -163,6 +171,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
             tenancy=Tenancy(pool, identity_store, desk, kept),
             plans=kept,
             budgets=bounding,
+            surge=surge_store,
         )
     finally:
         for task in upkeep:
@@ -192,14 +201,20 @@ async def _finish_background(desk: Desk) -> None:
             log.error("%s requests did not end before the process; their holds will expire", len(late))
 
 
-async def _keep_catalog(desk: Desk, store: CatalogStore) -> None:
-    """Look for publications until cancelled."""
+async def _keep_catalog(desk: Desk, store: CatalogStore, surges: surge_prices.SurgeStore) -> None:
+    """Look for publications, and for the prices of the moment, until cancelled."""
     while True:
         await asyncio.sleep(desk.settings.catalog_refresh_s)
         try:
             desk.catalog = await store.refresh(desk.catalog)
         except (SetupError, *DATABASE_ERRORS) as error:
             log.warning("the catalog was not refreshed: %s", error)
+        if desk.surge.on:
+            try:
+                desk.surge = surge_prices.Board(desk.clock, await surges.read())
+            except DATABASE_ERRORS as error:
+                # What was read last grows old meanwhile, and then counts as no surge.
+                log.warning("the surge prices were not refreshed: %s", error)
 
 
 async def _adopt_spools(adoption: Adoption) -> None:

@@ -68,6 +68,7 @@ class Ride:
             "taximeter-balance": format_tokens(self.balance_utok),
             "taximeter-rate-card": self.fare.parts.rate_card,
             **model.quote_header(self._order.quote_id),
+            **model.multiplier_header(self.fare.parts.multiplier, in_motion=self._desk.surge.on),
         }
 
     async def events(self) -> AsyncGenerator[Chunk | Media | Vectors | Receipt, None]:
@@ -201,6 +202,7 @@ class Ride:
             settled_at=None if posted is None else utc_from_ms(self._desk.clock.now_ms()),
             balance_utok=self.balance_utok if posted is None else posted.available_utok,
             quote=self._order.quote_id,
+            in_motion=self._desk.surge.on,
         )
 
 

@@ -48,9 +48,9 @@ class Metering:
     async def open(self, order: Order) -> Ride:
         """Price an order and hold its maximum; the ride then runs it.
 
-        Raises what ``open_offer``, ``price_order`` and ``hold_with_fresh_terms`` raise, EngineUnavailable when no engine runs the model,
-        AbovePlanCap and NeedsApproval (what ``Parking.refusal`` raises, too) when it is above its plan's cap and not approved, and what
-        ``Repeats.answer`` raises (Replayed among it) when the order repeats an earlier one.
+        Raises what ``open_offer``, ``price_order`` and ``hold_with_fresh_terms`` raise; FlexUnavailable; EngineUnavailable when no engine
+        runs the model; AbovePlanCap and what ``Parking.refusal`` raises (NeedsApproval among it) when it is above its plan's cap and not
+        approved; what ``Repeats.answer`` raises (Replayed among it) when the order repeats an earlier one.
         """
         desk = self._desk
         earlier = await self._repeats.find(order)
@@ -65,6 +65,7 @@ class Metering:
                 raise
             await self._repeats.answer(order.caller, earlier)
         fare = price_order(desk, order, offer)
+        desk.surge.check_calm(fare.model.engine, fare.tier)
         engine = desk.engine_of(fare)
         if must_wait(desk, order, fare, offer):
             raise await self._parking.refusal(order, fare)
@@ -107,7 +108,8 @@ class Metering:
         }
         try:
             priced = self._desk.catalog.priced(entry.name, buyer=buyer)
-            price, factors = priced.price(buyer), priced.factors(buyer=buyer)
+            price = priced.price(buyer)
+            tiers = {tier: priced.factors(tier, self._desk.surge.buyer(buyer, entry.engine, tier)).multiplier({}) for tier in priced.offered()}
         except pricing.ModelNotPriced:
             return {**view, "available": False, "price": None}
         view["price"] = {
@@ -116,9 +118,12 @@ class Metering:
             "tariff": priced.tariff.id,
             "currency": price.currency,
             "price_nano_per_token": str(price.price_nano),
-            "multiplier": factors.multiplier({}),
-            "service_tiers": {tier: priced.factors(tier, buyer).multiplier({}) for tier in priced.offered()},
+            "multiplier": tiers["standard"],
+            "service_tiers": tiers,
         }
+        surge = self._desk.surge.summary(entry.engine)
+        if surge is not None:
+            view["price"]["surge"] = surge
         return view
 
 

@@ -18,6 +18,7 @@ from taximeter.engines import Done, EngineError, EngineFailed, EngineTimeout, En
 from taximeter.jobs import Job, JobStore
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.faults import reach
+from taximeter.kernel.settings import Settings
 from taximeter.ledger import Kind, Operation, SettleCode, Status
 from taximeter.metering.desk import Desk
 from taximeter.metering.model import Outcome
@@ -36,6 +37,12 @@ ORDER_GRACE_S = 5.0
 """How long the answer to an order is waited for when the worker is told to stop, or the job was deleted."""
 WATCH_S = 30.0
 """How long a job at a provider is watched before it gives way to others that are due."""
+
+
+def calm_s(settings: Settings) -> float:
+    """How old a job may grow that waits for the calm: its hold must outlast all tries at it."""
+    tries_s = settings.video_attempts_max * settings.video_timeout_s
+    return max(0.0, min(float(settings.surge_wait_max_s), settings.video_hold_ttl_s - tries_s)) if settings.surge else 0.0
 
 
 @dataclass
@@ -103,7 +110,7 @@ class VideoRunner:
     async def _work(self) -> None:
         while True:
             try:
-                job = await self._jobs.claim(KIND, self._desk.settings.job_lease_s)
+                job = await self._jobs.claim(KIND, self._desk.settings.job_lease_s, calm_s(self._desk.settings))
                 if job is not None:
                     await self._try_job(job)
                     continue

@@ -212,7 +212,7 @@ class Videos:
             return job
         receipt = await self._store.find_receipt(caller.project_id, job.id)
         assert receipt is not None, "a job is written with its request"
-        return VideoView(job, receipt)
+        return VideoView(job, replace(receipt, in_motion=True) if self._desk.surge.on else receipt)
 
     async def list(self, caller: Caller, after: str | None, limit: int, *, newest_first: bool) -> Sequence[VideoView]:
         """A page of the caller's videos.
@@ -371,6 +371,7 @@ def _just_ordered(desk: Desk, order: Order, fare: Fare, video_id: UUID, held_uto
         held_utok=held_utok,
         created_at=now,
         quote=order.quote_id,
+        in_motion=desk.surge.on,
         service_tier=fare.tier,
         price=Price(fare.money.currency, fare.money.price_nano),
     )

@@ -71,6 +71,10 @@ class Factors(msgspec.Struct, frozen=True):
         """Those of a request that has the tariff's base and nothing else."""
         return PLAIN if factor == 1 else cls((Multiplier("base", "Base", exact_text(factor)),))
 
+    def without(self, name: str) -> "Factors":
+        """These, but for the one of that name."""
+        return Factors(tuple(each for each in self.fixed if each.name != name), self.bands, self.cap)
+
     @property
     def plain(self) -> bool:
         """Whether what is consumed is charged, whatever the work."""

@@ -63,6 +63,10 @@ class Buyer(msgspec.Struct, frozen=True):
     currency: str = DEFAULT_CURRENCY
     extra: tuple[Multiplier, ...] = ()
 
+    def with_factor(self, name: str, label: str, factor: str) -> "Buyer":
+        """The same buyer at a moment at which another factor counts."""
+        return Buyer(self.plan, self.currency, (*self.extra, Multiplier(name, label, factor)))
+
     def money_text(self, amount_nano: int) -> str:
         """An amount in the buyer's currency, for people."""
         return money_text(amount_nano, self.currency)

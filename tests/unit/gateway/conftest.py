@@ -252,6 +252,8 @@ def services(metering: Metering) -> Services:
         budgets=absent,
         webhooks=absent,
         catalog=absent,
+        surge=absent,
+        surge_board=absent,
     )
 
 

@@ -89,7 +89,7 @@ class DemoEmbeddings:
     async def check(self) -> Mapping[str, Any]:
         """The model's name and size.  Raises EngineUnavailable when it cannot be loaded."""
         await self._loaded()
-        return {"model": MODEL_NAME, "dimensions": DIMENSIONS, "input_tokens_max": INPUT_TOKENS_MAX}
+        return {"model": MODEL_NAME, "dimensions": DIMENSIONS, "input_tokens_max": INPUT_TOKENS_MAX, "slots": 1}
 
     async def close(self) -> None:
         """End the thread after the input it is at; a job that still runs fails."""

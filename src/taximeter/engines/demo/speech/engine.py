@@ -127,6 +127,7 @@ class DemoSpeech:
             "formats": list(FORMATS),
             "load_ms": round(self._load_s * 1000),
             "busy": self._one_job.locked(),
+            "slots": 1,
         }
 
     async def close(self) -> None:

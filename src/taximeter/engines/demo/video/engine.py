@@ -37,6 +37,7 @@ class DemoVideo:
         self._clock = clock
         self._encoders = tuple(encoders)
         self._font_file = font_file
+        self._parallel = parallel
         self._room = asyncio.Semaphore(parallel)
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="sketch-video")
         self._activated = False
@@ -116,12 +117,12 @@ class DemoVideo:
             assert False, "only a cancelled run stops its clip"  # noqa: B011, PT015 - a bug, not a refusal
 
     async def check(self) -> Mapping[str, Any]:
-        """Raises EngineUnavailable when no H.264 encoder is installed, else says which one is used."""
+        """Raises EngineUnavailable when no H.264 encoder is installed, else says which one is used, and how many films are made at once."""
         try:
             encoder = choose_encoder(self._encoders)
         except EncodingFailed as error:
             raise EngineUnavailable(str(error)) from error
-        return {"model": MODEL, "encoder": encoder}
+        return {"model": MODEL, "encoder": encoder, "slots": self._parallel}
 
     async def close(self) -> None:
         """End the worker threads."""

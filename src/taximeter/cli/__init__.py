@@ -38,6 +38,7 @@ COMMANDS = (
     "prices",
     "usage",
     "drift",
+    "health",
     "replay",
     "reconcile",
     "bench",

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from taximeter.gateway import admin_views as views
 from taximeter.gateway import catalog_views
+from taximeter.gateway.admin_health import add_health
 from taximeter.gateway.admin_route import admin_route
 from taximeter.gateway.native import span
 from taximeter.gateway.paging import cursor, page
@@ -41,6 +42,7 @@ def router(services: Services, clock: Clock) -> APIRouter:
     _add_jobs(admin, services)
     _add_drift(admin, services, clock)
     _add_catalog(admin, services)
+    add_health(admin, services)
     return admin
 
 

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import taximeter
-from taximeter.gateway import admin, chat, embeddings, exceptions, health, models, native, openapi, pages, quotes, speech, videos
+from taximeter.gateway import admin, chat, embeddings, exceptions, health, health_page, models, native, openapi, pages, quotes, speech, videos
 from taximeter.gateway.metrics import Metrics
 from taximeter.gateway.middleware import GatewayMiddleware
 from taximeter.gateway.quick_request import QuickRequest
@@ -93,13 +93,14 @@ def create_app(services: Services, around: Surroundings) -> FastAPI:
         *quotes.routes(services),
         *native.routes(services, around.clock),
         *health.routes(around.checks, around.figures, around.metrics),
+        *health_page.routes(services),
         *pages.routes(app, services),
     ]
     app.router.routes.extend(routes)
     admin_router = admin.router(services, around.clock)
     app.include_router(admin_router)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    exceptions.install(app)
+    exceptions.install(app, around.metrics)
     templates: dict[Any, str] = {route.endpoint: route.path for route in [*routes, *admin_router.routes] if isinstance(route, Route)}
     middleware = partial(GatewayMiddleware, ids=around.ids, clock=around.clock, metrics=around.metrics, templates=templates)
     app.add_middleware(middleware)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from taximeter.admission import breakers
 from taximeter.identity import Identity
 from taximeter.kernel.settings import Settings
 from taximeter.metering import Metering, Quotes, Records, Tenancy, Videos
@@ -21,3 +22,5 @@ class Services:
     records: Records
     tenancy: Tenancy
     catalog: Callable[[], Catalog]
+    resets: breakers.Resets
+    health: breakers.Health

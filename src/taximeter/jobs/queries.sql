@@ -7,6 +7,7 @@ set state = 'in_progress', attempt = attempt + 1, lease_until = clock_timestamp(
 where id = (
     select id from jobs.jobs
     where kind = $1 and ordered_at is null and (state = 'queued' or (state = 'in_progress' and lease_until < clock_timestamp()))
+        and concat_ws(' ', payload ->> 'engine', coalesce(payload ->> 'model', payload ->> 'engine_model')) <> all ($3::text[])
     order by rank, created_at, id
     limit 1
     for update skip locked

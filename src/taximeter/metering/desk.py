@@ -1,7 +1,8 @@
 """What every ride needs: the books, the engines, the catalog; and how an order is priced and held."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -19,17 +20,23 @@ from taximeter.ledger import AccountClosed, Books, InsufficientBalance, Kind, Op
 from taximeter.metering.disk import Disk
 from taximeter.metering.errors import AboveCallersMaximum, TooExpensive, WrongModality
 from taximeter.metering.fares import Fare, quote_fare
+from taximeter.metering.guard import Guard
 from taximeter.metering.model import QUOTE_PREFIX, Order
 from taximeter.metering.rules import NOTHING, encode_fact, key_fact, receipt_fact, request_fact
 from taximeter.metering.settlements import Settlements
 from taximeter.pricing import Buyer, Versions
 
 
+def _permille() -> int:
+    return secrets.randbelow(1001)
+
+
 @dataclass
 class Desk:
     """What every ride needs, made once by the composition root.
 
-    ``catalog`` is replaced by the composition root when something was published.
+    ``catalog`` is replaced by the composition root when something was published.  ``chance`` gives another number from 0 to
+    1000 each time.
     """
 
     settings: Settings
@@ -42,6 +49,12 @@ class Desk:
     catalog: pricing.Catalog
     process_id: UUID
     background: set[asyncio.Task[Any]] = field(default_factory=set)
+    chance: Callable[[], int] = _permille
+    guard: Guard = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Set the guard of the engines up."""
+        self.guard = Guard(self.settings, self.clock, self.chance)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something to its end even when nobody waits for it any more."""

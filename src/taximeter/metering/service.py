@@ -10,7 +10,7 @@ from taximeter.engines import Job
 from taximeter.identity import Caller
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
-from taximeter.ledger import Status
+from taximeter.ledger import Outcome, Status
 from taximeter.metering.desk import Desk, buyer_of, hold, price_order
 from taximeter.metering.errors import QuoteUsed
 from taximeter.metering.fares import Fare, quote_fare
@@ -46,8 +46,8 @@ class Metering:
     async def open(self, order: Order) -> Ride:
         """Price an order and hold its maximum; the ride then runs it.
 
-        Raises what ``open_offer``, ``price_order`` and ``hold`` raise, EngineUnavailable when no engine runs the model, and what
-        ``Repeats.answer`` raises (Replayed among it) when the order repeats an earlier one.
+        Raises what ``open_offer``, ``price_order``, ``Guard.enter`` and ``hold`` raise, EngineUnavailable when no engine runs the
+        model, and what ``Repeats.answer`` raises (Replayed among it) when the order repeats an earlier one.
         """
         desk = self._desk
         earlier = await self._repeats.find(order)
@@ -65,13 +65,12 @@ class Metering:
         engine = desk.engine_of(fare)
         request_id = desk.ids.new()
         timeout_s = desk.timeout_s(order.modality)
-        outcome = await hold(desk, request_id, order, fare, ttl_s=int(timeout_s) + desk.settings.hold_ttl_s, job=None)
-        if outcome.status in (Status.KEY_USED, Status.QUOTE_USED):
-            # Another request took the key or the quote in the meantime; that may have been the first of two with one key.
-            earlier = await self._repeats.find(order)
-            if earlier is None:
-                raise in_progress() if outcome.status is Status.KEY_USED else await taken(self._store, order)
-            await self._repeats.answer(order.caller, earlier)
+        passage = desk.guard.enter(engine, fare, timeout_s)
+        try:
+            outcome = await self._hold(request_id, order, fare, int(timeout_s) + desk.settings.hold_ttl_s)
+        except BaseException:
+            passage.given_back()
+            raise
         job = Job(
             id=encode_id("req", request_id),
             modality=order.modality,
@@ -80,7 +79,17 @@ class Metering:
             bound=dict(fare.estimate.bound),
             deadline_s=timeout_s,
         )
-        return Ride(desk, order, fare, engine, job, request_id, outcome)
+        return Ride(desk, order, fare, engine, job, request_id, outcome, passage)
+
+    async def _hold(self, request_id: UUID, order: Order, fare: Fare, ttl_s: int) -> Outcome:
+        outcome = await hold(self._desk, request_id, order, fare, ttl_s=ttl_s, job=None)
+        if outcome.status in (Status.KEY_USED, Status.QUOTE_USED):
+            # Another request took the key or the quote in the meantime; that may have been the first of two with one key.
+            earlier = await self._repeats.find(order)
+            if earlier is None:
+                raise in_progress() if outcome.status is Status.KEY_USED else await taken(self._store, order)
+            await self._repeats.answer(order.caller, earlier)
+        return outcome
 
     async def keep_answer(self, request_id: UUID, status: int, content_type: str, body: bytes) -> None:
         """Keep the answer to an order with an idempotency key, for repeats.  Best effort."""

@@ -37,6 +37,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         request: the normalised request for the engine.
         rate_card: ``name@version``; versions stay in the catalog for ever.
+        model: its version, ``name@version``; None: an earlier release wrote it.
         factors: from consumed to charged; None: ``multiplier`` alone, which is 1 unless an earlier release wrote it.
     """
 
@@ -55,6 +56,12 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     keep_s: int
     factors: pricing.Factors | None = None
     service_tier: str = "standard"
+    model: str | None = None
+
+    @property
+    def model_id(self) -> str:
+        """What the engine's circuit breaker calls the model."""
+        return self.model or self.engine_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +198,7 @@ class Videos:
             keep_s=desk.settings.video_ttl_s,
             factors=None if fare.parts.factors.plain else fare.parts.factors,
             service_tier=fare.tier,
+            model=fare.model.id,
         )
         job = {"project_id": str(order.caller.project_id), "kind": KIND, "payload": msgspec.to_builtins(payload)}
         outcome = await hold(desk, video_id, order, fare, ttl_s=desk.settings.video_hold_ttl_s, job=job)

@@ -38,6 +38,7 @@ class DemoVideo:
         self._encoders = tuple(encoders)
         self._font_file = font_file
         self._room = asyncio.Semaphore(parallel)
+        self.slots = parallel
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="sketch-video")
         self._activated = False
 

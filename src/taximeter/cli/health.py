@@ -38,7 +38,8 @@ async def _health(args: argparse.Namespace) -> list[dict[str, Any]]:
     async with open_command_office(args.environ) as office:
         resets = breakers.Resets(office.desk.guard.breakers, office.breakers)
         if args.reset:
-            return [await resets.reset(*args.reset, OPERATOR)]
+            engine, model = args.reset
+            return [await resets.reset(engine, model, OPERATOR)]
         return await resets.list_all()
 
 

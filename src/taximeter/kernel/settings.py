@@ -138,7 +138,7 @@ class Settings:
     """Videos at providers that one worker watches at the same time."""
     breaker_failures: int = 5
     """An engine that fails so many times in a row with a model is left alone for a while; 0: however often it does."""
-    breaker_failure_percent: int = 50
+    breaker_failure_percent: int = 60
     """Likewise when so many of a hundred calls fail; 0: whatever their share is."""
     breaker_calls_min: int = 20
     """Calls in the window before their share says anything."""

@@ -23,7 +23,7 @@ class BreakerRules:
     failures: int = 5
     window_ms: int = 60_000
     calls_min: int = 20
-    failure_percent: int = 50
+    failure_percent: int = 60
     open_ms: int = 5_000
     open_max_ms: int = 120_000
     jitter_percent: int = 20

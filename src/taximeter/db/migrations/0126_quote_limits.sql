@@ -88,4 +88,5 @@ end
 $$;
 
 revoke all on function metering.keep_quotes from public;
+grant select on metering.quote_counts to taximeter_app;
 grant execute on function metering.keep_quotes to taximeter_app;

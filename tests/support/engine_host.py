@@ -79,7 +79,7 @@ class StepEngine:
     async def check(self) -> Mapping[str, Any]:
         if self._ill is not None:
             raise self._ill
-        return {"running": self.running}
+        return {"running": self.running, "slots": self.slots}
 
     async def close(self) -> None:
         self.closed = True

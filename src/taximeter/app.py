@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import ipaddress
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from taximeter.admission import breakers
 from taximeter.admission.events import Webhooks
 from taximeter.admission.limits import LimitsOffice, LimitStore
 from taximeter.engines import Engine, EngineUnavailable
@@ -20,9 +22,10 @@ from taximeter.engines.remote import RemoteEngine
 from taximeter.gateway import Metrics, Services, Surroundings, bounded_protocol, create_app
 from taximeter.identity import Identity
 from taximeter.kernel.clock import SystemClock
+from taximeter.kernel.errors import SetupError
 from taximeter.kernel.settings import Settings
 from taximeter.metering import Metering, Office, Quotes, Records, Videos, open_office
-from taximeter.metering.quotes import QuoteStore
+from taximeter.metering.quotes import QuoteLimits, QuoteStore
 
 # Where prometheus-client keeps the counters of processes that share a port; it reads the variable itself.
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -49,11 +52,12 @@ async def open_gateway(settings: Settings, environ: Mapping[str, str]) -> AsyncI
 def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str = "") -> FastAPI:
     """The application over open parts."""
     desk = office.desk
+    quote_limits = QuoteLimits(per_minute=office.settings.quotes_per_minute, open_max=office.settings.quotes_open_max)
     services = Services(
         settings=office.settings,
         identity=Identity(office.identity_store, desk.ids, desk.clock, office.settings),
         metering=Metering(desk, office.store),
-        quotes=Quotes(desk, QuoteStore(office.pool)),
+        quotes=Quotes(desk, QuoteStore(office.pool, quote_limits)),
         videos=Videos(desk, office.jobs, office.store, office.objects),
         records=Records(office.store),
         tenancy=office.tenancy,
@@ -64,6 +68,8 @@ def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str =
         catalog=lambda: desk.catalog,
         surge=office.surge,
         surge_board=lambda: desk.surge,
+        resets=breakers.Resets(desk.guard.breakers, office.breakers),
+        health=breakers.Health(engines, office.breakers, office.jobs, desk.clock),
     )
     hosted = HostedEngines([engine for engine in engines.values() if isinstance(engine, RemoteEngine)])
     around = Surroundings(
@@ -118,6 +124,18 @@ def calm_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
+def trusted_proxies(settings: Settings) -> list[str]:
+    """The addresses and networks of proxies whose headers are believed.  Raises SetupError for what is neither."""
+    named = [text.strip() for text in settings.trusted_proxies.split(",") if text.strip()]
+    for text in named:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            message = f"TAXIMETER_TRUSTED_PROXIES has {text!r}, which is no address and no network ({error}); correct it"
+            raise SetupError(message) from error
+    return named
+
+
 def server_config(application: FastAPI, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves: httptools with bounded headers, no WebSockets, our own access log."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -130,6 +148,9 @@ def server_config(application: FastAPI, settings: Settings) -> uvicorn.Config:
         lifespan="off",
         log_config=None,
         access_log=False,
+        # What a client says about its own address is worth nothing; what a proxy says, only when the operator has named it.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=trusted_proxies(settings),
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, int(settings.stop_grace_s)),

@@ -46,6 +46,7 @@ class StepEngine:
 
     name = "steps"
     modalities: frozenset[Modality] = frozenset({"video"})
+    slots = 1
 
     def __init__(self, *, step_s: float = 0.0, fault: Exception | None = None, fault_at: int = 1, ill: Exception | None = None) -> None:
         self.running = 0
@@ -78,7 +79,7 @@ class StepEngine:
     async def check(self) -> Mapping[str, Any]:
         if self._ill is not None:
             raise self._ill
-        return {"running": self.running}
+        return {"running": self.running, "slots": self.slots}
 
     async def close(self) -> None:
         self.closed = True

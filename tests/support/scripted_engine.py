@@ -17,6 +17,7 @@ class ScriptedEngine:
         self.jobs: list[Job] = []
         self.running = asyncio.Event()
         self.closed_early = 0
+        self.slots: int | None = None
 
     @property
     def name(self) -> str:

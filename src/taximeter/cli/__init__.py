@@ -47,6 +47,7 @@ COMMANDS = (
     "events",
     "webhooks",
     "approvals",
+    "health",
     "replay",
     "reconcile",
     "bench",

@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from taximeter.engines.model import Engine
-from taximeter.engines.openai_http import OpenAIEngine, OpenAIVideoEngine, VideoOptions
+from taximeter.engines.openai_http import OpenAIEngine, OpenAIVideoEngine, UpstreamLimits, VideoOptions
 from taximeter.engines.remote import RemoteEngine
 from taximeter.kernel.errors import SetupError
 from taximeter.kernel.settings import Settings
@@ -30,14 +30,14 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         name: what models in the catalog call their engine.
         base_url: an OpenAI-compatible server, with its ``/v1``.
         api_key_env: the environment variable that holds its key; none when it needs none.
-        concurrent_max: how many requests it can do at once; none when it is not known.  Surge prices compare with it.
+        concurrent_max: how many requests it works on at the same time; more of them wait there.  None: nobody knows.  Surge prices compare with it.
         videos: this upstream makes videos, and nothing else; what it can do beyond OpenAI's routes (null: nothing).
     """
 
     name: str
     base_url: str
     api_key_env: str | None = None
-    concurrent_max: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    concurrent_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
     videos: VideoAbilities | msgspec.UnsetType | None = msgspec.UNSET
 
 
@@ -104,9 +104,10 @@ def _open(upstream: Upstream, settings: Settings, environ: Mapping[str, str]) ->
                 idempotent=able.idempotent,
                 poll_s=settings.provider_poll_s,
                 grace_s=settings.provider_grace_s,
+                slots=upstream.concurrent_max,
             )
             return OpenAIVideoEngine(upstream.name, upstream.base_url, api_key=key, options=options)
-        return OpenAIEngine(upstream.name, upstream.base_url, api_key=key)
+        return OpenAIEngine(upstream.name, upstream.base_url, api_key=key, limits=UpstreamLimits(slots=upstream.concurrent_max))
     except ValueError as error:
         raise SetupError(str(error)) from error
 

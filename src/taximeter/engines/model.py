@@ -121,6 +121,11 @@ class Engine(Protocol):
         """What it can run."""
         ...
 
+    @property
+    def slots(self) -> int | None:
+        """How many jobs it works on at the same time, as far as that is known; more of them wait."""
+        ...
+
     def run(self, job: Job) -> AsyncIterator[Event]:
         """Do one job."""
         ...

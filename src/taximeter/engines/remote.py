@@ -35,6 +35,7 @@ class RemoteEngine:
         self._name = name
         self._check_path = f"{wire.CHECK_PATH}?engine={quote(name, safe='')}"
         self._modalities = frozenset(modalities)
+        self._slots: int | None = None
         # No limit on connections: admission decides how many jobs there are, and a job holds one.
         self._pool = HttpPool(name, URL(url), {wire.SECRET_HEADER: secret}, connections=0, connect_s=_CONNECT_S, keepalive_s=_KEEPALIVE_S)
 
@@ -47,6 +48,11 @@ class RemoteEngine:
     def modalities(self) -> frozenset[Modality]:
         """What it can run."""
         return self._modalities
+
+    @property
+    def slots(self) -> int | None:
+        """As the engine said when it was asked for its health the last time."""
+        return self._slots
 
     async def run(self, job: Job) -> AsyncGenerator[Event]:
         """Do one job; closing the generator hangs up, and the host then stops the job."""
@@ -89,6 +95,8 @@ class RemoteEngine:
         except (UnreachableError, WentAwayError, OSError, msgspec.DecodeError) as error:
             message = f"engine {self._name} cannot be reached; try again in a moment"
             raise EngineUnavailable(message) from error
+        slots = facts.get("slots")
+        self._slots = slots if isinstance(slots, int) and slots > 0 else None
         return facts
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from taximeter.gateway import admin_views as views
 from taximeter.gateway import catalog_views
 from taximeter.gateway.admin_approvals import add_approvals
 from taximeter.gateway.admin_budgets import add_budgets, of_new_key
+from taximeter.gateway.admin_health import add_health
 from taximeter.gateway.admin_hooks import add_hooks
 from taximeter.gateway.admin_limits import add_limits
 from taximeter.gateway.admin_plans import OPERATOR, add_plans, by, subscribe
@@ -50,6 +51,7 @@ def router(services: Services, clock: Clock) -> APIRouter:
     add_hooks(admin, services)
     add_approvals(admin, services)
     add_surge(admin, services)
+    add_health(admin, services)
     return admin
 
 

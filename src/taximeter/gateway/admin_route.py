@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from taximeter.gateway.body import check_json_type, parse_json, read_body
+from taximeter.gateway.orders import address_of
 from taximeter.gateway.services import Services
 
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -27,7 +28,7 @@ def admin_route(services: Services) -> type[APIRoute]:
             handler = super().get_route_handler()
 
             async def guarded(request: Request) -> Response:
-                services.identity.require_admin(request.headers.get("authorization"))
+                services.identity.require_admin(request.headers.get("authorization"), address_of(request))
                 with_body = request.method in WITH_BODY
                 if with_body:
                     check_json_type(request)

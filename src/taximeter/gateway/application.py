@@ -19,6 +19,7 @@ from taximeter.gateway import (
     embeddings,
     exceptions,
     health,
+    health_page,
     models,
     native,
     openapi,
@@ -112,13 +113,14 @@ def create_app(services: Services, around: Surroundings) -> FastAPI:
         *budgets.routes(services),
         *approvals.routes(services),
         *health.routes(around.checks, around.figures, around.metrics),
+        *health_page.routes(services),
         *pages.routes(app, services),
     ]
     app.router.routes.extend(routes)
     admin_router = admin.router(services, around.clock)
     app.include_router(admin_router)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    exceptions.install(app)
+    exceptions.install(app, around.metrics)
     templates: dict[Any, str] = {route.endpoint: route.path for route in [*routes, *admin_router.routes] if isinstance(route, Route)}
     middleware = partial(GatewayMiddleware, ids=around.ids, clock=around.clock, metrics=around.metrics, templates=templates)
     app.add_middleware(middleware)

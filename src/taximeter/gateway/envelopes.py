@@ -16,7 +16,18 @@ from taximeter.kernel.ids import encode_id
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 # Everything else under /v1 is a route OpenAI has, or might have.
-NATIVE_PATHS = ("/v1/admin", "/v1/approvals", "/v1/budgets", "/v1/keys", "/v1/quotes", "/v1/receipts", "/v1/surge", "/v1/usage", "/v1/wallet")
+NATIVE_PATHS = (
+    "/v1/admin",
+    "/v1/approvals",
+    "/v1/budgets",
+    "/v1/health",
+    "/v1/keys",
+    "/v1/quotes",
+    "/v1/receipts",
+    "/v1/surge",
+    "/v1/usage",
+    "/v1/wallet",
+)
 
 # In the scope of a request: the id of its ride, which leaves a receipt whatever becomes of it.
 RIDE_ID = "taximeter.ride_id"

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Match
 from taximeter.gateway.envelopes import PROBLEM, encode_json, problem, refusal_response, request_id
 from taximeter.gateway.errors import ClientGone, DatabaseUnavailable, InvalidJson, MethodNotAllowed, UnknownUrl
 from taximeter.gateway.idempotency import replay
+from taximeter.gateway.metrics import Metrics
 from taximeter.gateway.middleware import CLIENT_GONE
 from taximeter.kernel.errors import InvalidRequest, Refusal
 from taximeter.metering import Replayed
@@ -37,11 +38,12 @@ DATABASE_DOWN = (
 _log = logging.getLogger(__name__)
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, metrics: Metrics) -> None:
     """Register the handlers; anything else is a bug, and the middleware's."""
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)
+        metrics.refused(error.code)
         return refusal_response(request, error)
 
     async def gone(request: Request, _error: Exception) -> Response:

@@ -39,6 +39,7 @@ class Metrics:
         labels = ["model", "part"]
         self._expected = Counter("taximeter_chat_tokens_expected", f"{tokens} estimated before.", labels, registry=self._registry)
         self._counted = Counter("taximeter_chat_tokens_counted", f"{tokens} counted after.", labels, registry=self._registry)
+        self._refusals = Counter("taximeter_refusals", "Requests refused, by the code of the refusal.", ["code"], registry=self._registry)
         self._chats: dict[str, tuple[Counter, Counter, Counter, Counter]] = {}
         self._counts: dict[tuple[str, str, int], Counter] = {}
         self._durations: dict[str, Histogram] = {}
@@ -60,6 +61,10 @@ class Metrics:
         self._durations[route].observe(seconds)
         if client_gone:
             self._left.inc()
+
+    def refused(self, code: str) -> None:
+        """A request was refused.  Codes are few: each is a class."""
+        self._refusals.labels(code).inc()
 
     def counted(self, model: str, expected: Mapping[str, int], counted: Mapping[str, int]) -> None:
         """A chat ended: what it was expected to be, and what its provider counted."""

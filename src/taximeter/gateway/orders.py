@@ -24,8 +24,14 @@ _MULTIPLIER = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,6})?")
 
 
 async def authenticate(services: Services, request: Request) -> Caller:
-    """Who sends this request.  Raises Unauthenticated."""
-    return await services.identity.authenticate(request.headers.get("authorization"))
+    """Who sends this request.  Raises Unauthenticated, TooManyFailedKeys."""
+    return await services.identity.authenticate(request.headers.get("authorization"), address_of(request))
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from: the peer of its connection, or whom a trusted proxy names."""
+    client = request.scope.get("client")
+    return client[0] if client else ""
 
 
 async def read_call(services: Services, request: Request) -> tuple[Caller, dict[str, Any]]:

@@ -17,7 +17,7 @@ from taximeter.gateway.services import Services
 from taximeter.kernel.units import large_numbers
 
 # The pages are complete in themselves; whatever tries to load more is not ours.
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -26,9 +26,7 @@ _HEADERS = {
 
 def routes(app: FastAPI, services: Services) -> list[Route]:
     """The pages that people read, and the document behind them."""
-    environment = Environment(loader=PackageLoader("taximeter.gateway"), autoescape=True, undefined=StrictUndefined)
-    environment.filters["code"] = with_code
-    environment.filters["large_numbers"] = large_numbers
+    environment = open_templates()
     shows_prices = quote_page.is_shown(services.settings)
 
     async def front(request: Request) -> Response:
@@ -39,13 +37,13 @@ def routes(app: FastAPI, services: Services) -> list[Route]:
             models=_examples(services),
             shows_prices=shows_prices,
         )
-        return HTMLResponse(page, headers=_HEADERS)
+        return HTMLResponse(page, headers=HEADERS)
 
     async def quote(request: Request) -> Response:
         asked = quote_page.answer(services, dict(request.query_params))
         base_url = f"{request.url.scheme}://{request.url.netloc}"
         page = environment.get_template("quote.html").render(version=taximeter.__version__, base_url=base_url, asked=asked)
-        return HTMLResponse(page, asked.status, headers=_HEADERS)
+        return HTMLResponse(page, asked.status, headers=HEADERS)
 
     @cache
     def reference_page() -> str:
@@ -53,7 +51,7 @@ def routes(app: FastAPI, services: Services) -> list[Route]:
         return template.render(version=taximeter.__version__, description=PARAGRAPHS, groups=reference.groups(document(app)))
 
     async def docs(_request: Request) -> Response:
-        return HTMLResponse(reference_page(), headers=_HEADERS)
+        return HTMLResponse(reference_page(), headers=HEADERS)
 
     async def openapi(_request: Request) -> Response:
         return json_response(app.openapi())
@@ -64,6 +62,14 @@ def routes(app: FastAPI, services: Services) -> list[Route]:
         Route("/docs", docs, methods=["GET"]),
         Route("/openapi.json", openapi, methods=["GET"]),
     ]
+
+
+def open_templates() -> Environment:
+    """The templates, with what they need."""
+    environment = Environment(loader=PackageLoader("taximeter.gateway"), autoescape=True, undefined=StrictUndefined)
+    environment.filters["code"] = with_code
+    environment.filters["large_numbers"] = large_numbers
+    return environment
 
 
 def with_code(text: str) -> Markup:

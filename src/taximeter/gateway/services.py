@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from taximeter.admission import budgets, events, plans
+from taximeter.admission import breakers, budgets, events, plans
 from taximeter.admission import surge as surge_prices
 from taximeter.admission.limits import LimitsOffice
 from taximeter.identity import Identity
@@ -30,3 +30,5 @@ class Services:
     catalog: Callable[[], Catalog]
     surge: surge_prices.SurgeStore
     surge_board: Callable[[], surge_prices.Board]
+    resets: breakers.Resets
+    health: breakers.Health

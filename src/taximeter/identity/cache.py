@@ -32,6 +32,17 @@ class VerdictCache:
         self._refused: dict[KeyText, tuple[float, Verdict]] = {}
         self._running: dict[KeyText, asyncio.Task[Verdict]] = {}
 
+    def remembered(self, key: KeyText) -> Caller | None:
+        """Who presents this key, if that was asked a moment ago and he was somebody."""
+        entry = self._known.get(key)
+        if entry is not None and self._clock.monotonic_s() < entry[0] and isinstance(entry[1], Caller):
+            return entry[1]
+        return None
+
+    def was_right(self, key: KeyText) -> bool:
+        """Whether this key was right when it was looked up the last time, however long ago."""
+        return key in self._known
+
     async def caller(self, key: KeyText) -> Caller:
         """Who presents this key.  Raises Unauthenticated (a subclass), or whatever the look-up raised."""
         verdict = self._remembered(key)

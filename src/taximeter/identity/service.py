@@ -1,5 +1,6 @@
 """Identity's face: who calls, and the keys that prove it."""
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Sequence
@@ -8,7 +9,8 @@ from uuid import UUID
 
 from taximeter.identity import rules
 from taximeter.identity.cache import VerdictCache
-from taximeter.identity.errors import InvalidAdminKey
+from taximeter.identity.errors import InvalidAdminKey, InvalidApiKey, TooManyFailedKeys
+from taximeter.identity.guesses import Guesses, place_of
 from taximeter.identity.model import NO_LIMITS, ApiKey, Beside, Caller, IssuedKey, KeyLimits, KeyText, NewKey, Organisation, Project
 from taximeter.identity.store import IdentityStore
 from taximeter.kernel.clock import Clock, utc_from_ms
@@ -18,6 +20,9 @@ from taximeter.kernel.settings import Settings
 
 # 40 random bits: two draws that meet are rare, five in a row do not happen.
 PREFIX_DRAWS_MAX = 5
+DOUBTED_AT_ONCE = 2
+"""Look-ups for those who have presented many wrong keys, at the same time: of a process's six connections."""
+DOUBTED_WAITING_MAX = 50
 
 
 class Identity:
@@ -31,21 +36,63 @@ class Identity:
         self._ids = ids
         self._clock = clock
         self._cache = VerdictCache(store.find_credential, clock, settings.key_cache_s)
+        self._guesses = Guesses(settings.key_failures_max, settings.key_block_max_s)
+        self._doubted = Narrow(DOUBTED_AT_ONCE, DOUBTED_WAITING_MAX)
         # Without an admin key nobody is an administrator: the hash of a random token matches nothing.
         self._admin_sha256 = hashlib.sha256((settings.admin_key or secrets.token_hex(32)).encode()).digest()
 
-    async def authenticate(self, header: str | None) -> Caller:
+    async def authenticate(self, header: str | None, address: str | None = None) -> Caller:
         """The caller behind an ``Authorization`` header.
 
-        Raises InvalidApiKey, ExpiredApiKey or RevokedApiKey.  What it answers is at most
-        ``settings.key_cache_s`` old.
-        """
-        return await self._cache.caller(rules.parse_key(header))
+        Args:
+            header: as it came.
+            address: where it came from; None: from ourselves, where nothing is guessed.
 
-    def require_admin(self, header: str | None) -> None:
-        """Raises InvalidAdminKey unless the header carries the admin key."""
-        if not rules.same_token(rules.bearer_token(header), self._admin_sha256):
+        Raises InvalidApiKey, ExpiredApiKey or RevokedApiKey; TooManyFailedKeys instead of the first where too many were wrong.
+        What it answers is at most ``settings.key_cache_s`` old.
+        """
+        try:
+            key = rules.parse_key(header)
+        except InvalidApiKey:
+            if rules.bearer_token(header) is not None:
+                self._was_wrong(_sources(address))
+            raise
+        known = self._cache.remembered(key)
+        if known is not None:
+            return known
+        sources = _sources(address, key.prefix)
+        try:
+            if self._wait_s(sources) and not self._cache.was_right(key):
+                return await self._doubt(key, sources)
+            return await self._cache.caller(key)
+        except InvalidApiKey:
+            self._was_wrong(sources)
+            raise
+
+    def require_admin(self, header: str | None, address: str | None = None) -> None:
+        """Raises InvalidAdminKey unless the header carries the admin key; TooManyFailedKeys where too many were wrong."""
+        token = rules.bearer_token(header)
+        if not rules.same_token(token, self._admin_sha256):
+            if token is not None:
+                self._was_wrong(_sources(address))
             raise InvalidAdminKey
+
+    async def _doubt(self, key: KeyText, sources: tuple[str, ...]) -> Caller:
+        """Look a key up that comes from where many were wrong: few of them at a time, so that nobody else waits for it."""
+        if not self._doubted.has_room:
+            raise TooManyFailedKeys(self._wait_s(sources))
+        async with self._doubted:
+            return await self._cache.caller(key)
+
+    def _wait_s(self, sources: tuple[str, ...]) -> float:
+        return self._guesses.wait_s(sources, self._clock.monotonic_s())
+
+    def _was_wrong(self, sources: tuple[str, ...]) -> None:
+        """Count a wrong key.  Raises TooManyFailedKeys when there were too many before."""
+        blocked = self._wait_s(sources) > 0
+        self._guesses.wrong(sources, self._clock.monotonic_s())
+        if blocked:
+            raise TooManyFailedKeys(self._wait_s(sources))
 
     async def issue_key(
         self, project_id: UUID, name: str, expires_at: datetime | None = None, limits: KeyLimits = NO_LIMITS, beside: Beside | None = None
@@ -131,6 +178,47 @@ class Identity:
     async def organisations(self, after: UUID | None, limit: int) -> list[Organisation]:
         """Organisations, newest first."""
         return await self._store.list_organisations(after, limit)
+
+
+class Narrow:
+    """A gate that lets few through at a time, with a bounded crowd before it.
+
+    Args:
+        at_once: how many.
+        waiting_max: how many may wait.
+    """
+
+    def __init__(self, at_once: int, waiting_max: int) -> None:
+        self._free = asyncio.Semaphore(at_once)
+        self._room = at_once + waiting_max
+        self._inside = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may come."""
+        return self._inside < self._room
+
+    async def __aenter__(self) -> None:
+        """Wait for one's turn."""
+        self._inside += 1
+        try:
+            await self._free.acquire()
+        except BaseException:
+            self._inside -= 1
+            raise
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Make room."""
+        self._inside -= 1
+        self._free.release()
+
+
+def _sources(address: str | None, prefix: str | None = None) -> tuple[str, ...]:
+    """What a wrong key is counted by."""
+    if address is None:
+        return ()
+    place = place_of(address)
+    return (place,) if prefix is None else (place, f"{rules.KEY_START}{prefix}")
 
 
 def _draw(length: int) -> str:

@@ -9,6 +9,7 @@ where id = (
     where kind = $1 and ordered_at is null and (state = 'queued' or (state = 'in_progress' and lease_until < clock_timestamp()))
         -- Flex and batch wait for the calm, but not for ever.
         and (rank < 2 or created_at <= clock_timestamp() - make_interval(secs => $3) or payload ->> 'engine' <> all((select admission.surging())::text[]))
+        and concat_ws(' ', payload ->> 'engine', coalesce(payload ->> 'model', payload ->> 'engine_model')) <> all ($4::text[])
     order by rank, created_at, id
     limit 1
     for update skip locked

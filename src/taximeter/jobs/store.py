@@ -8,6 +8,7 @@ A job that was ordered from a provider is claimed by ``claim_ordered`` alone, an
 """
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -25,15 +26,16 @@ class JobStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def claim(self, kind: str, lease_s: float, calm_s: float = 0.0) -> Job | None:
+    async def claim(self, kind: str, lease_s: float, calm_s: float = 0.0, without: Sequence[str] = ()) -> Job | None:
         """Lease the oldest job of the quickest service tier that waits, or whose worker is gone; None when there is none.
 
         Args:
             kind: of job.
             lease_s: for how long.
             calm_s: a flex or batch job of an engine whose price surges is left until it is so old.
+            without: jobs of these engines and models (``engine name@version``) are left where they are.
         """
-        row = await self._pool.fetchrow(_SQL["claim"], kind, lease_s, calm_s)
+        row = await self._pool.fetchrow(_SQL["claim"], kind, lease_s, calm_s, list(without))
         return None if row is None else _from_row(row)
 
     async def claim_ordered(self, kind: str, lease_s: float) -> tuple[Job, float] | None:

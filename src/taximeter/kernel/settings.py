@@ -15,6 +15,20 @@ _RANGES = {
     "quote_items_max": (1, 10_000),
     "webhook_keep_s": (60, 315_360_000),
     "approval_ttl_s": (1, 2_592_000),
+    "quotes_per_minute": (0, 1_000_000_000),
+    "quotes_open_max": (0, 1_000_000_000),
+    "breaker_failures": (0, 1_000_000),
+    "breaker_failure_percent": (0, 100),
+    "breaker_calls_min": (1, 1_000_000),
+    "breaker_window_s": (1, 86_400),
+    "breaker_open_s": (0.1, 86_400),
+    "breaker_open_max_s": (0.1, 86_400),
+    "shed_priority_s": (0, 86_400),
+    "shed_standard_s": (0, 86_400),
+    "shed_flex_s": (0, 86_400),
+    "shed_batch_s": (0, 86_400),
+    "key_failures_max": (0, 1_000_000),
+    "key_block_max_s": (1, 86_400),
 }
 
 
@@ -70,6 +84,12 @@ class Settings:
     page_size_max: int = 100
     key_cache_s: float = 0.5
     """How long a gateway may trust a key it has seen: a revoked key stops within this time."""
+    key_failures_max: int = 20
+    """Keys that one address may get wrong in a minute, and that may be wrong for one prefix; 0: any number."""
+    key_block_max_s: float = 300.0
+    """The longest time that wrong keys are refused for."""
+    trusted_proxies: str = ""
+    """Addresses or networks, joined with commas, whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed; empty: none."""
     catalog_refresh_s: float = 1.0
     pool_size: int = 6
     lanes: int = 2
@@ -82,6 +102,10 @@ class Settings:
     """How long a quote can be read after its time was over."""
     quote_items_max: int = 1000
     """Requests in one call for quotes."""
+    quotes_per_minute: int = 600_000
+    """Quotes that one project may ask for in a minute; 0: as many as it likes."""
+    quotes_open_max: int = 1_000_000
+    """Quotes of one project that may be open at the same time; 0: any number."""
     idempotency_ttl_s: int = 86_400
     """How long an ``idempotency-key`` is remembered; after that the same request runs, and is charged, again."""
     idempotency_body_max: int = 262_144
@@ -130,6 +154,21 @@ class Settings:
     """For how long a provider may not know its own job, or have no file of a finished one, before that is its verdict."""
     provider_jobs_parallel: int = 32
     """Videos at providers that one worker watches at the same time."""
+    breaker_failures: int = 5
+    """An engine that fails so many times in a row with a model is left alone for a while; 0: however often it does."""
+    breaker_failure_percent: int = 60
+    """Likewise when so many of a hundred calls fail; 0: whatever their share is."""
+    breaker_calls_min: int = 20
+    """Calls in the window before their share says anything."""
+    breaker_window_s: float = 60.0
+    breaker_open_s: float = 5.0
+    """How long it is left alone the first time; doubled each time that it fails the probe."""
+    breaker_open_max_s: float = 120.0
+    shed_priority_s: float = 120.0
+    """A request that would wait longer than this for its engine is refused, where the engine's capacity is known; 0: none is."""
+    shed_standard_s: float = 60.0
+    shed_flex_s: float = 30.0
+    shed_batch_s: float = 30.0
     stop_grace_s: float = 10.0
     fault_point: str = ""
     """For crash tests: where a gateway process or worker kills or freezes itself (see ``kernel.faults``)."""

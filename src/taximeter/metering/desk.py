@@ -1,6 +1,7 @@
 """What every ride needs: the books, the engines, the catalog; and how an order is priced and held."""
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from taximeter.ledger import AccountClosed, Books, InsufficientBalance, Kind, Op
 from taximeter.metering.disk import Disk
 from taximeter.metering.errors import AboveCallersMaximum, TooExpensive, WrongModality
 from taximeter.metering.fares import Fare, quote_fare
+from taximeter.metering.guard import Guard
 from taximeter.metering.model import QUOTE_PREFIX, Order
 from taximeter.metering.moment import buyer_at, check_multiplier
 from taximeter.metering.rules import NOTHING, encode_fact, key_fact, receipt_fact, request_fact
@@ -31,12 +33,17 @@ async def _as_known(caller: Caller) -> terms.Terms:
     return caller.terms
 
 
+def _permille() -> int:
+    return secrets.randbelow(1001)
+
+
 @dataclass
 class Desk:
     """What every ride needs, made once by the composition root.
 
     ``catalog`` is replaced by the composition root when something was published, ``surge`` whenever it was read again.
     ``fresh_terms`` looks up what is agreed with a caller at this moment.  Without ``bounds`` no caller may have any budget.
+    ``chance`` gives another number from 0 to 1000 each time.
     """
 
     settings: Settings
@@ -52,6 +59,12 @@ class Desk:
     bounds: budgets.Budgets | None = None
     surge: surge_prices.Board = field(default_factory=lambda: surge_prices.Board(SystemClock()))
     background: set[asyncio.Task[Any]] = field(default_factory=set)
+    chance: Callable[[], int] = _permille
+    guard: Guard = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Set the guard of the engines up."""
+        self.guard = Guard(self.settings, self.clock, self.chance)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something to its end even when nobody waits for it any more."""

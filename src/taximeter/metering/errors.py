@@ -19,6 +19,7 @@ QuoteExpired          410 quote_expired
 QuoteUsed             422 quote_used
 QuoteMismatch         422 quote_mismatch
 TooManyQuotes         400 too_many_quotes
+QuoteLimitExceeded    429 quote_limit_exceeded  may be sent again: Retry-After
 DiskFull              503 disk_full
 """
 
@@ -153,6 +154,14 @@ class TooManyQuotes(InvalidRequest):
     """One call asks for more quotes than it may."""
 
     code = "too_many_quotes"
+
+
+class QuoteLimitExceeded(Refusal):
+    """The project has asked for as many quotes as it may in a minute, or has as many open."""
+
+    code = "quote_limit_exceeded"
+    status = 429
+    openai_type = "rate_limit_error"
 
 
 class DiskFull(Unavailable):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from taximeter.admission import budgets, events, plans
+from taximeter.admission import breakers, budgets, events, plans
 from taximeter.admission import surge as surge_prices
 from taximeter.admission.limits import LimitStore
 from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
@@ -27,7 +27,7 @@ from taximeter.metering.approvals import ApprovalStore
 from taximeter.metering.desk import Desk
 from taximeter.metering.disk import Disk
 from taximeter.metering.objects import Objects
-from taximeter.metering.presence import keep_alive
+from taximeter.metering.presence import BEATS_PER_LIFE, keep_alive
 from taximeter.metering.settlements import Settlements
 from taximeter.metering.spool import Spool, spool_folder, survey
 from taximeter.metering.store import MeteringStore
@@ -57,6 +57,7 @@ class Office:
     plans: plans.Plans
     budgets: budgets.Budgets
     surge: surge_prices.SurgeStore
+    breakers: breakers.BreakerStore
 
     async def check_database(self) -> Mapping[str, object]:
         """Facts for the readiness page.  Raises OSError or a database error when it does not answer."""
@@ -114,7 +115,14 @@ class Office:
             **await self.store.book_figures(),
             **await events.WebhookStore(self.pool).figures(),
             **await ApprovalStore(self.pool).figures(),
+            **await self._breaker_figures(),
         }
+
+    async def _breaker_figures(self) -> Mapping[str, tuple[str, float]]:
+        counts = dict.fromkeys(("closed", "half_open", "open"), 0)
+        for row in await self.breakers.summary():
+            counts[row["state"]] += row["processes"]
+        return {f'taximeter_breakers{{state="{state}"}}': ("Circuit breakers of all processes, by state.", count) for state, count in counts.items()}
 
 
 @asynccontextmanager
@@ -153,11 +161,15 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     identity_store = IdentityStore(pool)
     kept = plans.Plans(pool, identity_store, ids, lambda: desk.catalog)
     desk.fresh_terms = kept.fresh_terms
+    breaker_store = breakers.BreakerStore(pool, settings.process_dead_s)
+    publisher = breakers.Publisher(process_id, kind)
+    watch = breakers.BreakerWatch(desk.guard.breakers, breaker_store, publisher, settings.process_dead_s / BEATS_PER_LIFE)
     await store.hello(desk.process_id, kind)
     upkeep = [
         asyncio.create_task(keep_alive(desk, store, kind, tally, pool), name="heartbeat"),
         asyncio.create_task(_keep_catalog(desk, catalog_store, surge_store), name="catalog"),
         asyncio.create_task(_adopt_spools(Adoption(folder, books, jobs, objects)), name="adoption"),
+        asyncio.create_task(watch.run(), name="breakers"),
     ]
     try:
         yield Office(
@@ -172,6 +184,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
             plans=kept,
             budgets=bounding,
             surge=surge_store,
+            breakers=breaker_store,
         )
     finally:
         for task in upkeep:
@@ -184,6 +197,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
         # A database that has gone away must not keep this process from ending.
         with contextlib.suppress(*DATABASE_ERRORS):
             await asyncio.wait_for(_say_goodbye(desk, store, tally, pool), 2.0)
+            await asyncio.wait_for(watch.say_goodbye(), 2.0)
         pool.terminate()
         for engine in engines.values():
             await engine.close()

@@ -18,6 +18,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         request: the normalised request for the engine.
         rate_card: ``name@version``; versions stay in the catalog for ever.
+        model: its version, ``name@version``; None: an earlier release wrote it.
         budgets: its hold may have legs on some.
         factors: from consumed to charged; None: ``multiplier`` alone, which is 1 unless an earlier release wrote it.
     """
@@ -38,6 +39,12 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     factors: pricing.Factors | None = None
     service_tier: str = "standard"
     budgets: bool = False
+    model: str | None = None
+
+    @property
+    def model_id(self) -> str:
+        """What the engine's circuit breaker calls the model."""
+        return self.model or self.engine_model
 
 
 def new_payload(desk: Desk, order: Order, fare: Fare) -> Payload:
@@ -59,6 +66,7 @@ def new_payload(desk: Desk, order: Order, fare: Fare) -> Payload:
         factors=None if fare.parts.factors.plain else fare.parts.factors,
         service_tier=fare.tier,
         budgets=bool(order.caller.terms.budgets),
+        model=fare.model.id,
     )
 
 

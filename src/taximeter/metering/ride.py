@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from taximeter.admission import breakers
 from taximeter.engines import Chunk, Done, Engine, EngineError, EngineFailed, EngineTimeout, Event, Job, Media, Vectors
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import Refusal
@@ -18,6 +19,7 @@ from taximeter.ledger import Kind, Operation, Outcome, Status
 from taximeter.metering import model
 from taximeter.metering.desk import Desk, Held, use_quote, wallet_of
 from taximeter.metering.fares import Fare
+from taximeter.metering.guard import Passage
 from taximeter.metering.model import Order, Receipt
 from taximeter.metering.rules import NOTHING, Bill, bill, encode_fact, key_fact, receipt_fact, terms_of
 from taximeter.meters import BadReport
@@ -30,7 +32,9 @@ class Ride:
         limits: headers that say what is left of the limits that it met.
     """
 
-    def __init__(self, desk: Desk, order: Order, fare: Fare, engine: Engine, job: Job, request_id: UUID, held: Held) -> None:  # noqa: PLR0913, PLR0917
+    def __init__(  # noqa: PLR0913, PLR0917 - made in one place
+        self, desk: Desk, order: Order, fare: Fare, engine: Engine, job: Job, request_id: UUID, held: Held, passage: Passage
+    ) -> None:
         self.id = request_id
         self.fare = fare
         self.balance_utok = held.available_utok
@@ -40,6 +44,7 @@ class Ride:
         self._order = order
         self._engine = engine
         self._job = job
+        self._passage = passage
         self._held_utok = held.total_utok
         self._output_tokens = 0
         self._terms = terms_of(fare)
@@ -74,7 +79,8 @@ class Ride:
     async def events(self) -> AsyncGenerator[Chunk | Media | Vectors | Receipt, None]:
         """Run the engine; the last item is the receipt, settled.
 
-        When the engine fails, the hold is released and the EngineError (or BadReport) is raised.
+        When the engine fails, the hold is released and the EngineError (or BadReport) is raised; EngineCircuitOpen when its
+        breaker has opened since the hold.
         Closing the generator early means that the caller has gone: a streamed text is charged for
         what was generated until then, anything else costs nothing.
         """
@@ -82,7 +88,7 @@ class Ride:
         run: AsyncIterator[Event] | None = None
         patience = Patience(self._job.deadline_s)
         try:
-            run = self._engine.run(self._job)
+            run = self._begin()
             while True:
                 # Around each wait alone: a timeout must not reach across a yield into the caller's code.
                 with patience:
@@ -106,7 +112,7 @@ class Ride:
             timeout = EngineTimeout(message)
             await self._release(timeout)
             raise timeout from error
-        except (EngineError, BadReport) as error:
+        except (EngineError, BadReport, breakers.EngineCircuitOpen) as error:
             await self._release(error)
             raise
         finally:
@@ -117,6 +123,10 @@ class Ride:
             if leaving is not None:
                 await asyncio.shield(leaving)
         yield receipt
+
+    def _begin(self) -> AsyncIterator[Event]:
+        self._passage.check()
+        return self._engine.run(self._job)
 
     async def _leave(self) -> None:
         """The caller has gone."""
@@ -139,11 +149,15 @@ class Ride:
         await self._end(Kind.VOID, NOTHING, "failed", "internal_error: a bug interrupted the request; nothing was charged")
 
     async def _release(self, error: Refusal) -> None:
+        self._passage.failed(error)
         await self._end(Kind.VOID, NOTHING, "failed", f"{error.code}: {error.message}")
 
     async def _end(self, kind: Kind, charge: Bill, outcome: model.Outcome, reason: str | None, done: Done | None = None) -> Receipt:
         """End the hold, once.  When the database is slow or away the answer does not wait: its receipt says pending."""
         assert not self._ended
+        if done is not None:
+            self._passage.succeeded()
+        self._passage.given_back(worked=self._output_tokens > 0)
         reach("metering.ride.ended")
         detail = {} if done is None else done.detail
         engine_ms = 0 if done is None else done.engine_ms

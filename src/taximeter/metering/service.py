@@ -12,7 +12,7 @@ from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Status
 from taximeter.metering.approvals import Parking
-from taximeter.metering.desk import Desk, buyer_of, hold_with_fresh_terms, must_wait, price_order
+from taximeter.metering.desk import Desk, Held, buyer_of, hold_with_fresh_terms, must_wait, price_order
 from taximeter.metering.errors import QuoteUsed
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import Order
@@ -48,9 +48,9 @@ class Metering:
     async def open(self, order: Order) -> Ride:
         """Price an order and hold its maximum; the ride then runs it.
 
-        Raises what ``open_offer``, ``price_order`` and ``hold_with_fresh_terms`` raise; FlexUnavailable; EngineUnavailable when no engine
-        runs the model; AbovePlanCap and what ``Parking.refusal`` raises (NeedsApproval among it) when it is above its plan's cap and not
-        approved; what ``Repeats.answer`` raises (Replayed among it) when the order repeats an earlier one.
+        Raises what ``open_offer``, ``price_order``, ``Guard.enter`` and ``hold_with_fresh_terms`` raise; FlexUnavailable;
+        EngineUnavailable when no engine runs the model; AbovePlanCap and what ``Parking.refusal`` raises (NeedsApproval among it) when
+        it is above its plan's cap and not approved; what ``Repeats.answer`` raises (Replayed among it) when it repeats an earlier one.
         """
         desk = self._desk
         earlier = await self._repeats.find(order)
@@ -70,13 +70,12 @@ class Metering:
         if must_wait(desk, order, fare, offer):
             raise await self._parking.refusal(order, fare)
         timeout_s = desk.timeout_s(order.modality)
-        request_id, order, outcome = await hold_with_fresh_terms(desk, order, fare, ttl_s=int(timeout_s) + desk.settings.hold_ttl_s, job=None)
-        if outcome.status in (Status.KEY_USED, Status.QUOTE_USED):
-            # Another request took the key or the quote in the meantime; that may have been the first of two with one key.
-            earlier = await self._repeats.find(order)
-            if earlier is None:
-                raise in_progress() if outcome.status is Status.KEY_USED else await taken(self._store, order)
-            await self._repeats.answer(order.caller, earlier)
+        passage = desk.guard.enter(engine, fare, timeout_s)
+        try:
+            request_id, order, outcome = await self._hold(order, fare, int(timeout_s) + desk.settings.hold_ttl_s)
+        except BaseException:
+            passage.given_back()
+            raise
         job = Job(
             id=encode_id("req", request_id),
             modality=order.modality,
@@ -85,7 +84,17 @@ class Metering:
             bound=dict(fare.estimate.bound),
             deadline_s=timeout_s,
         )
-        return Ride(desk, order, fare, engine, job, request_id, outcome)
+        return Ride(desk, order, fare, engine, job, request_id, outcome, passage)
+
+    async def _hold(self, order: Order, fare: Fare, ttl_s: int) -> tuple[UUID, Order, Held]:
+        request_id, order, outcome = await hold_with_fresh_terms(self._desk, order, fare, ttl_s=ttl_s, job=None)
+        if outcome.status in (Status.KEY_USED, Status.QUOTE_USED):
+            # Another request took the key or the quote in the meantime; that may have been the first of two with one key.
+            earlier = await self._repeats.find(order)
+            if earlier is None:
+                raise in_progress() if outcome.status is Status.KEY_USED else await taken(self._store, order)
+            await self._repeats.answer(order.caller, earlier)
+        return request_id, order, outcome
 
     async def keep_answer(self, request_id: UUID, status: int, content_type: str, body: bytes) -> None:
         """Keep the answer to an order with an idempotency key, for repeats.  Best effort."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from taximeter.admission import breakers
 from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.engines import Done, EngineError, EngineFailed, EngineTimeout, EngineUnavailable, Event, Media, Progress, Started
 from taximeter.jobs import Job, JobStore
@@ -21,6 +22,7 @@ from taximeter.kernel.faults import reach
 from taximeter.kernel.settings import Settings
 from taximeter.ledger import Kind, Operation, SettleCode, Status
 from taximeter.metering.desk import Desk
+from taximeter.metering.guard import Passage
 from taximeter.metering.model import Outcome
 from taximeter.metering.objects import Objects
 from taximeter.metering.payload import KIND, Payload
@@ -110,7 +112,7 @@ class VideoRunner:
     async def _work(self) -> None:
         while True:
             try:
-                job = await self._jobs.claim(KIND, self._desk.settings.job_lease_s, calm_s(self._desk.settings))
+                job = await self._jobs.claim(KIND, self._desk.settings.job_lease_s, calm_s(self._desk.settings), self._left_alone())
                 if job is not None:
                     await self._try_job(job)
                     continue
@@ -118,6 +120,10 @@ class VideoRunner:
                 log.warning("cannot claim a job: %s", error)
                 await asyncio.sleep(BEAT_S)
             await asyncio.sleep(POLL_S)
+
+    def _left_alone(self) -> list[str]:
+        """Engines and models that have failed too often: their jobs wait, and are not claimed in vain."""
+        return [f"{engine} {model}" for engine, model in self._desk.guard.breakers.closed_to()]
 
     async def _try_job(self, job: Job, left_s: float = 0.0) -> None:
         """As ``run_job``; a bug that one job meets must not take the other jobs, and then the server, along."""
@@ -143,6 +149,25 @@ class VideoRunner:
             message = f"its worker died {attempts_max} times while making it; nothing was charged"
             await self._fail(job, payload, EngineFailed(message))
             return
+        try:
+            passage = self._enter(job, payload)
+        except breakers.EngineCircuitOpen:
+            # Another job was the probe in the meantime.  Not an attempt: nothing ran.
+            await self._jobs.release(job)
+            return
+        try:
+            await self._run_under(passage, job, payload, left_s)
+        finally:
+            passage.given_back()
+
+    def _enter(self, job: Job, payload: Payload) -> Passage:
+        """Leave to call the job's engine.  Raises EngineCircuitOpen."""
+        guard = self._desk.guard
+        if job.ordered:
+            return guard.watched(payload.engine, payload.model_id)
+        return guard.claimed(payload.engine, payload.model_id, self._desk.settings.video_timeout_s)
+
+    async def _run_under(self, passage: Passage, job: Job, payload: Payload, left_s: float) -> None:
         take = _Take()
         making = asyncio.create_task(self._make(job, payload, take, left_s))
         try:
@@ -150,14 +175,17 @@ class VideoRunner:
             if ours:
                 await making
                 if take.taken:
+                    passage.succeeded()
                     await self._jobs.park(job, 0.0)
                 elif not take.lost:
-                    await self._deliver(job, payload, take)
+                    await self._deliver(job, payload, take, passage)
         except asyncio.CancelledError:
             if not take.settling:
                 await asyncio.shield(self._put_back(job, making, take))
             raise
         except (EngineError, BadReport) as error:
+            if not (job.ordered and self._is_still_made(take, left_s)):
+                passage.failed(error)
             await self._end_without_result(job, payload, take, error, left_s)
 
     async def _end_without_result(self, job: Job, payload: Payload, take: _Take, error: EngineError | BadReport, left_s: float) -> None:
@@ -258,11 +286,12 @@ class VideoRunner:
         take.taken = not job.ordered
         return job.ordered
 
-    async def _deliver(self, job: Job, payload: Payload, take: _Take) -> None:
+    async def _deliver(self, job: Job, payload: Payload, take: _Take, passage: Passage) -> None:
         done = take.done
         assert done is not None
         reach("metering.video.made")
         charge = bill(self._terms(payload), done.work, measured=done.measured)
+        passage.succeeded()
         data = b"".join(take.pieces)
         key = f"videos/{job.id}/{job.attempt}.mp4"
         try:

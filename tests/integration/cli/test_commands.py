@@ -264,3 +264,23 @@ def test_budgets_are_set_once_of_a_kind_listed_and_removed(taximeter: Taximeter,
     assert "--each-user are about a project's end users" in taximeter(
         "budgets", "set", "1", "--organisation", "org_" + "0" * 26, "--user", "ada", "--window", "day", code=1
     )
+
+
+def test_the_health_of_engines_is_listed_and_a_breaker_is_closed(taximeter: Taximeter, database_url: str, tmp_path: Path) -> None:
+    assert taximeter("health") == "none\n"
+
+    async def fail() -> None:
+        async with open_command_office({"TAXIMETER_DATABASE_URL": database_url, "TAXIMETER_HOME": str(tmp_path)}) as office:
+            call_open = office.desk.guard.breakers.admit
+            for _ in range(5):
+                call_open("gpu-pool", "big@2", 1.0).failed("engine_failed")
+            while not await office.breakers.list_all():
+                await asyncio.sleep(0.02)
+            listed = json.loads(await asyncio.to_thread(taximeter, "health", "--json"))
+            assert (listed["engine"], listed["model"], listed["state"], listed["reason"]) == ("gpu-pool", "big@2", "open", "engine_failed")
+            assert "no living process" in (await asyncio.to_thread(lambda: taximeter("health", "--reset", "gpu-pool", "big@1", code=1))).lower()
+            assert "is closed with the next heartbeat" in await asyncio.to_thread(taximeter, "health", "--reset", "gpu-pool", "big@2")
+            while any(view.state != "closed" for view in office.desk.guard.breakers.views()):
+                await asyncio.sleep(0.02)
+
+    asyncio.run(asyncio.wait_for(fail(), 20))

@@ -13,6 +13,8 @@ TEXT = [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}]
 class SimEngine:
     """One engine of the catalog."""
 
+    slots: int | None = None
+
     def __init__(self, name: str, modality: Modality, dice: Dice) -> None:
         self._name = name
         self._modality = modality

@@ -138,6 +138,7 @@ class Program:
             ids=ground.ids,
             catalog=catalog(),
             process_id=process_id,
+            chance=lambda: 0,
         )
         self.metering = Metering(self.desk, self.store)
         self.videos = Videos(self.desk, self.jobs, self.store, self.objects)

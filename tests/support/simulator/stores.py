@@ -1,7 +1,7 @@
 """The stores of metering and of the jobs, on the simulated database; and the object store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -116,11 +116,11 @@ class Jobs:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def claim(self, kind: str, lease_s: float) -> Job | None:
+    async def claim(self, kind: str, lease_s: float, without: Sequence[str] = ()) -> Job | None:
         def take(tables: Tables, now_s: float) -> Job | None:
             for row in sorted(tables.jobs.values(), key=lambda row: row.number):
                 free = row.state == "queued" or (row.state == "in_progress" and row.lease_until is not None and row.lease_until < now_s)
-                if row.kind == kind and free:
+                if row.kind == kind and free and f"{row.payload['engine']} {row.payload['model']}" not in without:
                     row.state, row.attempt, row.lease_until, row.progress = "in_progress", row.attempt + 1, now_s + lease_s, 0
                     return _job(row)
             return None

@@ -45,3 +45,14 @@ def test_the_key_videos_makes_an_upstream_for_videos_also_with_nothing_under_it(
     fleet = build_fleet(settings(tmp_path, CHAT, films), {})
     assert isinstance(fleet["films"], OpenAIVideoEngine)
     assert isinstance(fleet["pool"], OpenAIEngine)
+
+
+@pytest.mark.parametrize(("extra", "slots"), [("", None), (", concurrent_max: 64", 64), (", concurrent_max: 3, videos: {}", 3)])
+def test_an_upstream_has_as_many_places_as_its_operator_says(tmp_path: Path, extra: str, slots: int | None) -> None:
+    entry = "{name: pool, base_url: 'http://10.0.0.7:8000/v1'" + extra + "}"
+    assert build_fleet(settings(tmp_path, entry), {})["pool"].slots == slots
+
+
+def test_an_upstream_without_places_is_none(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="concurrent_max"):
+        build_fleet(settings(tmp_path, "{name: pool, base_url: 'http://10.0.0.7:8000/v1', concurrent_max: 0}"), {})

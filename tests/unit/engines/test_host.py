@@ -29,7 +29,8 @@ async def test_a_job_runs_on_the_host_as_it_would_here() -> None:
         client = remote(engine, url)
         here = await outcome(StepEngine(), steps(3))
         assert await outcome(client, steps(3)) == here
-        assert await client.check() == {"running": 0, "jobs": 0}
+        assert await client.check() == {"running": 0, "jobs": 0, "slots": 1}
+        assert client.slots == 1
         await client.close()
     assert (engine.starts, engine.closed) == (1, True)
 

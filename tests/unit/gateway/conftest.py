@@ -97,12 +97,12 @@ class FakeIdentity:
             prepaid_account=11,
         )
 
-    async def authenticate(self, header: str | None) -> Caller:
+    async def authenticate(self, header: str | None, _address: str | None = None) -> Caller:
         if header != KEY:
             raise InvalidApiKey
         return self.caller
 
-    def require_admin(self, header: str | None) -> None:
+    def require_admin(self, header: str | None, _address: str | None = None) -> None:
         if header != ADMIN:
             raise InvalidAdminKey
 
@@ -254,6 +254,8 @@ def services(metering: Metering) -> Services:
         catalog=absent,
         surge=absent,
         surge_board=absent,
+        resets=absent,
+        health=absent,
     )
 
 

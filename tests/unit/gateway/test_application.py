@@ -59,6 +59,8 @@ ADMIN_ROUTES = [
     ("GET", "/v1/admin/budgets/x"),
     ("PATCH", "/v1/admin/budgets/x"),
     ("DELETE", "/v1/admin/budgets/x"),
+    ("GET", "/v1/admin/breakers"),
+    ("POST", "/v1/admin/breakers/x/x@1/reset"),
 ]
 
 
@@ -210,10 +212,10 @@ def paths(app: FastAPI) -> set[tuple[str, str]]:
 async def test_the_document_names_every_route(client: Any, app: FastAPI) -> None:
     document = (await client("GET", "/openapi.json", key="")).json
     described = {(method.upper(), path) for path, item in document["paths"].items() for method in item if method != "parameters"}
-    pages = {("GET", "/"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/quote")}
+    pages = {("GET", "/"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/quote"), ("GET", "/health")}
     assert paths(app) - pages <= described
     assert {("POST", "/v1/admin/projects"), ("DELETE", "/v1/admin/projects/{project_id}/keys/{key_id}")} <= described
-    assert len(described) == len(ROUTES) + len(ADMIN_ROUTES) + 4
+    assert len(described) == len(ROUTES) + len(ADMIN_ROUTES) + 5
 
 
 async def test_every_reference_of_the_document_resolves(client: Any) -> None:

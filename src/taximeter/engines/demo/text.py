@@ -81,6 +81,7 @@ class DemoText:
     def __init__(self, *, model_path: Path | None = None, tuning: TextTuning | None = None) -> None:
         self._model_path = model_path
         self._tuning = tuning or TextTuning()
+        self.slots = self._tuning.slots
         self._lock = asyncio.Lock()
         self._server: Any = None
         self._upstream: OpenAIEngine | None = None

@@ -36,6 +36,7 @@ class UpstreamLimits:
         keepalive_s: seconds an idle connection is kept; below the 5 s after which uvicorn (vLLM, SGLang)
             hangs up, so that no request is sent into a connection that is just closing.  0 makes a
             connection for each request, for servers that hang up without saying so.
+        slots: how many jobs the upstream works on at the same time, as its operator says; None: nobody knows.
         answer_bytes_max: largest answer, and largest line of a stream, that is read.
     """
 
@@ -44,6 +45,7 @@ class UpstreamLimits:
     silence_s: float = 120.0
     keepalive_s: float = 4.0
     answer_bytes_max: int = 64 * 1024 * 1024
+    slots: int | None = None
 
 
 class Link:

@@ -46,6 +46,7 @@ class VideoOptions:
         lookup: it keeps ``metadata`` and shows it in its list, so that an order whose answer was lost can be found.
         idempotent: it honours ``Idempotency-Key`` for as long as it is asked about a job: the order sent again names the first one.
         poll_s: seconds between two questions about a job.
+        slots: how many videos it makes at the same time; None: nobody knows.
         grace_s: for so long it may not know its own job, or have no file for a finished one, before that is its verdict.
     """
 
@@ -54,6 +55,7 @@ class VideoOptions:
     idempotent: bool = False
     poll_s: float = 5.0
     grace_s: float = 60.0
+    slots: int | None = None
 
 
 class OpenAIVideoEngine:
@@ -91,6 +93,11 @@ class OpenAIVideoEngine:
     def modalities(self) -> frozenset[Modality]:
         """Videos."""
         return frozenset({"video"})
+
+    @property
+    def slots(self) -> int | None:
+        """How many videos the upstream makes at the same time, as its operator says."""
+        return self._options.slots
 
     def run(self, job: Job) -> AsyncGenerator[Event]:
         """Order a video and wait for it, or go on waiting for one that was ordered, or call it off (see ``Job``)."""

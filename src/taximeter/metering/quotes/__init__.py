@@ -12,13 +12,14 @@ from taximeter.metering.quotes.alternatives import ALTERNATIVES_MAX, Alternative
 from taximeter.metering.quotes.document import InvalidQuote, priced, read_quote, verify_quote
 from taximeter.metering.quotes.offers import Offer, open_offer, taken
 from taximeter.metering.quotes.service import Quotes
-from taximeter.metering.quotes.store import QuoteStore
+from taximeter.metering.quotes.store import QuoteLimits, QuoteStore
 
 __all__ = [
     "ALTERNATIVES_MAX",
     "Alternative",
     "InvalidQuote",
     "Offer",
+    "QuoteLimits",
     "QuoteStore",
     "Quotes",
     "alternatives",

@@ -4,6 +4,11 @@
 insert into metering.quotes (id, project_id, fingerprint, maximum_utok, document, parts, expires_at)
 select * from unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::timestamptz[])
 
+-- name: keep_within
+-- As keep, for projects with limits; answers the shares that are not kept.
+select share, reason, wait_ns
+from metering.keep_quotes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+
 -- name: find
 select o.document, o.fingerprint, o.parts, o.maximum_utok, o.expires_at, o.expires_at <= clock_timestamp() as expired,
     case when u.request_id is not null and not metering.is_released(u.request_id) then u.request_id end as used_by,

@@ -12,13 +12,40 @@ import asyncpg
 import msgspec
 
 from taximeter.db import sql
+from taximeter.kernel.errors import Refusal
 from taximeter.kernel.signatures import PublicKey
+from taximeter.metering.errors import QuoteLimitExceeded, TooManyQuotes
 
 _SQL = sql.load("taximeter.metering.quotes")
 ROWS_MAX = 1000
 """Quotes in one statement."""
+NEVER_NS = -1
+_PER_MINUTE = 1
+_NS_PER_S = 1_000_000_000
+_WAIT_S_MAX = 3600
 # What a row can be the reason for; the last comes from the driver, for a value that is none of the column's type.
 _NOT_TAKEN = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuoteLimits:
+    """What a project may have; 0: as much as it likes.
+
+    Attributes:
+        per_minute: quotes that it asks for in a minute.
+        open_max: quotes of it that are open at the same time.
+    """
+
+    per_minute: int = 0
+    open_max: int = 0
+
+    @property
+    def off(self) -> bool:
+        """Whether there is nothing to keep to."""
+        return not self.per_minute and not self.open_max
+
+
+NO_LIMITS = QuoteLimits()
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
@@ -77,15 +104,24 @@ class _Batch:
 
 
 class QuoteStore:
-    """Keeps quotes and reads them."""
+    """Keeps quotes and reads them.
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    Args:
+        pool: connections.
+        limits: of each project.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, limits: QuoteLimits = NO_LIMITS) -> None:
         self._pool = pool
+        self._limits = limits
         self._next = _Batch()
         self._one_in_flight = asyncio.Lock()
 
     async def keep(self, rows: Sequence[Row]) -> None:
-        """Write quotes down; when this returns they are durable.  Raises what the database raises."""
+        """Write quotes down; when this returns they are durable, all of them.
+
+        Raises QuoteLimitExceeded, TooManyQuotes, and what the database raises; then none of them is kept.
+        """
         if self._next.shares and self._next.size + len(rows) > ROWS_MAX:
             self._next = _Batch()
         batch = self._next
@@ -120,15 +156,36 @@ class QuoteStore:
             if batch is self._next:
                 self._next = _Batch()
             try:
-                await self._insert([row for share in batch.shares for row in share])
+                batch.refused.update(await self._insert(batch.shares))
             except _NOT_TAKEN:
                 # Nothing was written.  Whose quotes they are decides: nobody's fail for another's.
                 for place, share in enumerate(batch.shares):
                     try:
-                        await self._insert(share)
+                        for refusal in (await self._insert([share])).values():
+                            batch.refused[place] = refusal
                     except _NOT_TAKEN as error:
                         batch.refused[place] = error
 
-    async def _insert(self, rows: Sequence[Row]) -> None:
-        columns = zip(*(msgspec.structs.astuple(row) for row in rows), strict=True)
-        await self._pool.execute(_SQL["keep"], *columns)
+    async def _insert(self, shares: Sequence[Sequence[Row]]) -> dict[int, Exception]:
+        """Write shares down; those that are above their project's limits are not, by their places and why."""
+        columns = zip(*(msgspec.structs.astuple(row) for share in shares for row in share), strict=True)
+        limits = self._limits
+        if limits.off:
+            await self._pool.execute(_SQL["keep"], *columns)
+            return {}
+        places = [place for place, share in enumerate(shares) for _ in share]
+        refused = await self._pool.fetch(_SQL["keep_within"], *columns, places, limits.per_minute, limits.open_max)
+        return {row["share"]: self._refusal(row["reason"], row["wait_ns"]) for row in refused}
+
+    def _refusal(self, reason: int, wait_ns: int) -> Refusal:
+        limits = self._limits
+        if wait_ns == NEVER_NS:
+            most = limits.per_minute if reason == _PER_MINUTE else limits.open_max
+            message = f"one call may ask for at most {most:,} quotes here; send fewer items at a time"
+            return TooManyQuotes(message, param="items")
+        wait_s = min(max(1, -(-wait_ns // _NS_PER_S)), _WAIT_S_MAX)
+        if reason == _PER_MINUTE:
+            message = f"a project may ask for {limits.per_minute:,} quotes a minute; try again in {wait_s} s"
+        else:
+            message = f"a project may have {limits.open_max:,} open quotes at a time; the first of them expires in {wait_s} s"
+        return QuoteLimitExceeded(message, headers={"retry-after": str(wait_s)})

@@ -39,6 +39,7 @@ class DemoVideo:
         self._font_file = font_file
         self._parallel = parallel
         self._room = asyncio.Semaphore(parallel)
+        self.slots = parallel
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="sketch-video")
         self._activated = False
 

@@ -32,6 +32,7 @@ class VideoEngine:
 
     name = "crash-video"
     modalities: frozenset[Modality] = frozenset({"video"})
+    slots: int | None = None
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -70,6 +71,7 @@ class SpeechEngine:
 
     name = "crash-speech"
     modalities: frozenset[Modality] = frozenset({"speech"})
+    slots: int | None = None
 
     async def run(self, job: Job) -> AsyncGenerator[Event]:
         """Say something of the text's length."""

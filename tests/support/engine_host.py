@@ -46,6 +46,7 @@ class StepEngine:
 
     name = "steps"
     modalities: frozenset[Modality] = frozenset({"video"})
+    slots: int | None = None
 
     def __init__(self, *, step_s: float = 0.0, fault: Exception | None = None, fault_at: int = 1, ill: Exception | None = None) -> None:
         self.running = 0

@@ -16,6 +16,7 @@ class Engine:
     """An engine that is up or down."""
 
     modalities: frozenset[Modality] = frozenset({"chat"})
+    slots: int | None = None
 
     def __init__(self, name: str, *, up: bool) -> None:
         self.name = name

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
 import yaml
 
 from taximeter.engines.model import Engine
-from taximeter.engines.openai_http import OpenAIEngine, OpenAIVideoEngine, VideoOptions
+from taximeter.engines.openai_http import OpenAIEngine, OpenAIVideoEngine, UpstreamLimits, VideoOptions
 from taximeter.engines.remote import RemoteEngine
 from taximeter.kernel.errors import SetupError
 from taximeter.kernel.settings import Settings
@@ -30,12 +30,14 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         name: what models in the catalog call their engine.
         base_url: an OpenAI-compatible server, with its ``/v1``.
         api_key_env: the environment variable that holds its key; none when it needs none.
+        concurrent_max: how many requests it works on at once; more of them wait in the fair queue.  None: as many as come.
         videos: this upstream makes videos, and nothing else; what it can do beyond OpenAI's routes (null: nothing).
     """
 
     name: str
     base_url: str
     api_key_env: str | None = None
+    concurrent_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
     videos: VideoAbilities | msgspec.UnsetType | None = msgspec.UNSET
 
 
@@ -96,8 +98,8 @@ def _open(upstream: Upstream, settings: Settings, environ: Mapping[str, str]) ->
                 poll_s=settings.provider_poll_s,
                 grace_s=settings.provider_grace_s,
             )
-            return OpenAIVideoEngine(upstream.name, upstream.base_url, api_key=key, options=options)
-        return OpenAIEngine(upstream.name, upstream.base_url, api_key=key)
+            return OpenAIVideoEngine(upstream.name, upstream.base_url, api_key=key, options=options, slots=upstream.concurrent_max)
+        return OpenAIEngine(upstream.name, upstream.base_url, api_key=key, limits=UpstreamLimits(slots=upstream.concurrent_max))
     except ValueError as error:
         raise SetupError(str(error)) from error
 

@@ -123,7 +123,8 @@ class HostDesk:
         if engine is None:
             return _rejection(404, EngineUnavailable(f"engine {name} is not on this host"))
         try:
-            return web.json_response(dict(await engine.check()))
+            facts = dict(await engine.check())
+            return web.json_response(facts if engine.slots is None else {**facts, "slots": engine.slots})
         except EngineError as error:
             return _rejection(error.status, error)
 

@@ -121,6 +121,11 @@ class Engine(Protocol):
         """What it can run."""
         ...
 
+    @property
+    def slots(self) -> int | None:
+        """How many jobs it works on at once; None: as many as come, and nobody waits in a queue for it."""
+        ...
+
     def run(self, job: Job) -> AsyncIterator[Event]:
         """Do one job."""
         ...

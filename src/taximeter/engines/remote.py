@@ -33,6 +33,8 @@ class RemoteEngine:
 
     def __init__(self, name: str, url: str, *, secret: str, modalities: Iterable[Modality] = MODALITIES) -> None:
         self._name = name
+        self._slots: int | None = None
+        self.asked = False
         self._check_path = f"{wire.CHECK_PATH}?engine={quote(name, safe='')}"
         self._modalities = frozenset(modalities)
         # No limit on connections: admission decides how many jobs there are, and a job holds one.
@@ -47,6 +49,11 @@ class RemoteEngine:
     def modalities(self) -> frozenset[Modality]:
         """What it can run."""
         return self._modalities
+
+    @property
+    def slots(self) -> int | None:
+        """What its host has said; None until it was asked the first time."""
+        return self._slots
 
     async def run(self, job: Job) -> AsyncGenerator[Event]:
         """Do one job; closing the generator hangs up, and the host then stops the job."""
@@ -89,6 +96,8 @@ class RemoteEngine:
         except (UnreachableError, WentAwayError, OSError, msgspec.DecodeError) as error:
             message = f"engine {self._name} cannot be reached; try again in a moment"
             raise EngineUnavailable(message) from error
+        slots, self.asked = facts.get("slots"), True
+        self._slots = slots if isinstance(slots, int) and slots > 0 else None
         return facts
 
     async def close(self) -> None:

@@ -1,5 +1,6 @@
 """From a request's headers and body to an order for metering."""
 
+from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -15,7 +16,9 @@ from taximeter.metering import Order
 
 MAX_TOKENS = "taximeter-max-tokens"
 QUOTE = "taximeter-quote"
+DEADLINE = "taximeter-deadline"
 HEADER_LENGTH_MAX = 255
+YEARS = range(1971, 9999)
 
 
 async def authenticate(services: Services, request: Request) -> Caller:
@@ -43,6 +46,7 @@ def make_order(
         quote_id=_short_header(request, QUOTE),
         idempotency_key=_short_header(request, IDEMPOTENCY_KEY),
         fingerprint=fingerprint,
+        deadline_ms=_deadline(request),
     )
 
 
@@ -55,6 +59,20 @@ def _tokens_max(request: Request) -> int | None:
     except ValueError as error:
         message = f"The header '{MAX_TOKENS}' must be a decimal number of Tokens such as 12.5: {error}."
         raise InvalidRequest(message, param=MAX_TOKENS) from error
+
+
+def _deadline(request: Request) -> int | None:
+    text = _one_header(request, DEADLINE)
+    if text is None:
+        return None
+    try:
+        moment: datetime | None = datetime.fromisoformat(text[:HEADER_LENGTH_MAX].strip())
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or moment.year not in YEARS:
+        message = f"The header '{DEADLINE}' must be a time with its zone, such as 2027-01-31T18:00:00Z."
+        raise InvalidRequest(message, param=DEADLINE)
+    return int(moment.timestamp() * 1000)
 
 
 def _one_header(request: Request, name: str) -> str | None:

@@ -8,6 +8,7 @@ A job that was ordered from a provider is claimed by ``claim_ordered`` alone, an
 """
 
 import json
+from collections.abc import Mapping
 from uuid import UUID
 
 import asyncpg
@@ -24,9 +25,16 @@ class JobStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def claim(self, kind: str, lease_s: float) -> Job | None:
-        """Lease the oldest job of the quickest service tier that waits, or whose worker is gone; None when there is none."""
-        row = await self._pool.fetchrow(_SQL["claim"], kind, lease_s)
+    async def claim(self, kind: str, lease_s: float, slots: Mapping[str, int] | None = None) -> Job | None:
+        """Lease a job whose worker is gone, or the next one in fair order (see ``admission.fairness``); None when there is none.
+
+        Args:
+            kind: of the job.
+            lease_s: how long the claim lasts.
+            slots: engines that are not given more jobs than so many at once.
+        """
+        engines = dict(slots or {})
+        row = await self._pool.fetchrow(_SQL["claim"], kind, lease_s, list(engines), list(engines.values()))
         return None if row is None else _from_row(row)
 
     async def claim_ordered(self, kind: str, lease_s: float) -> tuple[Job, float] | None:

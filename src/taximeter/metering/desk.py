@@ -8,9 +8,10 @@ from uuid import UUID
 
 from taximeter import admission, pricing
 from taximeter.admission import Ask
+from taximeter.admission.fairness import PATIENT, DeadlineTooNear, WaitingRoom, queue_fact
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.identity import Caller
-from taximeter.kernel.clock import Clock
+from taximeter.kernel.clock import Clock, utc_from_ms
 from taximeter.kernel.faults import reach
 from taximeter.kernel.ids import IdFactory, decode_id
 from taximeter.kernel.settings import Settings
@@ -29,7 +30,7 @@ from taximeter.pricing import Buyer, Versions
 class Desk:
     """What every ride needs, made once by the composition root.
 
-    ``catalog`` is replaced by the composition root when something was published.
+    ``catalog`` is replaced by the composition root when something was published.  Without a ``room`` nobody waits for an engine.
     """
 
     settings: Settings
@@ -41,6 +42,7 @@ class Desk:
     ids: IdFactory
     catalog: pricing.Catalog
     process_id: UUID
+    room: WaitingRoom | None = None
     background: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -141,6 +143,9 @@ async def hold(desk: Desk, request_id: UUID, order: Order, fare: Fare, *, ttl_s:
     if order.quote_id is not None:
         use_quote(order, fact)
     ask = ask_of(desk, order, fare)
+    queue = _place_wanted(desk, order, fare, ask, is_job=job is not None)
+    if queue is not None:
+        fact["queue"] = queue
     limits = admission.taken(order.caller, fare.maximum_utok)
     if limits is not None:
         fact["limits"] = limits
@@ -191,6 +196,33 @@ def ask_of(desk: Desk, order: Order, fare: Fare) -> Ask:
         end_user=end_user_of(order),
         plan=None if caller.terms.subscription is None else desk.catalog.plans.get(caller.terms.subscription),
     )
+
+
+def slots_of(engine: Engine | None) -> int | None:
+    """How many requests an engine works on at once; None: as many as come."""
+    return None if engine is None else engine.slots
+
+
+def _place_wanted(desk: Desk, order: Order, fare: Fare, ask: Ask, *, is_job: bool) -> Mapping[str, Any] | None:
+    """What is asked of the fair queue: by jobs always, because they wait for a worker; by others when their engine has slots."""
+    slots = slots_of(desk.engines.get(ask.engine))
+    if desk.room is None or (slots is None and not is_job):
+        return None
+    settings = desk.settings
+    bounds_s = (settings.queue_standard_s, settings.queue_flex_s, settings.queue_batch_s)
+    # What it consumes, whatever that costs at this hour.
+    amount_utok = sum(line.expected_utok for line in fare.parts.lines)
+    deadline_ms = order.deadline_ms
+    if deadline_ms is None and is_job:
+        deadline_ms = desk.clock.now_ms() + settings.video_hold_ttl_s * 1000
+    elif deadline_ms is not None and fare.tier in PATIENT and deadline_ms < desk.clock.now_ms() + settings.queue_deadline_min_s * 1000:
+        message = (
+            f"the header taximeter-deadline leaves less than {settings.queue_deadline_min_s} seconds, which the service tier"
+            f" {fare.tier} does not promise; ask for a quicker tier"
+        )
+        raise DeadlineTooNear(message, param="taximeter-deadline")
+    deadline = None if deadline_ms is None else utc_from_ms(deadline_ms).isoformat()
+    return queue_fact(ask, amount_utok, slots, bounds_s, settings.queue_long_s, deadline)
 
 
 def use_quote(order: Order, fact: dict[str, Any]) -> None:

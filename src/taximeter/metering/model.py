@@ -34,6 +34,7 @@ class Order:
         quote_id: the quote to be held to, as the caller sent it.
         idempotency_key: the caller's name for this request, for repeats.
         fingerprint: SHA-256 of what the caller sent; with a key only.
+        deadline_ms: when the result is worthless, in Unix milliseconds; None: the caller did not say.
     """
 
     caller: Caller
@@ -45,6 +46,7 @@ class Order:
     quote_id: str | None = None
     idempotency_key: str | None = None
     fingerprint: bytes = b""
+    deadline_ms: int | None = None
 
 
 def jsonable_work(work: Mapping[str, int]) -> dict[str, int | str]:
@@ -166,6 +168,7 @@ class Receipt:
         service_tier: the tier it was held for, and ran in.
         multipliers: what each factor changed: with the consumed Tokens, they add up to the charge.
         price: what it was charged in money; None: an earlier release did not say.
+        waited: what the answer's headers tell of its wait for a slot; not kept.
     """
 
     id: UUID
@@ -193,6 +196,7 @@ class Receipt:
     service_tier: str = "standard"
     multipliers: tuple[Mapping[str, Any], ...] = ()
     price: Price | None = None
+    waited: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def public_id(self) -> str:
@@ -262,7 +266,7 @@ class Receipt:
         }
         if told["balance"] is not None:
             headers["taximeter-balance"] = told["balance"]
-        return {**headers, **quote_header(self.quote)}
+        return {**headers, **quote_header(self.quote), **self.waited}
 
 
 def quote_header(quote: str | None) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from taximeter.admission.fairness import QueueStore, WaitingRoom
 from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
 from taximeter.identity import IdentityStore
@@ -97,6 +98,7 @@ class Office:
             "taximeter_jobs_never_known": ("Jobs released without a verdict of their provider so far.", providers.never_known),
             "taximeter_jobs_unpaid": ("Jobs that a provider completed and nobody was charged for, so far.", providers.unpaid),
             **await self.store.book_figures(),
+            **({} if self.desk.room is None else await self.desk.room.store.gauges()),
         }
 
 
@@ -117,6 +119,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     tally = Tally(process_id, kind)
     books = Books(lambda: connect_app(settings.database_url, process_id), tally.post, clock, limits)
     folder = spool_folder(settings.home)
+    room = WaitingRoom(lambda: connect_app(settings.database_url), QueueStore(pool), clock, settings.queue_wait_max_s)
     desk = Desk(
         settings=settings,
         books=books,
@@ -127,6 +130,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
         ids=ids,
         catalog=await catalog_store.load(),
         process_id=process_id,
+        room=room,
     )
     jobs = JobStore(pool)
     identity_store = IdentityStore(pool)
@@ -134,6 +138,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     upkeep = [
         asyncio.create_task(keep_alive(desk, store, kind, tally, pool), name="heartbeat"),
         asyncio.create_task(_keep_catalog(desk, catalog_store), name="catalog"),
+        asyncio.create_task(room.run(), name="queue"),
         asyncio.create_task(_adopt_spools(Adoption(folder, books, jobs, objects)), name="adoption"),
     ]
     try:

@@ -11,7 +11,7 @@ from taximeter.identity import Caller
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Status
-from taximeter.metering.desk import Desk, buyer_of, hold, price_order
+from taximeter.metering.desk import Desk, buyer_of, hold, price_order, slots_of
 from taximeter.metering.errors import QuoteUsed
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import Order
@@ -65,7 +65,8 @@ class Metering:
         engine = desk.engine_of(fare)
         request_id = desk.ids.new()
         timeout_s = desk.timeout_s(order.modality)
-        outcome = await hold(desk, request_id, order, fare, ttl_s=int(timeout_s) + desk.settings.hold_ttl_s, job=None)
+        wait_s = 0.0 if slots_of(engine) is None else min(desk.settings.queue_wait_max_s, timeout_s)
+        outcome = await hold(desk, request_id, order, fare, ttl_s=int(wait_s + timeout_s) + desk.settings.hold_ttl_s, job=None)
         if outcome.status in (Status.KEY_USED, Status.QUOTE_USED):
             # Another request took the key or the quote in the meantime; that may have been the first of two with one key.
             earlier = await self._repeats.find(order)

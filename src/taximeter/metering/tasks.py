@@ -19,7 +19,7 @@ from taximeter.jobs import Job, JobStore
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.faults import reach
 from taximeter.ledger import Kind, Operation, SettleCode, Status
-from taximeter.metering.desk import Desk
+from taximeter.metering.desk import Desk, slots_of
 from taximeter.metering.model import Outcome
 from taximeter.metering.objects import Objects
 from taximeter.metering.providers import Providers
@@ -103,7 +103,8 @@ class VideoRunner:
     async def _work(self) -> None:
         while True:
             try:
-                job = await self._jobs.claim(KIND, self._desk.settings.job_lease_s)
+                slots = {name: most for name, engine in self._desk.engines.items() if (most := slots_of(engine)) is not None}
+                job = await self._jobs.claim(KIND, self._desk.settings.job_lease_s, slots)
                 if job is not None:
                     await self._try_job(job)
                     continue

@@ -163,6 +163,7 @@ class ScriptedEngine:
     cancelled: int = 0
     name: str = "script"
     modalities: frozenset[Modality] = frozenset({"chat", "embeddings", "speech", "video"})
+    slots: int | None = None
 
     async def run(self, job: Job) -> AsyncGenerator[Event, None]:
         self.jobs.append(job)

@@ -26,6 +26,10 @@ class SimEngine:
     def modalities(self) -> frozenset[Modality]:
         return frozenset({self._modality})
 
+    @property
+    def slots(self) -> int | None:
+        return None
+
     async def check(self) -> Mapping[str, Any]:
         return {}
 

@@ -49,6 +49,7 @@ class DemoEmbeddings:
 
     name = "demo-embeddings"
     modalities: frozenset[Modality] = frozenset({"embeddings"})
+    slots: int | None = 1
 
     def __init__(self, clock: Clock, *, model_path: Path | None = None, threads: int = 1) -> None:
         self._clock = clock

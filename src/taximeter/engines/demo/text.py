@@ -87,6 +87,11 @@ class DemoText:
         self._key = secrets.token_urlsafe(24)
         self._url = ""
 
+    @property
+    def slots(self) -> int | None:
+        """Conversations that are computed at the same time."""
+        return self._tuning.slots
+
     async def start(self) -> None:
         """Load the model, unless it is loaded.  Raises EngineUnavailable when that is impossible."""
         await self._loaded()

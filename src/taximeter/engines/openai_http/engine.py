@@ -69,6 +69,11 @@ class OpenAIEngine:
         """What the upstream can do."""
         return self._modalities
 
+    @property
+    def slots(self) -> int | None:
+        """How many requests the upstream works on at once, as it was configured."""
+        return self._link.limits.slots
+
     def run(self, job: Job) -> AsyncGenerator[Event]:
         """Do one job; closing the generator hangs up on the upstream at once."""
         if job.modality not in self._modalities or job.modality not in {"chat", "embeddings"}:

@@ -37,6 +37,7 @@ class UpstreamLimits:
             hangs up, so that no request is sent into a connection that is just closing.  0 makes a
             connection for each request, for servers that hang up without saying so.
         answer_bytes_max: largest answer, and largest line of a stream, that is read.
+        slots: how many requests the upstream works on at once; None: as many as come.
     """
 
     connections: int = 256
@@ -44,6 +45,7 @@ class UpstreamLimits:
     silence_s: float = 120.0
     keepalive_s: float = 4.0
     answer_bytes_max: int = 64 * 1024 * 1024
+    slots: int | None = None
 
 
 class Link:

@@ -10,7 +10,7 @@ from bench import estimates_page
 from bench.figures import Table
 from bench.processes import OUT, ROOT
 
-NAMES = ("startup", "ledger", "replay", "gateway", "peers", "memory", "soak", "estimates", "meters", "tokenizers", "quotes")
+NAMES = ("startup", "ledger", "replay", "gateway", "peers", "memory", "soak", "estimates", "meters", "tokenizers", "quotes", "fairness")
 RESULTS = ROOT / "bench" / "results"
 CONCEPTS = ROOT / "docs" / "concepts"
 
@@ -29,6 +29,8 @@ def main() -> int:
     for one in found:
         if "picture" in one and (OUT / one["picture"]).exists():
             shutil.copyfile(OUT / one["picture"], RESULTS / one["picture"])
+        if one["name"] == "fairness" and (OUT / one["picture"]).exists():
+            shutil.copyfile(OUT / one["picture"], CONCEPTS / one["picture"])
         if one["name"] == estimates_page.NAME:
             estimates_page.write(one, RESULTS / one["picture"], CONCEPTS)
     print("kept in bench/results/latest.md and latest.json")

@@ -17,9 +17,12 @@ READY_S = 60.0
 
 
 @asynccontextmanager
-async def gateway_processes(number: int, home: Path, database_url: str, upstream_url: str, **settings: str) -> AsyncIterator[list[str]]:
+async def gateway_processes(
+    number: int, home: Path, database_url: str, upstream_url: str, *, slots: int | None = None, **settings: str
+) -> AsyncIterator[list[str]]:
     """Addresses of that many gateways whose engine ``script`` is the upstream; ``settings`` are variables."""
-    (home / "upstreams.yaml").write_text(f"upstreams:\n  - {{name: script, base_url: '{upstream_url}'}}\n", encoding="utf-8")
+    more = "" if slots is None else f", concurrent_max: {slots}"
+    (home / "upstreams.yaml").write_text(f"upstreams:\n  - {{name: script, base_url: '{upstream_url}'{more}}}\n", encoding="utf-8")
     environ = {
         **clean_environ(),
         "PYTHONPATH": str(Path(taximeter.__file__).parents[1]),

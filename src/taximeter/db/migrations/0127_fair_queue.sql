@@ -40,7 +40,7 @@ create table admission.places (
     promote_at timestamptz,                   -- when it leaves its class for a higher one
     joined_at timestamptz not null default clock_timestamp(),
     granted_at timestamptz                    -- null: it waits
-) with (fillfactor = 70);
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 create index places_waiting on admission.places (pool, tenant, class, id) where granted_at is null;
 create index places_to_promote on admission.places (pool, promote_at) where granted_at is null and promote_at is not null;
 

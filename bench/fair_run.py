@@ -14,7 +14,6 @@ from uuid import UUID
 from bench.fair_disciplines import jain, percentile
 from bench.figures import Table
 from bench.processes import ROOT
-from bench.product import folder
 from taximeter.db.embedded import EmbeddedPostgres
 from taximeter.db.migrate import migrate
 from taximeter.db.pool import connect_owner
@@ -97,14 +96,17 @@ async def run(seconds: float) -> tuple[Table, bool]:
         )
         wrong = wrong or at_once > SLOTS or found["left"] != [0, 0, 0]
         made.notes = (*made.notes, f"{name}: holds, running and waiting places left at the end: {found['left']}")
-    made.notes = (*made.notes, f"heavy: {HEAVY_AT_ONCE} requests at once in each process; light: {LIGHT_AT_ONCE}; all of one size; waits in the queue")
+    made.notes = (
+        *made.notes,
+        f"heavy: {HEAVY_AT_ONCE} requests at once in each process; light: {LIGHT_AT_ONCE}; all of one size; waits in the queue",
+    )
     return made, wrong
 
 
 async def _measure(seconds: float, tenants: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="taximeter-bench-") as name:
         home = Path(name)
-        home.chmod(0o755)
+        home.chmod(0o755)  # noqa: ASYNC240 - nobody else waits yet
         server = EmbeddedPostgres(home / "database")
         try:
             url = server.start()
@@ -171,9 +173,7 @@ async def _process(orders: Orders) -> dict[str, Any]:
 async def _callers(orders: Orders) -> dict[str, Any]:
     engine = Sleeper()
     async with open_office(_settings(orders.database_url, Path(orders.home)), {engine.name: engine}, "bench", SystemClock()) as office:
-        callers = [
-            Caller(**{name: UUID(value) if name.endswith("_id") else value for name, value in each.items()}) for each in orders.callers
-        ]
+        callers = [Caller(**{name: UUID(value) if name.endswith("_id") else value for name, value in each.items()}) for each in orders.callers]
         waits: dict[str, list[int]] = {str(number): [] for number in range(len(callers))}
         until_s = asyncio.get_running_loop().time() + orders.seconds
         await asyncio.gather(
@@ -195,7 +195,7 @@ async def _ask(office: Office, caller: Caller, waits: list[int], until_s: float)
         async for event in ride.events():
             # Those who wait at the end were held up to the end of the queue: they count for nobody.
             if isinstance(event, Receipt) and loop.time() < until_s:
-                waits.append(int(event.waited["taximeter-queue-wait-ms"]))
+                waits.append(int(event.waited["taximeter-queue-wait-ms"]))  # noqa: PERF401 - a list that others read meanwhile
 
 
 def _most_at_once(busy: list[list[float]]) -> int:

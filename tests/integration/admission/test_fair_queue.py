@@ -43,8 +43,8 @@ async def end(ride: Ride) -> Receipt:
     return receipt
 
 
-async def begin(town: Town, caller: Caller, **changes: Any) -> tuple[Ride, asyncio.Task[Receipt]]:
-    ride = await town.metering.open(replace(town.order(caller), **changes))
+async def begin(town: Town, caller: Caller) -> tuple[Ride, asyncio.Task[Receipt]]:
+    ride = await town.metering.open(town.order(caller))
     return ride, asyncio.create_task(end(ride))
 
 
@@ -52,7 +52,8 @@ async def counts(town: Town) -> tuple[int, int]:
     """Running and waiting, by the pool and by its places alike."""
     pool = await town.office.pool.fetchrow("select running, waiting from admission.pools")
     places = await town.office.pool.fetchrow(
-        "select count(*) filter (where granted_at is not null) as running, count(*) filter (where granted_at is null) as waiting from admission.places"
+        "select count(*) filter (where granted_at is not null) as running, count(*) filter (where granted_at is null) as waiting"
+        " from admission.places"
     )
     assert tuple(pool) == tuple(places)
     return pool["running"], pool["waiting"]

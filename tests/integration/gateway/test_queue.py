@@ -102,7 +102,10 @@ async def test_an_answer_tells_its_place_and_its_wait(gateway: Gateway, engine: 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_who_waited_too_long_is_told_by_a_plain_error_and_pays_nothing(
-    gateway: Gateway, engine: ScriptedEngine, tenant: Tenant, stream: bool  # noqa: FBT001
+    gateway: Gateway,
+    engine: ScriptedEngine,
+    tenant: Tenant,
+    stream: bool,  # noqa: FBT001
 ) -> None:
     engine.slots, engine.gate = 1, asyncio.Event()
     assert gateway.office.desk.room is not None

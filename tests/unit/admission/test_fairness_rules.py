@@ -83,7 +83,9 @@ def test_twice_the_weight_gets_twice_the_tokens(weight: int, factor: int) -> Non
     assert abs(share - factor) <= factor * 0.25
 
 
-@given(st.lists(st.tuples(st.sampled_from(TENANTS), st.integers(1, 30), st.integers(0, 3), st.booleans()), min_size=1, max_size=60), st.integers(1, 4))
+@given(
+    st.lists(st.tuples(st.sampled_from(TENANTS), st.integers(1, 30), st.integers(0, 3), st.booleans()), min_size=1, max_size=60), st.integers(1, 4)
+)
 def test_everybody_is_served_and_no_slot_is_idle_while_somebody_may_have_it(asked: list[tuple[str, int, int, bool]], slots: int) -> None:
     shop = Shop(FairPool(slots, BOUNDS_S))
     for tenant, amount, rank, long in asked:

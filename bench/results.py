@@ -10,7 +10,7 @@ from bench import estimates_page
 from bench.figures import Table
 from bench.processes import OUT, ROOT
 
-NAMES = ("startup", "ledger", "replay", "gateway", "peers", "memory", "soak", "estimates", "meters", "tokenizers", "quotes", "surge")
+NAMES = ("startup", "ledger", "replay", "gateway", "peers", "memory", "soak", "estimates", "meters", "tokenizers", "quotes", "surge", "fairness")
 RESULTS = ROOT / "bench" / "results"
 SURGE = "surge"
 CONCEPTS = ROOT / "docs" / "concepts"
@@ -32,6 +32,8 @@ def main() -> int:
             shutil.copyfile(OUT / one["picture"], RESULTS / one["picture"])
         if one["name"] == SURGE:
             shutil.copyfile(RESULTS / one["picture"], CONCEPTS / one["picture"])
+        if one["name"] == "fairness" and (OUT / one["picture"]).exists():
+            shutil.copyfile(OUT / one["picture"], CONCEPTS / one["picture"])
         if one["name"] == estimates_page.NAME:
             estimates_page.write(one, RESULTS / one["picture"], CONCEPTS)
     print("kept in bench/results/latest.md and latest.json")

@@ -19,6 +19,7 @@ from taximeter.admission.limits import LimitsOffice, LimitStore
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.engines.fleet import build_fleet
 from taximeter.engines.remote import RemoteEngine
+from taximeter.engines.slots import keeping_slots
 from taximeter.gateway import Metrics, Services, Surroundings, bounded_protocol, create_app
 from taximeter.identity import Identity
 from taximeter.kernel.clock import SystemClock
@@ -46,7 +47,8 @@ async def open_gateway(settings: Settings, environ: Mapping[str, str]) -> AsyncI
     engines = build_fleet(settings, environ)
     async with open_office(settings, engines, "gateway", clock) as office:
         await asyncio.to_thread(Metering(office.desk, office.store).warm_up)
-        yield compose(office, engines, environ.get(METRICS_FOLDER, ""))
+        async with keeping_slots(engines):
+            yield compose(office, engines, environ.get(METRICS_FOLDER, ""))
 
 
 def compose(office: Office, engines: Mapping[str, Engine], metrics_folder: str = "") -> FastAPI:

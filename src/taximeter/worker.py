@@ -14,6 +14,7 @@ from taximeter.engines import Engine
 from taximeter.engines.demo import DEMO_ENGINES, demo_engine
 from taximeter.engines.fleet import build_fleet, read_capacities
 from taximeter.engines.host import serve_host
+from taximeter.engines.slots import keeping_slots
 from taximeter.kernel.clock import Clock, SystemClock
 from taximeter.kernel.errors import SetupError
 from taximeter.kernel.settings import Settings
@@ -25,7 +26,8 @@ from taximeter.metering.rollups import Rollups
 async def run_worker(settings: Settings, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     """Run video jobs and the sweeper until ``stop`` is set.  Raises SetupError when the database cannot be used."""
     clock = SystemClock()
-    async with open_office(settings, build_fleet(settings, environ), "worker", clock) as office:
+    engines = build_fleet(settings, environ)
+    async with open_office(settings, engines, "worker", clock) as office, keeping_slots(engines):
         runner = VideoRunner(office.desk, office.jobs, office.objects)
         sweeper = Sweeper(office.desk, office.store, office.jobs, office.objects, office.pool)
         rollups = Rollups(office.store, settings.rollup_every_s)

@@ -34,6 +34,7 @@ class Reporting:
     work: dict[str, int] | None
     name: str = "script"
     modalities: frozenset[str] = frozenset({"chat"})
+    slots: int | None = None
 
     async def run(self, job: Job) -> AsyncGenerator[Event]:
         del job

@@ -43,6 +43,7 @@ class Buggy:
 
     name = "script"
     modalities = frozenset({"chat"})
+    slots = None
 
     def __init__(self, break_after: int | None) -> None:
         self._break_after = break_after

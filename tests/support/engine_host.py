@@ -46,7 +46,7 @@ class StepEngine:
 
     name = "steps"
     modalities: frozenset[Modality] = frozenset({"video"})
-    slots = 1
+    slots: int | None = None
 
     def __init__(self, *, step_s: float = 0.0, fault: Exception | None = None, fault_at: int = 1, ill: Exception | None = None) -> None:
         self.running = 0

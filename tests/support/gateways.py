@@ -17,18 +17,21 @@ READY_S = 60.0
 
 
 @asynccontextmanager
-async def gateway_processes(number: int, home: Path, database_url: str, upstream_url: str, **settings: str) -> AsyncIterator[list[str]]:
+async def gateway_processes(
+    number: int, home: Path, database_url: str, upstream_url: str, *, slots: int | None = None, **settings: str
+) -> AsyncIterator[list[str]]:
     """Addresses of that many gateways whose engine ``script`` is the upstream; ``settings`` are variables."""
-    async with gateway_family(number, home, database_url, upstream_url, **settings) as started:
+    async with gateway_family(number, home, database_url, upstream_url, slots=slots, **settings) as started:
         yield [url for url, _ in started]
 
 
 @asynccontextmanager
 async def gateway_family(
-    number: int, home: Path, database_url: str, upstream_url: str, **settings: str
+    number: int, home: Path, database_url: str, upstream_url: str, *, slots: int | None = None, **settings: str
 ) -> AsyncIterator[list[tuple[str, asyncio.subprocess.Process]]]:
     """The same with their processes, for those who end one."""
-    (home / "upstreams.yaml").write_text(f"upstreams:\n  - {{name: script, base_url: '{upstream_url}'}}\n", encoding="utf-8")
+    more = "" if slots is None else f", concurrent_max: {slots}"
+    (home / "upstreams.yaml").write_text(f"upstreams:\n  - {{name: script, base_url: '{upstream_url}'{more}}}\n", encoding="utf-8")
     environ = {
         **clean_environ(),
         "PYTHONPATH": str(Path(taximeter.__file__).parents[1]),

@@ -33,6 +33,7 @@ class RawUpstream:
         script: what every request is answered with, step by step; the connection is closed at its end.
         requests: bodies that arrived.
         running: requests being answered now.
+        most: the most of them at once so far.
         sent: bytes that the other side has taken.
     """
 
@@ -40,6 +41,7 @@ class RawUpstream:
         self.script: Sequence[Step] = ()
         self.requests: list[dict[str, Any]] = []
         self.running = 0
+        self.most = 0
         self.sent = 0
         self.url = ""
         self._server: asyncio.Server | None = None
@@ -62,6 +64,7 @@ class RawUpstream:
         assert task is not None
         self._open[task] = writer
         self.running += 1
+        self.most = max(self.most, self.running)
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await self._answer(reader, writer)

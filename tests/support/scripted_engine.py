@@ -13,11 +13,11 @@ class ScriptedEngine:
     def __init__(self, name: str, modality: Modality) -> None:
         self._name = name
         self._modality = modality
+        self.slots: int | None = None
         self.script: Sequence[Event | Exception | asyncio.Event] = ()
         self.jobs: list[Job] = []
         self.running = asyncio.Event()
         self.closed_early = 0
-        self.slots: int | None = None
 
     @property
     def name(self) -> str:

@@ -30,7 +30,8 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         name: what models in the catalog call their engine.
         base_url: an OpenAI-compatible server, with its ``/v1``.
         api_key_env: the environment variable that holds its key; none when it needs none.
-        concurrent_max: how many requests it works on at the same time; more of them wait there.  None: nobody knows.  Surge prices compare with it.
+        concurrent_max: how many requests it works on at once; more of them wait in the fair queue.  None: as many as come.  Surge
+            prices compare with it.
         videos: this upstream makes videos, and nothing else; what it can do beyond OpenAI's routes (null: nothing).
     """
 

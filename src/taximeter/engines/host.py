@@ -126,7 +126,8 @@ class HostDesk:
         if engine is None:
             return _rejection(404, EngineUnavailable(f"engine {name} is not on this host"))
         try:
-            return web.json_response({**await engine.check(), "jobs": self._jobs[name]})
+            facts = {**await engine.check(), "jobs": self._jobs[name]}
+            return web.json_response(facts if engine.slots is None else {**facts, "slots": engine.slots})
         except EngineError as error:
             return _rejection(error.status, error)
 

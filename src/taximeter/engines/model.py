@@ -123,7 +123,7 @@ class Engine(Protocol):
 
     @property
     def slots(self) -> int | None:
-        """How many jobs it works on at the same time, as far as that is known; more of them wait."""
+        """How many jobs it works on at once; None: as many as come, and nobody waits in a queue for it."""
         ...
 
     def run(self, job: Job) -> AsyncIterator[Event]:

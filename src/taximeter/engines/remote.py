@@ -33,6 +33,7 @@ class RemoteEngine:
 
     def __init__(self, name: str, url: str, *, secret: str, modalities: Iterable[Modality] = MODALITIES) -> None:
         self._name = name
+        self.asked = False
         self._check_path = f"{wire.CHECK_PATH}?engine={quote(name, safe='')}"
         self._modalities = frozenset(modalities)
         self._slots: int | None = None
@@ -51,7 +52,7 @@ class RemoteEngine:
 
     @property
     def slots(self) -> int | None:
-        """As the engine said when it was asked for its health the last time."""
+        """What its host has said; None until it was asked the first time."""
         return self._slots
 
     async def run(self, job: Job) -> AsyncGenerator[Event]:
@@ -95,7 +96,7 @@ class RemoteEngine:
         except (UnreachableError, WentAwayError, OSError, msgspec.DecodeError) as error:
             message = f"engine {self._name} cannot be reached; try again in a moment"
             raise EngineUnavailable(message) from error
-        slots = facts.get("slots")
+        slots, self.asked = facts.get("slots"), True
         self._slots = slots if isinstance(slots, int) and slots > 0 else None
         return facts
 

@@ -1,6 +1,7 @@
 """From a request's headers and body to an order for metering."""
 
 import re
+from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
@@ -18,7 +19,9 @@ from taximeter.metering import Order
 MAX_TOKENS = "taximeter-max-tokens"
 MAX_MULTIPLIER = "taximeter-max-multiplier"
 QUOTE = "taximeter-quote"
+DEADLINE = "taximeter-deadline"
 HEADER_LENGTH_MAX = 255
+YEARS = range(1971, 9999)
 # ASCII digits only, and no exponent: what is meant must be plain.
 _MULTIPLIER = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,6})?")
 
@@ -55,6 +58,7 @@ def make_order(
         quote_id=_short_header(request, QUOTE),
         idempotency_key=_short_header(request, IDEMPOTENCY_KEY),
         fingerprint=fingerprint,
+        deadline_ms=_deadline(request),
     )
 
 
@@ -82,6 +86,20 @@ def parse_multiplier(value: object, name: str) -> Fraction:
         message = f"'{name}' must be a decimal number above 0 with at most six decimals, such as 1.5."
         raise InvalidRequest(message, param=name)
     return multiplier
+
+
+def _deadline(request: Request) -> int | None:
+    text = _one_header(request, DEADLINE)
+    if text is None:
+        return None
+    try:
+        moment: datetime | None = datetime.fromisoformat(text[:HEADER_LENGTH_MAX].strip())
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or moment.year not in YEARS:
+        message = f"The header '{DEADLINE}' must be a time with its zone, such as 2027-01-31T18:00:00Z."
+        raise InvalidRequest(message, param=DEADLINE)
+    return int(moment.timestamp() * 1000)
 
 
 def _one_header(request: Request, name: str) -> str | None:

@@ -1,20 +1,7 @@
 -- Statements of the job queue.  Rows are born and ended by metering.post, in the ledger's transaction.
 
 -- name: claim
-update jobs.jobs
-set state = 'in_progress', attempt = attempt + 1, lease_until = clock_timestamp() + make_interval(secs => $2),
-    started_at = coalesce(started_at, clock_timestamp()), progress = 0
-where id = (
-    select id from jobs.jobs
-    where kind = $1 and ordered_at is null and (state = 'queued' or (state = 'in_progress' and lease_until < clock_timestamp()))
-        -- Flex and batch wait for the calm, but not for ever.
-        and (rank < 2 or created_at <= clock_timestamp() - make_interval(secs => $3) or payload ->> 'engine' <> all((select admission.surging())::text[]))
-        and concat_ws(' ', payload ->> 'engine', coalesce(payload ->> 'model', payload ->> 'engine_model')) <> all ($4::text[])
-    order by rank, created_at, id
-    limit 1
-    for update skip locked
-)
-returning *
+select * from jobs.claim($1, $2, $3, $4, $5, $6)
 
 -- name: claim_ordered
 update jobs.jobs

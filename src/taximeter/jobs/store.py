@@ -8,7 +8,7 @@ A job that was ordered from a provider is claimed by ``claim_ordered`` alone, an
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -26,16 +26,20 @@ class JobStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def claim(self, kind: str, lease_s: float, calm_s: float = 0.0, without: Sequence[str] = ()) -> Job | None:
-        """Lease the oldest job of the quickest service tier that waits, or whose worker is gone; None when there is none.
+    async def claim(
+        self, kind: str, lease_s: float, slots: Mapping[str, int] | None = None, *, calm_s: float = 0.0, without: Sequence[str] = ()
+    ) -> Job | None:
+        """Lease a job whose worker is gone, or the next one in fair order (see ``admission.fairness``); None when there is none.
 
         Args:
-            kind: of job.
-            lease_s: for how long.
+            kind: of the job.
+            lease_s: how long the claim lasts.
+            slots: engines that are not given more jobs than so many at once.
             calm_s: a flex or batch job of an engine whose price surges is left until it is so old.
             without: jobs of these engines and models (``engine name@version``) are left where they are.
         """
-        row = await self._pool.fetchrow(_SQL["claim"], kind, lease_s, calm_s, list(without))
+        engines = dict(slots or {})
+        row = await self._pool.fetchrow(_SQL["claim"], kind, lease_s, list(engines), list(engines.values()), calm_s, list(without))
         return None if row is None else _from_row(row)
 
     async def claim_ordered(self, kind: str, lease_s: float) -> tuple[Job, float] | None:

@@ -169,6 +169,18 @@ class Settings:
     shed_standard_s: float = 60.0
     shed_flex_s: float = 30.0
     shed_batch_s: float = 30.0
+    queue_wait_max_s: float = 300.0
+    """How long a synchronous request waits for a slot of its engine, at most: then it is refused and costs nothing."""
+    queue_standard_s: int = 60
+    """Who has waited for so long in the class of standard requests goes on in that of priority ones."""
+    queue_flex_s: int = 300
+    """Likewise from flex to standard."""
+    queue_batch_s: int = 1800
+    """Likewise from batch to flex."""
+    queue_long_s: int = 60
+    """A request that is expected to run for so long may not take the last of an engine's slots."""
+    queue_deadline_min_s: int = 900
+    """How far away a ``taximeter-deadline`` must be: who is in a greater hurry asks for a quicker service tier."""
     stop_grace_s: float = 10.0
     fault_point: str = ""
     """For crash tests: where a gateway process or worker kills or freezes itself (see ``kernel.faults``)."""

@@ -10,9 +10,10 @@ from uuid import UUID
 from taximeter import admission, pricing
 from taximeter.admission import Ask, budgets, limits
 from taximeter.admission import surge as surge_prices
+from taximeter.admission.fairness import PATIENT, DeadlineTooNear, WaitingRoom, queue_fact
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.identity import Caller, terms
-from taximeter.kernel.clock import Clock, SystemClock
+from taximeter.kernel.clock import Clock, SystemClock, utc_from_ms
 from taximeter.kernel.faults import reach
 from taximeter.kernel.ids import IdFactory, decode_id
 from taximeter.kernel.settings import Settings
@@ -43,7 +44,8 @@ class Desk:
 
     ``catalog`` is replaced by the composition root when something was published, ``surge`` whenever it was read again.
     ``fresh_terms`` looks up what is agreed with a caller at this moment.  Without ``bounds`` no caller may have any budget.
-    ``chance`` gives another number from 0 to 1000 each time.
+    ``chance`` gives another number from 0 to 1000 each time.  Without a ``room`` nobody
+    waits for an engine.
     """
 
     settings: Settings
@@ -58,6 +60,7 @@ class Desk:
     fresh_terms: Callable[[Caller], Awaitable[terms.Terms]] = _as_known
     bounds: budgets.Budgets | None = None
     surge: surge_prices.Board = field(default_factory=lambda: surge_prices.Board(SystemClock()))
+    room: WaitingRoom | None = None
     background: set[asyncio.Task[Any]] = field(default_factory=set)
     chance: Callable[[], int] = _permille
     guard: Guard = field(init=False)
@@ -201,6 +204,9 @@ async def hold(  # noqa: PLR0913 - who posts it is another one where an approval
     if order.quote_id is not None:
         use_quote(order, fact)
     ask = ask_of(desk, order, fare)
+    queue = _place_wanted(desk, order, fare, ask, is_job=job is not None)
+    if queue is not None:
+        fact["queue"] = queue
     met = limits.limits_on(ask)
     if met:
         fact["take"] = limits.take(met, fare.maximum_utok)
@@ -299,6 +305,33 @@ def ask_of(desk: Desk, order: Order, fare: Fare) -> Ask:
         end_user=end_user_of(order),
         plan=plan_of(desk, caller),
     )
+
+
+def slots_of(engine: Engine | None) -> int | None:
+    """How many requests an engine works on at once; None: as many as come."""
+    return None if engine is None else engine.slots
+
+
+def _place_wanted(desk: Desk, order: Order, fare: Fare, ask: Ask, *, is_job: bool) -> Mapping[str, Any] | None:
+    """What is asked of the fair queue: by jobs always, because they wait for a worker; by others when their engine has slots."""
+    slots = slots_of(desk.engines.get(ask.engine))
+    if desk.room is None or (slots is None and not is_job):
+        return None
+    settings = desk.settings
+    bounds_s = (settings.queue_standard_s, settings.queue_flex_s, settings.queue_batch_s)
+    # What it consumes, whatever that costs at this hour.
+    amount_utok = sum(line.expected_utok for line in fare.parts.lines)
+    deadline_ms = order.deadline_ms
+    if deadline_ms is None and is_job:
+        deadline_ms = desk.clock.now_ms() + settings.video_hold_ttl_s * 1000
+    elif deadline_ms is not None and fare.tier in PATIENT and deadline_ms < desk.clock.now_ms() + settings.queue_deadline_min_s * 1000:
+        message = (
+            f"the header taximeter-deadline leaves less than {settings.queue_deadline_min_s} seconds, which the service tier"
+            f" {fare.tier} does not promise; ask for a quicker tier"
+        )
+        raise DeadlineTooNear(message, param="taximeter-deadline")
+    deadline = None if deadline_ms is None else utc_from_ms(deadline_ms).isoformat()
+    return queue_fact(ask, amount_utok, slots, bounds_s, settings.queue_long_s, deadline)
 
 
 def use_quote(order: Order, fact: dict[str, Any]) -> None:

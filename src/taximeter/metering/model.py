@@ -36,6 +36,7 @@ class Order:
         quote_id: the quote to be held to, as the caller sent it.
         idempotency_key: the caller's name for this request, for repeats.
         fingerprint: SHA-256 of what the caller sent; with a key only.
+        deadline_ms: when the result is worthless, in Unix milliseconds; None: the caller did not say.
     """
 
     caller: Caller
@@ -48,6 +49,7 @@ class Order:
     quote_id: str | None = None
     idempotency_key: str | None = None
     fingerprint: bytes = b""
+    deadline_ms: int | None = None
 
 
 def jsonable_work(work: Mapping[str, int]) -> dict[str, int | str]:
@@ -170,6 +172,7 @@ class Receipt:
         multipliers: what each factor changed: with the consumed Tokens, they add up to the charge.
         price: what it was charged in money; None: an earlier release did not say.
         in_motion: prices move with the load here, so that the multiplier is told even when it is 1.
+        waited: what the answer's headers tell of its wait for a slot; not kept.
     """
 
     id: UUID
@@ -198,6 +201,7 @@ class Receipt:
     multipliers: tuple[Mapping[str, Any], ...] = ()
     price: Price | None = None
     in_motion: bool = False
+    waited: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def public_id(self) -> str:
@@ -267,7 +271,7 @@ class Receipt:
         }
         if told["balance"] is not None:
             headers["taximeter-balance"] = told["balance"]
-        return {**headers, **quote_header(self.quote), **multiplier_header(self.multiplier, in_motion=self.in_motion)}
+        return {**headers, **quote_header(self.quote), **multiplier_header(self.multiplier, in_motion=self.in_motion), **self.waited}
 
 
 def multiplier_header(multiplier: str, *, in_motion: bool) -> dict[str, str]:

@@ -11,6 +11,7 @@ import asyncpg
 
 from taximeter.admission import breakers, budgets, events, plans
 from taximeter.admission import surge as surge_prices
+from taximeter.admission.fairness import QueueStore, WaitingRoom
 from taximeter.admission.limits import LimitStore
 from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
@@ -116,6 +117,7 @@ class Office:
             **await events.WebhookStore(self.pool).figures(),
             **await ApprovalStore(self.pool).figures(),
             **await self._breaker_figures(),
+            **({} if self.desk.room is None else await self.desk.room.store.gauges()),
         }
 
     async def _breaker_figures(self) -> Mapping[str, tuple[str, float]]:
@@ -144,6 +146,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     books = Books(lambda: connect_app(settings.database_url, process_id), tally.post, clock, limits)
     folder = spool_folder(settings.home)
     bounding = budgets.Budgets(budgets.BudgetStore(pool), ids)
+    room = WaitingRoom(lambda: connect_app(settings.database_url), QueueStore(pool), clock, settings.queue_wait_max_s)
     desk = Desk(
         settings=settings,
         books=books,
@@ -156,6 +159,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
         process_id=process_id,
         bounds=bounding,
         surge=surge_prices.Board(clock, await surge_store.read() if settings.surge else None),
+        room=room,
     )
     jobs = JobStore(pool)
     identity_store = IdentityStore(pool)
@@ -168,6 +172,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     upkeep = [
         asyncio.create_task(keep_alive(desk, store, kind, tally, pool), name="heartbeat"),
         asyncio.create_task(_keep_catalog(desk, catalog_store, surge_store), name="catalog"),
+        asyncio.create_task(room.run(), name="queue"),
         asyncio.create_task(_adopt_spools(Adoption(folder, books, jobs, objects)), name="adoption"),
         asyncio.create_task(watch.run(), name="breakers"),
     ]

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from taximeter.admission import breakers
+from taximeter.admission.fairness import QueueTimeout
 from taximeter.engines import Chunk, Done, Engine, EngineError, EngineFailed, EngineTimeout, Event, Job, Media, Vectors
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import Refusal
@@ -48,6 +49,7 @@ class Ride:
         self._held_utok = held.total_utok
         self._output_tokens = 0
         self._terms = terms_of(fare)
+        self._seat = None if desk.room is None or not held.notes else desk.room.seat(request_id, held, job.deadline_s)
         self._ended = False
 
     @property
@@ -74,19 +76,24 @@ class Ride:
             "taximeter-rate-card": self.fare.parts.rate_card,
             **model.quote_header(self._order.quote_id),
             **model.multiplier_header(self.fare.parts.multiplier, in_motion=self._desk.surge.on),
+            **self._waited(),
         }
+
+    def _waited(self) -> dict[str, str]:
+        return {} if self._seat is None else self._seat.headers()
 
     async def events(self) -> AsyncGenerator[Chunk | Media | Vectors | Receipt, None]:
         """Run the engine; the last item is the receipt, settled.
 
-        When the engine fails, the hold is released and the EngineError (or BadReport) is raised; EngineCircuitOpen when its
-        breaker has opened since the hold.
+        When the engine is wanted by many it waits for its turn first.
+        When the engine fails, the hold is released and the EngineError (or BadReport) is raised; likewise QueueTimeout, and
+        EngineCircuitOpen when its breaker has opened since the hold.
         Closing the generator early means that the caller has gone: a streamed text is charged for
         what was generated until then, anything else costs nothing.
         """
         done: Done | None = None
         run: AsyncIterator[Event] | None = None
-        patience = Patience(self._job.deadline_s)
+        patience = await self._take_turn()
         try:
             run = self._begin()
             while True:
@@ -127,6 +134,22 @@ class Ride:
     def _begin(self) -> AsyncIterator[Event]:
         self._passage.check()
         return self._engine.run(self._job)
+
+    async def _take_turn(self) -> Patience:
+        """Wait for a slot of the engine, if it is wanted by many; from then on its time runs.  Whatever else ends the wait ends the hold."""
+        if self._seat is None:
+            return Patience(self._job.deadline_s)
+        granted = False
+        try:
+            await self._seat.turn()
+            granted = True
+        except QueueTimeout as error:
+            await self._release(error)
+            raise
+        finally:
+            if not granted and not self._ended:
+                await asyncio.shield(self._desk.spawn(self._leave()))
+        return Patience(self._job.deadline_s)
 
     async def _leave(self) -> None:
         """The caller has gone."""
@@ -217,6 +240,7 @@ class Ride:
             balance_utok=self.balance_utok if posted is None else posted.available_utok,
             quote=self._order.quote_id,
             in_motion=self._desk.surge.on,
+            waited=self._waited(),
         )
 
 

@@ -68,6 +68,8 @@ class Sweeper:
         """Release what is overdue or orphaned; returns how many holds."""
         rows = await self._store.orphans(self._desk.settings.process_dead_s, BATCH_MAX)
         await asyncio.gather(*(self._release(row) for row in rows))
+        if self._desk.room is not None:
+            await self._desk.room.store.tend(())
         return len(rows)
 
     async def keep_house(self) -> None:

@@ -21,7 +21,7 @@ from taximeter.kernel.errors import Refusal
 from taximeter.kernel.faults import reach
 from taximeter.kernel.settings import Settings
 from taximeter.ledger import Kind, Operation, SettleCode, Status
-from taximeter.metering.desk import Desk
+from taximeter.metering.desk import Desk, slots_of
 from taximeter.metering.guard import Passage
 from taximeter.metering.model import Outcome
 from taximeter.metering.objects import Objects
@@ -112,7 +112,10 @@ class VideoRunner:
     async def _work(self) -> None:
         while True:
             try:
-                job = await self._jobs.claim(KIND, self._desk.settings.job_lease_s, calm_s(self._desk.settings), self._left_alone())
+                slots = {name: most for name, engine in self._desk.engines.items() if (most := slots_of(engine)) is not None}
+                job = await self._jobs.claim(
+                    KIND, self._desk.settings.job_lease_s, slots, calm_s=calm_s(self._desk.settings), without=self._left_alone()
+                )
                 if job is not None:
                     await self._try_job(job)
                     continue

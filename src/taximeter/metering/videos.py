@@ -40,12 +40,14 @@ class VideoView:
     Attributes:
         replayed: it was ordered before, with the same idempotency key.
         limits: when it was ordered now, headers that say what is left of the limits that it met.
+        queue: where it stands and when it is likely to begin, while it waits.
     """
 
     job: Job
     receipt: Receipt
     replayed: bool = False
     limits: Mapping[str, str] = field(default_factory=dict)
+    queue: Mapping[str, Any] | None = None
 
     @property
     def id(self) -> str:
@@ -72,7 +74,7 @@ class VideoView:
             "seconds": _duration(request["frames"], request["fps"]),
             "remixed_from_video_id": None,
             "error": error,
-            "taximeter": {**self.receipt.extra(), "state": job.state},
+            "taximeter": {**self.receipt.extra(), "state": job.state, **({} if self.queue is None else {"queue": self.queue})},
         }
 
     def headers(self) -> dict[str, str]:
@@ -203,7 +205,7 @@ class Videos:
             # It is ordered, and will be made and charged: whoever is told otherwise orders it again.
             log.warning("video %s was ordered and cannot be read: %s", video_id, error)
             view = _just_ordered(desk, order, fare, video_id, outcome.total_utok, payload)
-        return VideoView(view.job, replace(view.receipt, balance_utok=outcome.available_utok), limits=outcome.told)
+        return replace(view, receipt=replace(view.receipt, balance_utok=outcome.available_utok), limits=outcome.told)
 
     async def find(self, caller: Caller, video_id: str) -> VideoView:
         """One of the caller's videos.  Raises VideoNotFound."""
@@ -212,7 +214,8 @@ class Videos:
             return job
         receipt = await self._store.find_receipt(caller.project_id, job.id)
         assert receipt is not None, "a job is written with its request"
-        return VideoView(job, replace(receipt, in_motion=True) if self._desk.surge.on else receipt)
+        told = replace(receipt, in_motion=True) if self._desk.surge.on else receipt
+        return VideoView(job, told, queue=await self._standing(job))
 
     async def list(self, caller: Caller, after: str | None, limit: int, *, newest_first: bool) -> Sequence[VideoView]:
         """A page of the caller's videos.
@@ -285,6 +288,17 @@ class Videos:
         """For operators: videos of all projects whose provider gives no answer, never gave one, or will bill them alone; newest first."""
         find = {"unknown": self._jobs.list_unknown, "never_known": self._jobs.list_never_known, "unpaid": self._jobs.list_unpaid}[state]
         return [ProviderView(job) for job in await find(KIND, after, limit)]
+
+    async def _standing(self, job: Job) -> Mapping[str, Any] | None:
+        """Where a job that waits stands, and when it can expect to begin as things are; None for others."""
+        room = self._desk.room
+        if job.state != "queued" or room is None:
+            return None
+        standing = await room.store.job_standing(job.id)
+        if standing.position == 0:
+            return None
+        begins = None if standing.wait_ms is None else utc_from_ms(self._desk.clock.now_ms() + standing.wait_ms).isoformat()
+        return {"position": standing.position, "expected_start_at": begins}
 
     async def _again(self, caller: Caller, earlier: Earlier) -> VideoView:
         try:

@@ -168,7 +168,7 @@ async def key(database_url: str, tmp_path: Path) -> AsyncIterator[str]:
 
 async def test_the_breakers_of_a_killed_process_vanish(database_url: str, tmp_path: Path, key: str, pool: asyncpg.Pool) -> None:
     store = BreakerStore(pool, 1.0)
-    settings = {"TAXIMETER_PROCESS_DEAD_S": "1.0", "TAXIMETER_BREAKER_OPEN_S": "60"}
+    settings: dict[str, Any] = {"TAXIMETER_PROCESS_DEAD_S": "1.0", "TAXIMETER_BREAKER_OPEN_S": "60"}
     async with RawUpstream() as upstream, aiohttp.ClientSession() as http:
         upstream.script = [b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"]
         async with gateway_processes(1, tmp_path, database_url, upstream.url, **settings) as [url]:

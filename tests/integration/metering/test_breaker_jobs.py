@@ -84,7 +84,7 @@ async def test_a_claim_that_meets_an_open_breaker_is_no_try(town: Town) -> None:
     found = (await town.videos.find(caller, view.id)).job
     assert (found.state, found.attempt, found.given_back, engine.jobs) == ("queued", 1, 1, [])
     left = [f"{name} {model}" for name, model in town.office.desk.guard.breakers.closed_to()]
-    assert await town.office.jobs.claim("video", 5, left) is None
+    assert await town.office.jobs.claim("video", 5, without=left) is None
     assert await town.office.jobs.claim("video", 5) is not None
 
 
@@ -114,8 +114,8 @@ async def test_a_job_of_an_earlier_release_has_the_engines_name_of_its_model(tow
     caller = await town.caller("1000")
     await town.videos.submit(town.order(caller, "video"))
     await town.office.pool.execute("update jobs.jobs set payload = payload - 'model'")
-    assert await town.office.jobs.claim("video", 5, ["demo-video sketch-video"]) is None
-    job: Job | None = await town.office.jobs.claim("video", 5, ["demo-video sketch-video@1"])
+    assert await town.office.jobs.claim("video", 5, without=["demo-video sketch-video"]) is None
+    job: Job | None = await town.office.jobs.claim("video", 5, without=["demo-video sketch-video@1"])
     assert job is not None
     town.engines["video"].script = SCRIPT
     await town.runner.run_job(job)

@@ -13,8 +13,6 @@ TEXT = [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}]
 class SimEngine:
     """One engine of the catalog."""
 
-    slots: int | None = None
-
     def __init__(self, name: str, modality: Modality, dice: Dice) -> None:
         self._name = name
         self._modality = modality
@@ -27,6 +25,10 @@ class SimEngine:
     @property
     def modalities(self) -> frozenset[Modality]:
         return frozenset({self._modality})
+
+    @property
+    def slots(self) -> int | None:
+        return None
 
     async def check(self) -> Mapping[str, Any]:
         return {}

@@ -49,7 +49,7 @@ class DemoEmbeddings:
 
     name = "demo-embeddings"
     modalities: frozenset[Modality] = frozenset({"embeddings"})
-    slots = 1
+    slots: int | None = 1
 
     def __init__(self, clock: Clock, *, model_path: Path | None = None, threads: int = 1) -> None:
         self._clock = clock

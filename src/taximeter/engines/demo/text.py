@@ -81,12 +81,16 @@ class DemoText:
     def __init__(self, *, model_path: Path | None = None, tuning: TextTuning | None = None) -> None:
         self._model_path = model_path
         self._tuning = tuning or TextTuning()
-        self.slots = self._tuning.slots
         self._lock = asyncio.Lock()
         self._server: Any = None
         self._upstream: OpenAIEngine | None = None
         self._key = secrets.token_urlsafe(24)
         self._url = ""
+
+    @property
+    def slots(self) -> int | None:
+        """Conversations that are computed at the same time."""
+        return self._tuning.slots
 
     async def start(self) -> None:
         """Load the model, unless it is loaded.  Raises EngineUnavailable when that is impossible."""

@@ -71,7 +71,7 @@ class OpenAIEngine:
 
     @property
     def slots(self) -> int | None:
-        """How many jobs the upstream works on at the same time, as its operator says."""
+        """How many requests the upstream works on at once, as it was configured."""
         return self._link.limits.slots
 
     def run(self, job: Job) -> AsyncGenerator[Event]:

@@ -38,6 +38,7 @@ class UpstreamLimits:
             connection for each request, for servers that hang up without saying so.
         slots: how many jobs the upstream works on at the same time, as its operator says; None: nobody knows.
         answer_bytes_max: largest answer, and largest line of a stream, that is read.
+        slots: how many requests the upstream works on at once; None: as many as come.
     """
 
     connections: int = 256

@@ -70,14 +70,16 @@ class OpenAIVideoEngine:
         base_url: the address that ``/videos`` is appended to, such as ``https://host/v1``.
         api_key: the operator's key for the upstream; empty sends none.
         options: what it can do.
+        slots: how many videos it makes at once.
     """
 
-    def __init__(self, name: str, base_url: str, *, api_key: str = "", options: VideoOptions | None = None) -> None:
+    def __init__(self, name: str, base_url: str, *, api_key: str = "", options: VideoOptions | None = None, slots: int | None = None) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             message = f"upstream {name!r}: base_url {base_url!r} is not an http(s) address such as https://host/v1"
             raise ValueError(message)
         self._name = name
+        self._slots = slots
         self._base = base_url.rstrip("/")
         self._options = options or VideoOptions()
         self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
@@ -96,7 +98,7 @@ class OpenAIVideoEngine:
 
     @property
     def slots(self) -> int | None:
-        """How many videos the upstream makes at the same time, as its operator says."""
+        """How many videos the upstream makes at once, as it was configured."""
         return self._options.slots
 
     def run(self, job: Job) -> AsyncGenerator[Event]:

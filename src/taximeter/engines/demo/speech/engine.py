@@ -74,7 +74,7 @@ class DemoSpeech:
 
     name = "demo-speech"
     modalities: frozenset[Modality] = frozenset({"speech"})
-    slots = 1
+    slots: int | None = 1
 
     def __init__(self, clock: Clock, *, threads: int = 2, model_path: Path | None = None, styles_path: Path | None = None) -> None:
         self._clock = clock

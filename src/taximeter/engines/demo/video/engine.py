@@ -39,7 +39,6 @@ class DemoVideo:
         self._font_file = font_file
         self._parallel = parallel
         self._room = asyncio.Semaphore(parallel)
-        self.slots = parallel
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="sketch-video")
         self._activated = False
 
@@ -52,6 +51,11 @@ class DemoVideo:
     def modalities(self) -> frozenset[Modality]:
         """Video only."""
         return frozenset({"video"})
+
+    @property
+    def slots(self) -> int | None:
+        """Films that are made at the same time."""
+        return self._parallel
 
     async def run(self, job: Job) -> AsyncGenerator[Event]:
         """Draw, refine step by step, encode.

@@ -1,0 +1,33 @@
+-- Statements of the fair queue.  Places are taken and freed by metering.post.
+
+-- name: tend
+select id, granted_at is not null as granted from admission.tend_pools($1)
+
+-- name: standing
+select place, wait_ms from admission.pool_standings((select pool from admission.places where id = $1)) where id = $1
+
+-- name: job_standing
+select place, wait_ms from admission.job_standings((select pool from jobs.jobs where id = $1 and state = 'queued')) where id = $1
+
+-- name: expected_wait_ms
+-- What waits in the same class or a higher one, and what is left of those who run, at the pool's pace.
+select case when p.slots is null or p.running < p.slots and p.waiting = 0 then 0 else ((
+        select coalesce(sum(x.amount_utok), 0) from admission.places x where x.pool = p.name and x.granted_at is null and x.class <= $2
+    ) + (
+        select coalesce(sum(greatest(0, x.amount_utok
+            - extract(epoch from clock_timestamp() - x.granted_at) * admission.pool_rate(p.served_utok, p.served_ms))), 0)
+        from admission.places x where x.pool = p.name and x.granted_at is not null
+    )) * 1000 / nullif(admission.pool_rate(p.served_utok, p.served_ms) * p.slots, 0) end::bigint
+from admission.pools p
+where p.name = $1
+
+-- name: figures
+select p.name, p.slots, admission.pool_rate(p.served_utok, p.served_ms) as utok_per_s,
+    p.running + (select count(*) from jobs.jobs j where j.pool = p.name and j.state = 'in_progress')::int as running,
+    p.waiting + (select count(*) from jobs.jobs j where j.pool = p.name and j.state = 'queued')::int as waiting,
+    coalesce(extract(epoch from clock_timestamp() - least(
+        (select min(x.joined_at) from admission.places x where x.pool = p.name and x.granted_at is null),
+        (select min(j.created_at) from jobs.jobs j where j.pool = p.name and j.state = 'queued')
+    )), 0)::float8 as oldest_s
+from admission.pools p
+order by p.name

@@ -1,0 +1,156 @@
+"""Where requests of one gateway process wait for their turn, and hear that it has come."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from taximeter.admission.fairness.errors import QueueTimeout
+from taximeter.admission.fairness.model import NOTE, Standing
+from taximeter.admission.fairness.store import QueueStore
+from taximeter.db.pool import DATABASE_ERRORS
+from taximeter.kernel.clock import Clock
+from taximeter.ledger import Outcome
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "taximeter_places"
+LOOK_S = 2.0
+"""How often those who wait look for themselves: a notification that was lost delays them by this much."""
+HEARD_MAX = 4096
+"""Grants that are remembered: one may be told before its request begins to wait."""
+RETRY_S = 0.5
+RETRY_AFTER_S = (5, 60)
+
+
+class WaitingRoom:
+    """One connection that listens, and everybody who waits.
+
+    Nothing is opened before the first one waits.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], store: QueueStore, clock: Clock, wait_max_s: float) -> None:
+        self.store = store
+        self.wait_max_s = wait_max_s
+        self.clock = clock
+        self._connect = connect
+        self._waiting: dict[UUID, asyncio.Future[bool]] = {}
+        self._heard: OrderedDict[UUID, None] = OrderedDict()
+        self._wanted = asyncio.Event()
+
+    def seat(self, request_id: UUID, held: Outcome, wait_max_s: float) -> "Seat | None":
+        """A seat for a request whose hold took a place; None when its engine has no queue."""
+        for note in held.notes:
+            if note.kind == NOTE:
+                standing = Standing(note.first, None if note.second < 0 else note.second)
+                return Seat(self, request_id, standing, min(wait_max_s, self.wait_max_s))
+        return None
+
+    async def granted(self, request_id: UUID, patience_s: float) -> bool:
+        """Wait until a request has its turn; False when its place is gone.  Raises TimeoutError."""
+        if self._heard.pop(request_id, 0) is None:
+            return True
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting[request_id] = turn
+        self._wanted.set()
+        try:
+            async with asyncio.timeout(patience_s):
+                return await turn
+        finally:
+            del self._waiting[request_id]
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        while True:
+            await self._wanted.wait()
+            try:
+                await self._listen()
+            except DATABASE_ERRORS as error:
+                log.warning("the queue is not heard, trying again: %s", error)
+            await asyncio.sleep(RETRY_S)
+
+    async def _listen(self) -> None:
+        connection = await self._connect()
+        lost = asyncio.Event()
+        try:
+            connection.add_termination_listener(lambda *_: lost.set())
+            await connection.add_listener(CHANNEL, self._hear)
+            while not lost.is_set():
+                # The first look is for what was told before anybody listened.
+                await self._look()
+                try:
+                    async with asyncio.timeout(LOOK_S):
+                        await lost.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            connection.terminate()
+
+    async def _look(self) -> None:
+        asked = tuple(self._waiting)
+        if not asked:
+            return
+        found = await self.store.tend(asked)
+        for request_id in asked:
+            granted = found.get(request_id)
+            if granted is not False:
+                self._tell(request_id, granted is True)
+
+    def _hear(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:  # noqa: ANN401 - the driver's
+        request_id = UUID(str(payload))
+        if request_id in self._waiting:
+            self._tell(request_id, granted=True)
+            return
+        self._heard[request_id] = None
+        if len(self._heard) > HEARD_MAX:
+            self._heard.popitem(last=False)
+
+    def _tell(self, request_id: UUID, granted: bool) -> None:  # noqa: FBT001 - the answer itself
+        turn = self._waiting.get(request_id)
+        if turn is not None and not turn.done():
+            turn.set_result(granted)
+
+
+class Seat:
+    """One request's wait.
+
+    Attributes:
+        position: how many were before it when it came, itself included; 0: it had not to wait.
+        wait_ms: how long it has waited.
+    """
+
+    def __init__(self, room: WaitingRoom, request_id: UUID, standing: Standing, wait_max_s: float) -> None:
+        self.position = standing.position
+        self.wait_ms = 0
+        self._room = room
+        self._id = request_id
+        self._expected_ms = standing.wait_ms
+        self._wait_max_s = wait_max_s
+
+    async def turn(self) -> None:
+        """Wait for the turn.  Raises QueueTimeout."""
+        if self.position == 0:
+            return
+        began_s = self._room.clock.monotonic_s()
+        try:
+            granted = await self._room.granted(self._id, self._wait_max_s)
+        except TimeoutError:
+            granted = False
+        finally:
+            self.wait_ms = round((self._room.clock.monotonic_s() - began_s) * 1000)
+        if granted:
+            return
+        after_s = max(RETRY_AFTER_S[0], min(RETRY_AFTER_S[1], (self._expected_ms or 0) // 1000))
+        message = (
+            f"all slots of the engine were taken for {self.wait_ms / 1000:.0f} seconds; nothing was run or charged,"
+            f" try again in {after_s} s, or in a quicker service tier"
+        )
+        raise QueueTimeout(message, headers={"retry-after": str(after_s), "x-should-retry": "false", **self.headers()})
+
+    def headers(self) -> dict[str, str]:
+        """What the answer tells of the wait."""
+        return {"taximeter-queue-position": str(self.position), "taximeter-queue-wait-ms": str(self.wait_ms)}

@@ -1,0 +1,65 @@
+"""The fair queue's SQL: looking at pools, and the safety net."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from taximeter.admission.fairness.model import PoolFigures, Standing
+from taximeter.db import sql
+
+_SQL = sql.load("taximeter.admission.fairness")
+
+
+class QueueStore:
+    """Reads pools and places; each call is one statement."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def tend(self, ids: Collection[UUID]) -> Mapping[UUID, bool]:
+        """Grant what can be granted, free the places of holds that are gone; which of these have a place, and whether it is granted."""
+        return {row["id"]: row["granted"] for row in await self._pool.fetch(_SQL["tend"], list(ids))}
+
+    async def standing(self, request_id: UUID) -> Standing:
+        """Where a synchronous request stands now."""
+        return _standing(await self._pool.fetchrow(_SQL["standing"], request_id))
+
+    async def job_standing(self, job_id: UUID) -> Standing:
+        """Where a job stands now."""
+        return _standing(await self._pool.fetchrow(_SQL["job_standing"], job_id))
+
+    async def expected_wait_s(self, pool: str, rank: int = 1) -> float | None:
+        """How long a request of this class that came now would wait for an engine; None when nothing is known of its pace.
+
+        0.0 for an engine that has no queue, or has never been asked for anything.
+        """
+        row = await self._pool.fetchrow(_SQL["expected_wait_ms"], pool, rank)
+        if row is None:
+            return 0.0
+        return None if row[0] is None else row[0] / 1000
+
+    async def figures(self) -> list[PoolFigures]:
+        """Every pool, for the metrics page."""
+        return [PoolFigures(**row) for row in await self._pool.fetch(_SQL["figures"])]
+
+    async def gauges(self) -> Mapping[str, tuple[str, float]]:
+        """The same as gauges with one label: name -> (help, value)."""
+        gauges: dict[str, tuple[str, float]] = {}
+        for pool in await self.figures():
+            told: dict[str, tuple[str, Any]] = {
+                "waiting": ("Requests and jobs that wait for an engine.", pool.waiting),
+                "running": ("Requests and jobs that have a slot of an engine.", pool.running),
+                "slots": ("Requests that an engine works on at once.", pool.slots),
+                "oldest_s": ("For how long the one who has waited longest has waited.", pool.oldest_s),
+                "utok_per_s": ("Micro-Tokens that one slot gets done in a second, by its latest requests.", pool.utok_per_s),
+            }
+            for name, (text, value) in told.items():
+                if value is not None:
+                    gauges[f'taximeter_queue_{name}{{engine="{pool.name}"}}'] = (text, float(value))
+        return gauges
+
+
+def _standing(row: asyncpg.Record | None) -> Standing:
+    return Standing(0, 0) if row is None else Standing(row["place"], row["wait_ms"])

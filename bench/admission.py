@@ -37,7 +37,7 @@ CALLERS = 50
 GOAL_P99_MS = 10.0
 ONE, MANY = "one project", f"{CALLERS} projects"
 PROJECTS = {ONE: 1, MANY: CALLERS}
-NOTHING, KEY, ALL = "no limits", "a key's three", "all: key, project, model, plan"
+NOTHING, KEY, ALL = "no limits", "a key's three", "all: key, project, model"
 WIDE = {"requests": 10**9, "tokens": 10**15, "concurrency": 10**6}
 MODEL_BUCKETS = {kind: str(uuid4()) for kind in WIDE}
 PERCENTILES = (*range(2, 99, 2), 99)
@@ -82,8 +82,8 @@ QUICK = Plan(rounds=1, seconds=0.8)
 
 
 def limits_of(project: int, which: str) -> tuple[Limit, ...]:
-    """Wide limits of every kind: none, those of a key, or those of its project, its model and its plan as well."""
-    owners = {NOTHING: [], KEY: ["key"], ALL: ["key", "project", "model", "plan"]}[which]
+    """Wide limits of every kind: none, those of a key, or those of its project and of its model as well."""
+    owners = {NOTHING: [], KEY: ["key"], ALL: ["key", "project", "model"]}[which]
     return tuple(
         Limit(
             bucket=MODEL_BUCKETS[kind] if scope == "model" else str(UUID(int=(project + 1) * 1000 + number * 10 + place)),
@@ -200,7 +200,7 @@ def table(cells: Cells, plan: Plan, checked: str) -> Table:
                 for projects in PROJECTS
                 for p99 in [spread(cell.at(99) for cell in cells[projects, ALL]).median]
             ),
-            "all: requests, Tokens and requests at once of the key, of the project, of the model (one bucket for all lanes) and of the plan",
+            "all: requests, Tokens and requests at once of the key, of the project and of the model, whose buckets all lanes share",
             checked,
         ),
     )

@@ -10,7 +10,7 @@ from bench import estimates_page
 from bench.figures import Table
 from bench.processes import OUT, ROOT
 
-NAMES = ("startup", "ledger", "replay", "gateway", "peers", "memory", "soak", "estimates", "meters", "tokenizers", "quotes")
+NAMES = ("startup", "ledger", "replay", "gateway", "peers", "memory", "soak", "estimates", "meters", "tokenizers", "quotes", "admission")
 RESULTS = ROOT / "bench" / "results"
 CONCEPTS = ROOT / "docs" / "concepts"
 
@@ -31,6 +31,8 @@ def main() -> int:
             shutil.copyfile(OUT / one["picture"], RESULTS / one["picture"])
         if one["name"] == estimates_page.NAME:
             estimates_page.write(one, RESULTS / one["picture"], CONCEPTS)
+        if one["name"] == "admission" and (RESULTS / one["picture"]).exists():
+            shutil.copyfile(RESULTS / one["picture"], CONCEPTS / "limits.svg")
     print("kept in bench/results/latest.md and latest.json")
     return 0
 

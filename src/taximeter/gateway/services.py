@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from taximeter.admission.limits import LimitsOffice
+from taximeter.admission import limits as admission_limits
 from taximeter.identity import Identity
 from taximeter.kernel.settings import Settings
 from taximeter.metering import Metering, Quotes, Records, Tenancy, Videos
@@ -21,5 +21,5 @@ class Services:
     videos: Videos
     records: Records
     tenancy: Tenancy
-    limits: LimitsOffice
+    limits: admission_limits.LimitsOffice
     catalog: Callable[[], Catalog]

@@ -91,9 +91,7 @@ def refusal(limit: terms.Limit, model: str, maximum_utok: int, wait_ns: int) -> 
     whose = _whose(limit, model)
     if limit.kind == "concurrency":
         running = "1 request" if limit.most == 1 else f"{limit.most:,} requests"
-        message = (
-            f"{whose} may have {running} at the same time, and so many run; nothing was run or charged, send it again when one has ended"
-        )
+        message = f"{whose} may have {running} at the same time, and so many run; nothing was run or charged, send it again when one has ended"
         return ConcurrencyLimited(message, headers={"retry-after": "1"})
     allowed = f"{format_tokens(limit.most)} Tokens" if limit.kind == "tokens" else f"{limit.most:,} requests"
     allowed += f" {_WINDOWS.get(limit.window_s) or f'in {limit.window_s:,} seconds'}"

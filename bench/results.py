@@ -10,7 +10,22 @@ from bench import estimates_page
 from bench.figures import Table
 from bench.processes import OUT, ROOT
 
-NAMES = ("startup", "ledger", "replay", "gateway", "peers", "memory", "soak", "estimates", "meters", "tokenizers", "quotes", "surge", "fairness")
+NAMES = (
+    "startup",
+    "ledger",
+    "replay",
+    "gateway",
+    "peers",
+    "memory",
+    "soak",
+    "estimates",
+    "meters",
+    "tokenizers",
+    "quotes",
+    "surge",
+    "fairness",
+    "admission",
+)
 RESULTS = ROOT / "bench" / "results"
 SURGE = "surge"
 CONCEPTS = ROOT / "docs" / "concepts"
@@ -36,6 +51,8 @@ def main() -> int:
             shutil.copyfile(OUT / one["picture"], CONCEPTS / one["picture"])
         if one["name"] == estimates_page.NAME:
             estimates_page.write(one, RESULTS / one["picture"], CONCEPTS)
+        if one["name"] == "admission" and (RESULTS / one["picture"]).exists():
+            shutil.copyfile(RESULTS / one["picture"], CONCEPTS / "limits.svg")
     print("kept in bench/results/latest.md and latest.json")
     return 0
 

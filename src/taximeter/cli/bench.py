@@ -12,7 +12,7 @@ from taximeter.kernel.errors import SetupError
 # In the order in which they are run when none is named.
 NAMES = ("startup", "ledger", "replay", "gateway")
 # These take long or are about one thing, and one installs other people's software: they run only when they are named.
-LONG_NAMES = ("peers", "memory", "soak", "estimates", "meters", "tokenizers", "quotes", "surge", "fairness")
+LONG_NAMES = ("peers", "memory", "soak", "estimates", "meters", "tokenizers", "quotes", "surge", "fairness", "admission")
 # Options that belong to one benchmark.
 OWN_OPTIONS = {"requests": "memory", "seconds": "soak", "rate": "soak"}
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
-from taximeter.admission.limits import LIMIT_PREFIX, LimitOrder
+from taximeter.admission import limits
 from taximeter.gateway import admin_views as views
 from taximeter.gateway.admin_values import amount_utok, object_id
 from taximeter.gateway.paging import cursor, page
@@ -87,18 +87,18 @@ def add_limits(admin: APIRouter, services: Services) -> None:
         """Limits in force, newest first: all, or those of a project and its keys, of a key, or about a model."""
         project = None if project_id is None else object_id("prj", project_id, "project")
         key = None if key_id is None else object_id("key", key_id, "key")
-        found = await services.limits.in_force(cursor(LIMIT_PREFIX, after), limit + 1, project=project, key=key, model=model)
+        found = await services.limits.in_force(cursor(limits.LIMIT_PREFIX, after), limit + 1, project=project, key=key, model=model)
         return page(found, limit, lambda each: each.to_api())
 
     @admin.delete("/limits/{limit_id}", response_model=LimitView, tags=["Limits"], summary="Remove a limit")
     async def remove_limit(limit_id: str) -> Any:  # noqa: ANN401
         """Remove a limit.  Every gateway has forgotten it within one second."""
-        return (await services.limits.remove(object_id(LIMIT_PREFIX, limit_id, "limit"), OPERATOR)).to_api()
+        return (await services.limits.remove(object_id(limits.LIMIT_PREFIX, limit_id, "limit"), OPERATOR)).to_api()
 
     @admin.get("/limits/{limit_id}/refusals", response_model=ShadowDays, tags=["Limits"], summary="What a shadow would have refused")
     async def list_refusals(limit_id: str) -> Any:  # noqa: ANN401
         """By day, latest first: what a shadow would have refused of the requests that ran."""
-        return {"data": await services.limits.refused_by_day(object_id(LIMIT_PREFIX, limit_id, "limit"))}
+        return {"data": await services.limits.refused_by_day(object_id(limits.LIMIT_PREFIX, limit_id, "limit"))}
 
     @admin.patch("/projects/{project_id}/keys/{key_id}", response_model=views.KeyView, tags=["Keys"], summary="Change a key's limits")
     async def update_key(project_id: str, key_id: str, body: KeyChange) -> Any:  # noqa: ANN401
@@ -114,7 +114,7 @@ def add_limits(admin: APIRouter, services: Services) -> None:
         return views.key_view(changed)
 
 
-def _order(services: Services, body: NewLimit) -> LimitOrder:
+def _order(services: Services, body: NewLimit) -> limits.LimitOrder:
     owners: dict[str, tuple[str | None, str]] = {"project": (body.project_id, "prj"), "key": (body.key_id, "key")}
     owner: UUID | None = None
     for scope, (text, prefix) in owners.items():
@@ -129,7 +129,7 @@ def _order(services: Services, body: NewLimit) -> LimitOrder:
     if body.model is not None:
         services.catalog().model(body.model)
     window = WINDOW_S if body.window is None and body.kind != "concurrency" else body.window
-    return LimitOrder(
+    return limits.LimitOrder(
         scope=body.scope,
         owner=owner,
         model=body.model,

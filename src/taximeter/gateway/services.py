@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from taximeter.admission import breakers, budgets, events, plans
+from taximeter.admission import limits as admission_limits
 from taximeter.admission import surge as surge_prices
-from taximeter.admission.limits import LimitsOffice
 from taximeter.identity import Identity
 from taximeter.kernel.settings import Settings
 from taximeter.metering import Metering, Quotes, Records, Tenancy, Videos
@@ -23,7 +23,7 @@ class Services:
     videos: Videos
     records: Records
     tenancy: Tenancy
-    limits: LimitsOffice
+    limits: admission_limits.LimitsOffice
     plans: plans.Plans
     budgets: budgets.Budgets
     webhooks: events.Webhooks

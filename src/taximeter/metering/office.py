@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import asyncpg
 
 from taximeter.admission import breakers, budgets, events, plans
+from taximeter.admission import limits as admission_limits
 from taximeter.admission import surge as surge_prices
 from taximeter.admission.fairness import QueueStore, WaitingRoom
-from taximeter.admission.limits import LimitStore
 from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
 from taximeter.identity import IdentityStore
@@ -111,7 +111,7 @@ class Office:
             "taximeter_jobs_unpaid": ("Jobs that a provider completed and nobody was charged for, so far.", providers.unpaid),
             "taximeter_limits_shadow_refusals_total": (
                 "Requests that ran and that limits in shadow mode would have refused.",
-                await LimitStore(self.pool).shadow_total(),
+                await admission_limits.LimitStore(self.pool).shadow_total(),
             ),
             **await self.store.book_figures(),
             **await events.WebhookStore(self.pool).figures(),

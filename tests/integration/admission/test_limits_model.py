@@ -65,6 +65,7 @@ class World:
     def operation(self, action: tuple[Any, ...]) -> Operation | None:
         """What an action is here and now; None when there is nothing for it to be about."""
         verb, what, amount = action
+        chosen: Operation
         if verb == "hold":
             takes = [
                 {**KINDS[n], "bucket": str(uuid5(self.space, str(n))), "amount": amount if KINDS[n]["kind"] == "tokens" else 1} for n in sorted(what)

@@ -1,21 +1,27 @@
 """Rate limits of keys: decided in the transaction of the hold, exact under any concurrency."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from taximeter.admission import AboveRateLimit, RateLimited
+from taximeter.admission import AboveRateLimit, ConcurrencyLimited, RateLimited
+from taximeter.db.pool import connect_owner
 from taximeter.engines import Chunk, Done
 from taximeter.identity import Caller
-from taximeter.ledger import InsufficientBalance
+from taximeter.identity.terms import Limit, Terms
+from taximeter.ledger import InsufficientBalance, Kind, Operation
 from taximeter.metering import Receipt
 from taximeter.metering.desk import price_order
 from taximeter.metering.errors import IdempotencyInProgress
 from taximeter.metering.ride import Ride
+from taximeter.pricing import Plan
 from tests.support.tenants import Town, open_town
 
 pytestmark = pytest.mark.anyio
@@ -119,3 +125,63 @@ async def test_a_key_that_was_repeated_takes_one_request_of_the_limit(town: Town
     with pytest.raises(RateLimited):
         await town.metering.open(town.order(caller))
     await town.assert_books_agree()
+
+
+def at_once(most: int, tokens_utok: int | None = None) -> Terms:
+    """So many requests at the same time, and so many Tokens in a day."""
+    slots = Limit(bucket=str(uuid4()), scope="project", kind="concurrency", most=most, window_s=0)
+    tokens = () if tokens_utok is None else (Limit(bucket=str(uuid4()), scope="project", kind="tokens", most=tokens_utok, window_s=86_400),)
+    return Terms(limits=(slots, *tokens))
+
+
+async def test_an_expired_hold_gives_its_slot_and_its_tokens_back(town: Town) -> None:
+    free = await town.caller()
+    caller = replace(free, terms=at_once(1, maximum(town, free)))
+    ride = await town.metering.open(town.order(caller))
+    with pytest.raises(RateLimited):
+        await town.metering.open(town.order(caller))
+    await town.office.desk.books.submit(Operation(id=ride.id, kind=Kind.EXPIRE, lane=caller.lane))
+    assert (await finish(town, caller)).charged_utok > 0
+    await town.assert_books_agree()
+
+
+async def test_a_settlement_of_an_earlier_release_frees_what_its_hold_took_and_its_own_words_are_ignored(town: Town) -> None:
+    free = await town.caller()
+    caller = replace(free, terms=at_once(1))
+    ride = await town.metering.open(town.order(caller))
+    with pytest.raises(ConcurrencyLimited):
+        await town.metering.open(town.order(caller))
+    fact = json.dumps({"limits": {"key_id": str(caller.key_id), "tokens_per_minute_utok": 5, "amount_utok": 3}})
+    settled = await town.office.desk.books.submit(Operation(id=ride.id, kind=Kind.SETTLE, lane=caller.lane, amount_utok=1, fact=fact))
+    assert settled.applied
+    await finish(town, caller)
+
+
+async def test_slots_outlive_a_crash_of_the_database_and_windows_begin_anew(town: Town, database_url: str) -> None:
+    free = await town.caller()
+    caller = replace(free, terms=at_once(1), requests_per_minute=1)
+    ride = await town.metering.open(town.order(caller))
+    owner = await connect_owner(database_url)
+    # What recovery does with tables that are not logged.
+    await owner.execute("truncate admission.buckets, admission.taken")
+    await owner.close()
+    with pytest.raises(ConcurrencyLimited):
+        await town.metering.open(town.order(caller))
+    await end(ride)
+    await finish(town, caller)
+    with pytest.raises(RateLimited):
+        await town.metering.open(town.order(caller))
+
+
+async def test_the_limits_of_a_plan_are_kept(town: Town) -> None:
+    caller = await town.caller()
+    plan = Plan("tiny", 1, datetime(2026, 1, 1, tzinfo=UTC), 0, "none", requests_per_minute=1)
+    desk = town.office.desk
+    desk.catalog = replace(desk.catalog, plans={**desk.catalog.plans, "tiny": plan})
+    subscribed = replace(caller, terms=Terms(subscription="tiny"))
+    await finish(town, subscribed)
+    with pytest.raises(RateLimited, match="the project's plan is limited to 1 requests a minute"):
+        await town.metering.open(town.order(subscribed))
+    # Another key of the project meets the same bucket.
+    with pytest.raises(RateLimited):
+        await town.metering.open(town.order(replace(subscribed, key_id=desk.ids.new())))

@@ -89,6 +89,33 @@ def test_migrating_twice_changes_nothing(taximeter: Taximeter) -> None:
     assert taximeter("migrate") == "the database is up to date\n"
 
 
+def test_limits_are_set_changed_listed_and_removed(taximeter: Taximeter, project: str) -> None:
+    text = taximeter("limits", "set", "--project", "Research", "requests", "600")
+    limit = re.match(r"lim_\w+", text)
+    assert limit is not None
+    assert text == f"{limit[0]}: 600 requests in 60 s for {project}\n"
+    assert taximeter("limits", "set", "--project", project, "requests", "700").startswith(f"{limit[0]}: 700 requests")
+    key = taximeter("keys", "create", "--project", project, "--name", "ci") and re.search(r"key_\w+", taximeter("keys", "list"))
+    assert key
+    assert "4 at the same time" in taximeter("limits", "set", "--key", key[0], "concurrency", "4")
+    assert "1.5 Tokens in 3600 s" in taximeter("limits", "set", "--key", key[0], "tokens", "1.5", "--window", "3600", "--shadow")
+    listed = taximeter("limits", "list", "--project", "Research")
+    assert [word in listed for word in (limit[0], "700 requests", key[0], "shadow, would have refused 0")] == [True] * 4
+    assert taximeter("limits", "remove", limit[0]) == f"removed {limit[0]}: 700 requests in 60 s for {project}\n"
+    assert limit[0] not in taximeter("limits", "list")
+
+
+def test_a_limit_that_cannot_be_is_refused_in_words(taximeter: Taximeter, project: str) -> None:
+    assert "say whose limit" in taximeter("limits", "set", "requests", "600", code=1)
+    assert "one of --project and --key" in taximeter("limits", "set", "--project", project, "--key", "key_x", "requests", "6", code=1)
+    assert "no height of a limit" in taximeter("limits", "set", "--project", project, "requests", "many", code=1)
+    assert "not for a limit on requests at the same time" in taximeter(
+        "limits", "set", "--project", project, "--window", "5", "concurrency", "6", code=1
+    )
+    assert "is not a limit's id" in taximeter("limits", "remove", "nothing", code=1)
+    assert "no limit with this id" in taximeter("limits", "remove", "lim_00000000000000000000000001", code=1)
+
+
 def test_a_key_is_created_listed_and_revoked(taximeter: Taximeter, project: str) -> None:
     text = taximeter("keys", "create", "--project", "Research", "--name", "notebook").strip()
     listed = taximeter("keys", "list", "--project", project)

@@ -44,6 +44,11 @@ async def set_limit(gateway: Gateway, **body: Any) -> Any:
     return await gateway.admin("POST", "/limits", json=body)
 
 
+async def until_begun(gateway: Gateway, number: int) -> None:
+    """Wait until the engine has been given so many jobs."""
+    await until(lambda: len(gateway.engine.jobs) == number)
+
+
 async def slots(gateway: Gateway) -> int:
     count: int = await gateway.office.pool.fetchval("select count(*) from admission.running")
     return count
@@ -95,7 +100,7 @@ async def test_a_slot_is_free_again_however_its_request_ended(gateway: Gateway, 
         gate = gateway.engine.gate = asyncio.Event()
         gateway.engine.failure = EngineFailed("it broke") if ending == "failed" else None
         first = asyncio.create_task(ask_chat(gateway.http, gateway.url, tenant.key, stream=True))
-        await until(lambda began=number + 1: len(gateway.engine.jobs) == began)
+        await until_begun(gateway, number + 1)
         assert await slots(gateway) == 1
         told = await ask_chat(gateway.http, gateway.url, tenant.key)
         assert (told.status, told.error["code"], told.headers["retry-after"]) == (429, "concurrency_limit_exceeded", "1")

@@ -1,7 +1,7 @@
 """Videos: JSON and forms in, OpenAI's pages and files out."""
 # ruff: noqa: ANN401 - the fixtures' classes stand in conftest.py, which tests cannot import
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ CONTENT = f"{URL}/video_1/content"
 class View:
     id: str
     replayed: bool = False
+    limits: Mapping[str, str] = field(default_factory=dict)
 
     def to_api(self) -> dict[str, Any]:
         return {"id": self.id, "object": "video"}

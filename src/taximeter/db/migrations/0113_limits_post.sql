@@ -98,16 +98,17 @@ begin
     where o.kind in (2, 3, 4);
 
     -- Other lanes may count in the same buckets: one statement locks them all, in order, and holds them to the end.
+    select array_agg(distinct u.id) into b_id from unnest(k_bucket || e_bucket) u (id);
     insert into admission.buckets (id)
-    select distinct u.id
-    from unnest(k_bucket) u (id)
+    select u.id
+    from unnest(b_id) u (id)
     left join lateral (select true as known from admission.buckets a where a.id = u.id limit 1) b on true
     where b.known is null
     order by u.id
     on conflict do nothing;
     select array_agg(q.id), array_agg(q.requests_at), array_agg(q.tokens_at), array_agg(0::bigint)
     into b_id, b_requests, b_tokens, b_running
-    from (select * from admission.buckets a where a.id = any (k_bucket || e_bucket) order by a.id for update) q;
+    from (select * from admission.buckets a where a.id = any (b_id) order by a.id for update) q;
     select array_agg(x.b order by k.n) into k_b
     from unnest(k_bucket) with ordinality k (id, n) join unnest(b_id) with ordinality x (id, b) on x.id = k.id;
     select array_agg(x.b order by e.n) into e_b
@@ -119,7 +120,7 @@ begin
         left join (
             select a.bucket, count(*) as n
             from admission.running a
-            where a.bucket = any (array(select distinct u.id from unnest(k_bucket, k_kind) u (id, kind) where u.kind = 'concurrency'))
+            where a.bucket = any (b_id)
             group by a.bucket
         ) c on c.bucket = x.id;
     end if;

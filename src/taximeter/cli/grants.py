@@ -36,9 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
     giving.add_argument("tokens", metavar="TOKENS", type=tokens, help="how many, with up to six decimals")
     giving.add_argument("--from", dest="starts_at", type=moment, metavar="TIME", help="from when on they may be spent (now)")
     giving.add_argument("--until", dest="expires_at", type=moment, metavar="TIME", help="from when on they may not (never)")
-    giving.add_argument(
-        "--priority", type=int, default=50, metavar="N", help="of those that expire together the lowest goes first; 0 to 100 (50)"
-    )
+    giving.add_argument("--priority", type=int, default=50, metavar="N", help="of those that expire together the lowest goes first; 0 to 100 (50)")
     giving.add_argument("--modality", help="what alone they may be spent on, as speech (anything)")
     giving.add_argument("--kind", choices=("manual", "promotional"), default="promotional", help="what it is, for reports (promotional)")
     giving.add_argument("--reason", default="", help="why; it is kept with the grant")

@@ -54,10 +54,7 @@ def problems(documents: Sequence[Document], existing: Sequence[Document], meters
             # What an earlier release has published stays as it is.
             found += _dates(document, everything)
             found += _names(document)
-            if isinstance(document.entry, Tariff):
-                found += _money(document, document.entry, newest)
-            elif isinstance(document.entry, Plan):
-                found += _plan(document, document.entry, newest)
+            found += _terms(document, newest)
         if isinstance(document.entry, ModelEntry):
             found += _references(document, document.entry, newest)
             if meters is not None:
@@ -194,6 +191,12 @@ def _names(document: Document) -> list[Problem]:
         message = f"the label {ROUNDING_LABEL!r} is what the line of a rounded total is called; give the line another"
         return [_at(document, f"lines[{index}].label", message) for index, line in enumerate(entry.lines) if line.label == ROUNDING_LABEL]
     return []
+
+
+def _terms(document: Document, newest: _Newest) -> list[Problem]:
+    if isinstance(document.entry, Tariff):
+        return _money(document, document.entry, newest)
+    return _plan(document, document.entry, newest) if isinstance(document.entry, Plan) else []
 
 
 def _money(document: Document, tariff: Tariff, newest: _Newest) -> list[Problem]:

@@ -4,8 +4,9 @@ import argparse
 import asyncio
 from typing import Any
 
+from taximeter.admission.plans import By
 from taximeter.cli.arguments import Subparsers, tokens
-from taximeter.cli.projects import find_project, make_identity, open_command_office
+from taximeter.cli.projects import OPERATOR, find_project, make_identity, open_command_office
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -14,6 +15,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("project", metavar="PROJECT", help="id or name")
     parser.add_argument("tokens", metavar="TOKENS", type=tokens, help="how many, with up to six decimals")
     parser.add_argument("--reference", default="", help="your name for this payment; the same one is booked once")
+    parser.add_argument("--reason", default="", help="why; it is kept with the entry")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,4 +29,5 @@ def run(args: argparse.Namespace) -> int:
 async def _top_up(args: argparse.Namespace) -> dict[str, Any]:
     async with open_command_office(args.environ) as office:
         project = await find_project(make_identity(office), args.project)
-        return await office.tenancy.top_up(project.id, args.tokens, args.reference)
+        by = By(operator=OPERATOR, reason=args.reason, reference=args.reference) if args.reason else None
+        return await office.tenancy.top_up(project.id, args.tokens, args.reference, by)

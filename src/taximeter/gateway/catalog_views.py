@@ -70,13 +70,23 @@ def plans(catalog: Catalog) -> list[dict[str, Any]]:
         lambda plan: {
             "allowance": format_tokens(plan.allowance_utok),
             "allowance_period": plan.allowance_period,
-            "request_tokens_max": None if plan.request_utok_max is None else format_tokens(plan.request_utok_max),
+            "allowance_modality": plan.allowance_modality,
+            "request_tokens_max": _limit(plan.request_utok_max),
+            "request_caps": {name: format_tokens(cap) for name, cap in plan.request_caps.items()},
+            "above_cap": plan.above_cap,
             "requests_per_minute": plan.requests_per_minute,
+            "tokens_per_minute": _limit(plan.tokens_per_minute_utok),
             "concurrent_max": plan.concurrent_max,
             "postpaid": plan.postpaid,
+            "credit_line_tokens": _limit(plan.credit_line_utok),
             "committed_tokens": format_tokens(plan.committed_utok),
+            "queue_weight": plan.queue_weight,
         },
     )
+
+
+def _limit(amount_utok: int | None) -> str | None:
+    return None if amount_utok is None else format_tokens(amount_utok)
 
 
 def _versions(catalog: Catalog, kind: Kind, rest: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:

@@ -52,7 +52,9 @@ def problems(documents: Sequence[Document], existing: Sequence[Document], meters
     for document in documents:
         if document.key not in published:
             # What an earlier release has published stays as it is.
-            found += _unpublished(document, everything, newest)
+            found += _dates(document, everything)
+            found += _names(document)
+            found += _terms(document, newest)
         if isinstance(document.entry, ModelEntry):
             found += _references(document, document.entry, newest)
             if meters is not None:
@@ -66,15 +68,6 @@ def problems(documents: Sequence[Document], existing: Sequence[Document], meters
         found += _bands([document for document in documents if document.key not in published], everything, newest, meters)
     # A fault of a card is found with every model that uses it, and told once.
     return list(dict.fromkeys(found))
-
-
-def _unpublished(document: Document, everything: Sequence[Document], newest: "_Newest") -> list[Problem]:
-    found = _dates(document, everything) + _names(document)
-    if isinstance(document.entry, Tariff):
-        found += _money(document, document.entry, newest)
-    elif isinstance(document.entry, Plan):
-        found += _plan(document, document.entry, newest)
-    return found
 
 
 def offers(documents: Sequence[Document], existing: Sequence[Document]) -> list[Problem]:
@@ -198,6 +191,12 @@ def _names(document: Document) -> list[Problem]:
         message = f"the label {ROUNDING_LABEL!r} is what the line of a rounded total is called; give the line another"
         return [_at(document, f"lines[{index}].label", message) for index, line in enumerate(entry.lines) if line.label == ROUNDING_LABEL]
     return []
+
+
+def _terms(document: Document, newest: _Newest) -> list[Problem]:
+    if isinstance(document.entry, Tariff):
+        return _money(document, document.entry, newest)
+    return _plan(document, document.entry, newest) if isinstance(document.entry, Plan) else []
 
 
 def _money(document: Document, tariff: Tariff, newest: _Newest) -> list[Problem]:

@@ -186,6 +186,14 @@ async def test_a_credit_line_is_lent_used_owed_paid_and_lowered(town: Town) -> N
     with pytest.raises(InsufficientBalance):
         await ride(town, await known(town, caller))
     paid = By(operator="Kim", reference="invoice 1")
+    # A line that came with a plan goes with it; what is owed stays.
+    await plans.subscribe(caller.project_id, "standard", OPERATOR)
+    assert (await known(town, caller)).terms.postpaid is None
+    await plans.subscribe(caller.project_id, "free", OPERATOR, when="now")
+    # One that was agreed on apart does not care for plans.
+    await plans.set_line(caller.project_id, fare, OPERATOR)
+    await plans.subscribe(caller.project_id, "standard", OPERATOR)
+    assert (await known(town, caller)).terms.postpaid is not None
     answers = await asyncio.gather(*(plans.pay(caller.project_id, fare + 5, paid) for _ in range(4)))
     assert sorted((owed, replayed) for _, owed, replayed in answers) == [(0, True), (0, True), (0, True), (fare, False)]
     wallet = await town.wallet(caller)

@@ -133,7 +133,9 @@ def test_unknown_names_are_refused_in_one_line(taximeter: Taximeter, project: st
 
 
 def test_a_top_up_with_a_reference_is_booked_once(taximeter: Taximeter, project: str) -> None:
-    assert re.fullmatch(r"top_\w+ booked: 12\.5 Tokens; the wallet has 12\.5 available\n", taximeter("topup", project, "12.5", "--reference", "a"))
+    assert re.fullmatch(
+        r"top_\w+ booked: 12\.5 Tokens; the wallet has 12\.5 available\n", taximeter("topup", project, "12.5", "--reference", "a", "--reason", "paid")
+    )
     assert re.fullmatch(
         r"top_\w+ was booked before: 12\.5 Tokens; the wallet has 12\.5 available\n", taximeter("topup", "Research", "12.5", "--reference", "a")
     )

@@ -84,6 +84,8 @@ async def test_a_plan_that_is_asked_for_is_subscribed_to_and_shown_in_the_wallet
     status, _, answer = await gateway.call("PATCH", f"/v1/admin/organisations/{organisation['id']}", ADMIN_KEY, json={"time_zone": "Moon"})
     assert (status, answer["param"]) == (400, "time_zone")
     assert float(headers["taximeter-balance"]) > 900
+    shown = {plan["name"]: plan for plan in (await gateway.admin("GET", "/plans"))["data"]}
+    assert (shown["later"]["credit_line_tokens"], shown["later"]["request_caps"], shown["monthly"]["allowance"]) == ("500", {}, "1000")
     await agrees(gateway)
 
 

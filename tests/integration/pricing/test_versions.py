@@ -58,7 +58,7 @@ ENTRIES = {
         "kind: model\nname: smollm2-135m\nversion: 9\neffective_from: {since}\nmodality: chat\nmeter: {{id: text.tokens/1}}\n"
         "default_card: now\ncards: {{now: {{rate_card: smollm2-135m-calibrated, tariff: standard}}}}\n"
     ),
-    "plan": "kind: plan\nname: standard\nversion: 2\neffective_from: {since}\nallowance_period: none\n",
+    "plan": "kind: plan\nname: standard\nversion: 9\neffective_from: {since}\nallowance_period: none\n",
 }
 
 

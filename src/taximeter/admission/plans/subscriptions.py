@@ -115,7 +115,7 @@ class Subscriptions:
         await store.put_subscription(connection, subscription)
         await self._give_month(connection, project, subscription, amount_utok, now)
         await self._give_once(connection, project, plan, by, now)
-        await self._agree(connection, project, plan, by)
+        await self._agree(connection, project, plan, None if before is None else before.plan, by)
         await self._keep(connection, "started" if before is None else "changed", subscription, None if before is None else before.plan, by)
         return subscription
 
@@ -151,7 +151,7 @@ class Subscriptions:
             )
             await give(connection, named_id(change_id, "proration", "given"), project, order, replace(by, reference=""), now)
         await self._give_once(connection, project, plan, by, now)
-        await self._agree(connection, project, plan, by)
+        await self._agree(connection, project, plan, before.plan, by)
         await self._keep(connection, "changed", after, before.plan, by)
         return after
 
@@ -176,7 +176,7 @@ class Subscriptions:
         if plan is not None and name != before.plan:
             await self._give_once(connection, project, plan, by, now)
             try:
-                await self._agree(connection, project, plan, by)
+                await self._agree(connection, project, plan, before.plan, by)
             except CreditLineInUse as refusal:
                 # Nothing is lent above the line that there is; what is owed does not keep the period from beginning.
                 log.warning("project %s keeps the credit line that it has: %s", project.id, refusal.message)
@@ -203,10 +203,12 @@ class Subscriptions:
                 order = GrantOrder(amount_utok=plan.allowance_utok, kind="once", modality=plan.allowance_modality, plan=plan.name)
                 await give(connection, grant_id, project, order, replace(by, reference=""), now)
 
-    async def _agree(self, connection: asyncpg.Connection, project: Project, plan: Plan, by: By) -> None:
+    async def _agree(self, connection: asyncpg.Connection, project: Project, plan: Plan, plan_before: str | None, by: By) -> None:
+        """A line that came with a plan goes with it; one that was agreed on apart stays."""
+        old = None if plan_before is None else self._catalog().plans.get(plan_before)
         if plan.postpaid:
             await self._credit.agree(connection, project, plan.credit_line_utok, by)
-        else:
+        elif old is not None and old.postpaid:
             await self._credit.end(connection, project, by)
 
     async def _keep(self, connection: asyncpg.Connection, event: str, after: Subscription, plan_before: str | None, by: By) -> None:

@@ -6,7 +6,9 @@ create or replace function admission.grants_of(p_project uuid) returns jsonb lan
     select coalesce(
         jsonb_agg(
             jsonb_build_object(
-                'account', g.account, 'starts_ms', floor(extract(epoch from g.starts_at) * 1000)::bigint,
+                'account', g.account,
+                -- What has begun by this clock has begun for a gateway whose own is slow.
+                'starts_ms', case when g.starts_at > clock_timestamp() then floor(extract(epoch from g.starts_at) * 1000)::bigint else 0 end,
                 'expires_ms', floor(extract(epoch from g.expires_at) * 1000)::bigint, 'modality', g.modality
             )
             order by g.expires_at nulls last, g.priority, g.modality nulls last, g.id
@@ -31,6 +33,3 @@ $$;
 create or replace function admission.subscription_of(p_project uuid) returns text language sql stable as $$
     select s.plan from admission.subscriptions s where s.project_id = p_project
 $$;
-
--- Asked again when a wallet is found empty that may have been filled since.
-comment on function admission.terms_of is 'Everything that admission needs to know about the sender of a request.';

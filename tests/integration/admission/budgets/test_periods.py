@@ -10,6 +10,7 @@ import pytest
 
 from taximeter.db import sql
 from taximeter.db.pool import connect_owner
+from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Kind, Operation, Status
 from tests.support.budget_world import SLOT_S, WINDOW_S, BudgetWorld
 
@@ -68,6 +69,19 @@ async def test_days_follow_each_other_in_every_zone_whatever_its_clocks_do(owner
         ["UTC", "America/Havana", "Asia/Beirut", "Pacific/Apia", "Africa/Casablanca", "Australia/Lord_Howe", "America/Sao_Paulo"],
     )
     assert strange == []
+
+
+async def test_a_budgets_day_is_that_of_its_accounts_zone_from_its_next_period_on(owner: asyncpg.Connection) -> None:
+    world = await world_of(owner, "day")
+    await owner.execute("alter table identity.organisations add column if not exists time_zone text not null default 'UTC'")
+    ends = "select admission.period_end('day', $1, clock_timestamp())"
+    assert await owner.fetchval("select rolls_at from admission.budgets") == await owner.fetchval(ends, "UTC")
+    # One of the two is always some hours before or after midnight in Greenwich.
+    for zone in ("Asia/Shanghai", "America/New_York"):
+        await owner.execute("update identity.organisations set time_zone = $1", zone)
+        await owner.execute("update admission.budgets set rolls_at = clock_timestamp()")
+        await world.try_holds(0, [(1, [0])])
+        assert await owner.fetchval("select rolls_at from admission.budgets") == await owner.fetchval(ends, zone)
 
 
 async def world_of(owner: asyncpg.Connection, window: str, limit: int = 100, *, hard: bool = True) -> BudgetWorld:
@@ -198,7 +212,7 @@ async def test_what_is_reached_in_the_last_moment_of_a_period_is_told_of_that_pe
     assert row is not None
     data = json.loads(row["data"])
     assert (data["scope"], data["used"], data["limit"], data["window"], data["hard"]) == ("organisation", "0.00012", "0.0001", "month", False)
-    assert data["budget"].startswith("bud_")
+    assert (data["budget"], data["organisation_id"]) == (encode_id("bud", world.budgets[0].id), encode_id("org", world.organisation))
     assert abs(datetime.fromisoformat(data["window_end"]) - datetime.now(UTC)) < timedelta(seconds=30)
 
 

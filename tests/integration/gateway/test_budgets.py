@@ -39,6 +39,10 @@ async def seen(gateway: Any, tenant: Any, **query: str) -> dict[str, Any]:
     return {budget["scope"]: budget for budget in body["data"]}
 
 
+async def until_run(gateway: Any, jobs: int) -> None:
+    await until(lambda: len(gateway.engine.jobs) >= jobs)
+
+
 async def test_a_hard_budget_refuses_on_every_route_and_says_whose_it_is_and_when_it_comes_back(gateway: Any, tenant: Any) -> None:
     project = await gateway.admin("GET", f"/projects/{tenant.id}")
     owners: dict[str, dict[str, str]] = {
@@ -213,7 +217,7 @@ async def test_what_ends_after_the_end_of_a_period_counts_in_the_new_one(gateway
         gateway.engine.gate = asyncio.Event()
         ran = len(gateway.engine.jobs)
         call = asyncio.create_task(gateway.call("POST", path, tenant.key, json=body))
-        await until(lambda ran=ran: len(gateway.engine.jobs) > ran)
+        await until_run(gateway, ran + 1)
         await owner.execute("update admission.budgets set rolls_at = clock_timestamp()")
         gateway.engine.gate.set()
         assert (await call)[0] == 200

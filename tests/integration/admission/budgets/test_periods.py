@@ -1,5 +1,6 @@
 """Days and months by the calendar of a zone, rolling windows by their slots, and what is told on the way."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -8,11 +9,14 @@ from typing import Any
 import asyncpg
 import pytest
 
+from taximeter.admission.budgets import BudgetKeeper, BudgetStore
 from taximeter.db import sql
 from taximeter.db.pool import connect_owner
+from taximeter.kernel.clock import SystemClock
 from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Kind, Operation, Status
 from tests.support.budget_world import SLOT_S, WINDOW_S, BudgetWorld
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 _SQL = sql.load("taximeter.ledger.replay")
@@ -257,3 +261,21 @@ async def test_the_replay_names_a_budget_that_is_not_its_account(owner: asyncpg.
         assert kind in {row["kind"] for row in await owner.fetch(_SQL["budgets_and_accounts"])}
         await room.rollback()
     assert await owner.fetch(_SQL["budgets_and_accounts"]) == []
+
+
+async def test_a_worker_begins_the_period_of_a_budget_that_nobody_uses_and_tells_of_another(owner: asyncpg.Connection, pool: asyncpg.Pool) -> None:
+    world = await BudgetWorld.begin(owner, [("month", 100, True), ("rolling", 100, False)])
+    await world.try_holds(0, [(60, [0, 1])])
+    await world.settle(0, 100)
+    await world.end_month()
+    keeper = asyncio.create_task(BudgetKeeper(BudgetStore(pool), SystemClock()).run())
+
+    async def kept() -> bool:
+        month = await owner.fetchval("select rolls_at > clock_timestamp() and base_utok = 60 from admission.budgets where span = 'month'")
+        return bool(month) and len(await events(owner)) == 2
+
+    await until(kept)
+    keeper.cancel()
+    await asyncio.gather(keeper, return_exceptions=True)
+    credits_posted = await owner.fetchval("select credits_posted from ledger.accounts where id = $1", world.budgets[0].account)
+    assert credits_posted == 160

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from taximeter.db.pool import connect_owner
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +37,10 @@ async def seen(gateway: Any, tenant: Any, **query: str) -> dict[str, Any]:
     status, _, body = await gateway.call("GET", "/v1/budgets", tenant.key, params=query)
     assert status == 200
     return {budget["scope"]: budget for budget in body["data"]}
+
+
+async def until_run(gateway: Any, jobs: int) -> None:
+    await until(lambda: len(gateway.engine.jobs) >= jobs)
 
 
 async def test_a_hard_budget_refuses_on_every_route_and_says_whose_it_is_and_when_it_comes_back(gateway: Any, tenant: Any) -> None:
@@ -202,3 +207,39 @@ async def test_first_requests_of_one_unknown_end_user_share_one_budget(gateway: 
     for number in range(3):
         budget = (await seen(gateway, tenant, user=f"new {number}"))["end_user"]
         assert Decimal(budget["used"]) + Decimal(budget["held"]) <= 100
+
+
+async def test_what_ends_after_the_end_of_a_period_counts_in_the_new_one(gateway: Any, tenant: Any, database_url: str) -> None:
+    """A chat, and a video that a worker settles, which knows no caller: the settlement itself begins the new period."""
+    owner = await connect_owner(database_url)
+    for scope, name, path, body in (("project", "project_id", *PAID[0]), ("key", "key_id", *PAID[-1])):
+        budget = await make(gateway, scope=scope, **{name: tenant.id if scope == "project" else tenant.key_id})
+        gateway.engine.gate = asyncio.Event()
+        ran = len(gateway.engine.jobs)
+        call = asyncio.create_task(gateway.call("POST", path, tenant.key, json=body))
+        await until_run(gateway, ran + 1)
+        await owner.execute("update admission.budgets set rolls_at = clock_timestamp()")
+        gateway.engine.gate.set()
+        assert (await call)[0] == 200
+        await gateway.until_no_hold_is_open()
+        shown = await gateway.admin("GET", f"/budgets/{budget['id']}")
+        assert shown["used"] == (await gateway.receipts(tenant))[0]["tokens_charged"] != "0"
+        await gateway.admin("DELETE", f"/budgets/{budget['id']}")
+    await owner.close()
+
+
+async def test_an_end_user_is_looked_up_once_and_again_when_the_projects_budgets_change(gateway: Any, tenant: Any, database_url: str) -> None:
+    await make(gateway, scope="end_user", project_id=tenant.id, tokens="100")
+    owner = await connect_owner(database_url)
+
+    async def ask(user: str) -> int:
+        status: int = (await gateway.call("POST", "/v1/chat/completions", tenant.key, json={**CHAT, "user": user}))[0]
+        return status
+
+    assert [await ask("ada"), await ask("bob")] == [200, 200]
+    await owner.execute("revoke execute on function admission.open_end_user_budgets from taximeter_app")
+    assert [await ask("ada"), await ask("bob"), await ask("eve")] == [200, 200, 500]
+    await owner.execute("grant execute on function admission.open_end_user_budgets to taximeter_app")
+    await make(gateway, scope="end_user", project_id=tenant.id, end_user="ada", tokens="0.1")
+    assert [await ask("ada"), await ask("bob"), await ask("eve")] == [402, 200, 200]
+    await owner.close()

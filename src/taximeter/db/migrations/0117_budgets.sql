@@ -46,7 +46,7 @@ create unique index budgets_once on admission.budgets (
 create index budgets_of_organisation on admission.budgets (organisation_id, id) where default_id is null;
 create index budgets_of_end_users on admission.budgets (project_id, changed_at) where scope = 'end_user' and default_id is null;
 create index budgets_of_default on admission.budgets (default_id) where default_id is not null;
-create index budgets_by_roll on admission.budgets (rolls_at) where removed_at is null and account is not null;
+create index budgets_by_roll on admission.budgets (rolls_at) where removed_at is null and account is not null and span <> 'rolling';
 create index budgets_unaligned on admission.budgets (id) where removed_at is null and account is not null and unaligned;
 
 -- The zone that an account's days and months are in.
@@ -234,13 +234,14 @@ begin
 end
 $$;
 
--- What a worker asks for, lane by lane: budgets whose period is over, or whose limit was changed.
+-- What a worker asks for, lane by lane: budgets whose day or month is over, or whose limit was changed.  A rolling one that nobody
+-- uses would have to be moved all the time, and nothing comes of it before the next hold.
 create function admission.due_budgets(p_limit int) returns table (lane smallint, ids uuid[])
 language sql stable security definer set search_path = pg_catalog, admission as $$
     select q.lane, array_agg(q.id)
     from (
         select b.lane, b.id from admission.budgets b
-        where b.removed_at is null and b.account is not null and (b.rolls_at <= clock_timestamp() or b.unaligned)
+        where b.removed_at is null and b.account is not null and (b.rolls_at <= clock_timestamp() and b.span <> 'rolling' or b.unaligned)
         order by b.rolls_at limit p_limit
     ) q
     group by q.lane

@@ -1,5 +1,6 @@
 """Days and months by the calendar of a zone, rolling windows by their slots, and what is told on the way."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -8,10 +9,14 @@ from typing import Any
 import asyncpg
 import pytest
 
+from taximeter.admission.budgets import BudgetKeeper, BudgetStore
 from taximeter.db import sql
 from taximeter.db.pool import connect_owner
+from taximeter.kernel.clock import SystemClock
+from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Kind, Operation, Status
 from tests.support.budget_world import SLOT_S, WINDOW_S, BudgetWorld
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 _SQL = sql.load("taximeter.ledger.replay")
@@ -68,6 +73,19 @@ async def test_days_follow_each_other_in_every_zone_whatever_its_clocks_do(owner
         ["UTC", "America/Havana", "Asia/Beirut", "Pacific/Apia", "Africa/Casablanca", "Australia/Lord_Howe", "America/Sao_Paulo"],
     )
     assert strange == []
+
+
+async def test_a_budgets_day_is_that_of_its_accounts_zone_from_its_next_period_on(owner: asyncpg.Connection) -> None:
+    world = await world_of(owner, "day")
+    await owner.execute("alter table identity.organisations add column if not exists time_zone text not null default 'UTC'")
+    ends = "select admission.period_end('day', $1, clock_timestamp())"
+    assert await owner.fetchval("select rolls_at from admission.budgets") == await owner.fetchval(ends, "UTC")
+    # One of the two is always some hours before or after midnight in Greenwich.
+    for zone in ("Asia/Shanghai", "America/New_York"):
+        await owner.execute("update identity.organisations set time_zone = $1", zone)
+        await owner.execute("update admission.budgets set rolls_at = clock_timestamp()")
+        await world.try_holds(0, [(1, [0])])
+        assert await owner.fetchval("select rolls_at from admission.budgets") == await owner.fetchval(ends, zone)
 
 
 async def world_of(owner: asyncpg.Connection, window: str, limit: int = 100, *, hard: bool = True) -> BudgetWorld:
@@ -198,7 +216,7 @@ async def test_what_is_reached_in_the_last_moment_of_a_period_is_told_of_that_pe
     assert row is not None
     data = json.loads(row["data"])
     assert (data["scope"], data["used"], data["limit"], data["window"], data["hard"]) == ("organisation", "0.00012", "0.0001", "month", False)
-    assert data["budget"].startswith("bud_")
+    assert (data["budget"], data["organisation_id"]) == (encode_id("bud", world.budgets[0].id), encode_id("org", world.organisation))
     assert abs(datetime.fromisoformat(data["window_end"]) - datetime.now(UTC)) < timedelta(seconds=30)
 
 
@@ -243,3 +261,21 @@ async def test_the_replay_names_a_budget_that_is_not_its_account(owner: asyncpg.
         assert kind in {row["kind"] for row in await owner.fetch(_SQL["budgets_and_accounts"])}
         await room.rollback()
     assert await owner.fetch(_SQL["budgets_and_accounts"]) == []
+
+
+async def test_a_worker_begins_the_period_of_a_budget_that_nobody_uses_and_tells_of_another(owner: asyncpg.Connection, pool: asyncpg.Pool) -> None:
+    world = await BudgetWorld.begin(owner, [("month", 100, True), ("rolling", 100, False)])
+    await world.try_holds(0, [(60, [0, 1])])
+    await world.settle(0, 100)
+    await world.end_month()
+    keeper = asyncio.create_task(BudgetKeeper(BudgetStore(pool), SystemClock()).run())
+
+    async def kept() -> bool:
+        month = await owner.fetchval("select rolls_at > clock_timestamp() and base_utok = 60 from admission.budgets where span = 'month'")
+        return bool(month) and len(await events(owner)) == 2
+
+    await until(kept)
+    keeper.cancel()
+    await asyncio.gather(keeper, return_exceptions=True)
+    credits_posted = await owner.fetchval("select credits_posted from ledger.accounts where id = $1", world.budgets[0].account)
+    assert credits_posted == 160

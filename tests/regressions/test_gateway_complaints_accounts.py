@@ -54,6 +54,7 @@ async def test_complaint_08_failures_do_not_use_a_wallet_up(gateway: Any) -> Non
 
     Here what is held is rows, not a counter: after dozens of bad endings a wallet that affords one request affords it.
     """
+    gateway.never_break_circuits()
     tenant = await gateway.tenant("Unlucky", tokens=None)
     _, _, quote = await gateway.call("POST", "/v1/quotes", tenant.key, json={"model": "teller", "request": {**CHAT, "max_tokens": 9}})
     await gateway.admin("POST", f"/projects/{tenant.id}/top-ups", json={"tokens": quote["tokens_max"]})

@@ -64,9 +64,11 @@ class Guard:
 
     def enter(self, engine: Engine, fare: Fare, timeout_s: float) -> Passage:
         """Leave for one request that is about to be held.  Raises Overloaded, EngineCircuitOpen."""
-        place = self.shedder.admit(engine.name, engine.slots, fare.tier)
+        name = fare.model.engine or ""
+        # An engine of another package may be older than the property, and says nothing.
+        place = self.shedder.admit(name, getattr(engine, "slots", None), fare.tier)
         try:
-            return Passage(self.breakers.admit(engine.name, fare.model.id, timeout_s + PROBE_GRACE_S), place)
+            return Passage(self.breakers.admit(name, fare.model.id, timeout_s + PROBE_GRACE_S), place)
         except breakers.EngineCircuitOpen:
             place.leave(worked=False)
             raise

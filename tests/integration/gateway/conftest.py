@@ -6,7 +6,7 @@ import json
 import socket
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from taximeter.kernel.settings import Settings
 from taximeter.ledger.store import totals
 from taximeter.metering import Office, VideoRunner, open_office
 from taximeter.metering.fares import METERS
+from taximeter.metering.guard import Guard
 from taximeter.pricing import apply_dir, builtin_dir
 
 ADMIN_KEY = "the admin key"
@@ -274,6 +275,11 @@ class Gateway:
         _, _, page = await self.call("GET", "/v1/receipts", tenant.key)
         data: list[dict[str, Any]] = page["data"]
         return data
+
+    def never_break_circuits(self) -> None:
+        """For tests in which the engine fails more often than in life."""
+        desk = self.office.desk
+        desk.guard = Guard(replace(desk.settings, breaker_failures=0, breaker_failure_percent=0), desk.clock, desk.chance)
 
     async def holds_open(self) -> int:
         async with self.office.pool.acquire() as connection:

@@ -183,7 +183,7 @@ async def test_the_health_page_and_the_admin_see_it_and_the_admin_closes_it(gate
     await open_it(gateway, tenant)
 
     async def is_told() -> bool:
-        return bool((await gateway.admin("GET", "/breakers"))["data"])
+        return [row["state"] for row in (await gateway.admin("GET", "/breakers"))["data"]] == ["open"]
 
     await until(is_told)
     [listed] = (await gateway.admin("GET", "/breakers"))["data"]

@@ -173,7 +173,7 @@ async def _process(orders: Orders) -> dict[str, Any]:
 async def _callers(orders: Orders) -> dict[str, Any]:
     engine = Sleeper()
     async with open_office(_settings(orders.database_url, Path(orders.home)), {engine.name: engine}, "bench", SystemClock()) as office:
-        callers = [Caller(**{name: UUID(value) if name.endswith("_id") else value for name, value in each.items()}) for each in orders.callers]
+        callers = [_caller(each) for each in orders.callers]
         waits: dict[str, list[int]] = {str(number): [] for number in range(len(callers))}
         until_s = asyncio.get_running_loop().time() + orders.seconds
         await asyncio.gather(
@@ -184,6 +184,11 @@ async def _callers(orders: Orders) -> dict[str, Any]:
             )
         )
     return {**waits, "busy": engine.busy}
+
+
+def _caller(told: dict[str, Any]) -> Caller:
+    fields: dict[str, Any] = {name: UUID(value) if name.endswith("_id") else value for name, value in told.items()}
+    return Caller(**fields)
 
 
 async def _ask(office: Office, caller: Caller, waits: list[int], until_s: float) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from taximeter.admission.fairness import QueueStore, WaitingRoom
+from taximeter.admission import fairness
 from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
 from taximeter.identity import IdentityStore
@@ -119,7 +119,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     tally = Tally(process_id, kind)
     books = Books(lambda: connect_app(settings.database_url, process_id), tally.post, clock, limits)
     folder = spool_folder(settings.home)
-    room = WaitingRoom(lambda: connect_app(settings.database_url), QueueStore(pool), clock, settings.queue_wait_max_s)
+    room = fairness.WaitingRoom(lambda: connect_app(settings.database_url), fairness.QueueStore(pool), clock, settings.queue_wait_max_s)
     desk = Desk(
         settings=settings,
         books=books,

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from taximeter import admission
-from taximeter.admission.fairness import QueueTimeout
+from taximeter.admission import fairness
 from taximeter.engines import Chunk, Done, Engine, EngineError, EngineFailed, EngineTimeout, Event, Job, Media, Vectors
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import Refusal
@@ -128,7 +128,7 @@ class Ride:
         try:
             await self._seat.turn()
             granted = True
-        except QueueTimeout as error:
+        except fairness.QueueTimeout as error:
             await self._release(error)
             raise
         finally:

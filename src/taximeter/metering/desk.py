@@ -8,9 +8,8 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from taximeter import admission, pricing
-from taximeter.admission import Ask, budgets, limits
+from taximeter.admission import Ask, budgets, fairness, limits
 from taximeter.admission import surge as surge_prices
-from taximeter.admission.fairness import PATIENT, DeadlineTooNear, WaitingRoom, queue_fact
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.identity import Caller, terms
 from taximeter.kernel.clock import Clock, SystemClock, utc_from_ms
@@ -60,7 +59,7 @@ class Desk:
     fresh_terms: Callable[[Caller], Awaitable[terms.Terms]] = _as_known
     bounds: budgets.Budgets | None = None
     surge: surge_prices.Board = field(default_factory=lambda: surge_prices.Board(SystemClock()))
-    room: WaitingRoom | None = None
+    room: fairness.WaitingRoom | None = None
     background: set[asyncio.Task[Any]] = field(default_factory=set)
     chance: Callable[[], int] = _permille
     guard: Guard = field(init=False)
@@ -324,14 +323,14 @@ def _place_wanted(desk: Desk, order: Order, fare: Fare, ask: Ask, *, is_job: boo
     deadline_ms = order.deadline_ms
     if deadline_ms is None and is_job:
         deadline_ms = desk.clock.now_ms() + settings.video_hold_ttl_s * 1000
-    elif deadline_ms is not None and fare.tier in PATIENT and deadline_ms < desk.clock.now_ms() + settings.queue_deadline_min_s * 1000:
+    elif deadline_ms is not None and fare.tier in fairness.PATIENT and deadline_ms < desk.clock.now_ms() + settings.queue_deadline_min_s * 1000:
         message = (
             f"the header taximeter-deadline leaves less than {settings.queue_deadline_min_s} seconds, which the service tier"
             f" {fare.tier} does not promise; ask for a quicker tier"
         )
-        raise DeadlineTooNear(message, param="taximeter-deadline")
+        raise fairness.DeadlineTooNear(message, param="taximeter-deadline")
     deadline = None if deadline_ms is None else utc_from_ms(deadline_ms).isoformat()
-    return queue_fact(ask, amount_utok, slots, bounds_s, settings.queue_long_s, deadline)
+    return fairness.queue_fact(ask, amount_utok, slots, bounds_s, settings.queue_long_s, deadline)
 
 
 def use_quote(order: Order, fact: dict[str, Any]) -> None:

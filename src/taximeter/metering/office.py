@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from taximeter.admission import breakers, budgets, events, plans
+from taximeter.admission import breakers, budgets, events, fairness, plans
 from taximeter.admission import limits as admission_limits
 from taximeter.admission import surge as surge_prices
-from taximeter.admission.fairness import QueueStore, WaitingRoom
 from taximeter.db.pool import DATABASE_ERRORS, connect_app, open_pool
 from taximeter.engines import Engine
 from taximeter.identity import IdentityStore
@@ -146,7 +145,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     books = Books(lambda: connect_app(settings.database_url, process_id), tally.post, clock, limits)
     folder = spool_folder(settings.home)
     bounding = budgets.Budgets(budgets.BudgetStore(pool), ids)
-    room = WaitingRoom(lambda: connect_app(settings.database_url), QueueStore(pool), clock, settings.queue_wait_max_s)
+    room = fairness.WaitingRoom(lambda: connect_app(settings.database_url), fairness.QueueStore(pool), clock, settings.queue_wait_max_s)
     desk = Desk(
         settings=settings,
         books=books,

@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from taximeter.admission import breakers
-from taximeter.admission.fairness import QueueTimeout
+from taximeter.admission import breakers, fairness
 from taximeter.engines import Chunk, Done, Engine, EngineError, EngineFailed, EngineTimeout, Event, Job, Media, Vectors
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import Refusal
@@ -143,7 +142,7 @@ class Ride:
         try:
             await self._seat.turn()
             granted = True
-        except QueueTimeout as error:
+        except fairness.QueueTimeout as error:
             await self._release(error)
             raise
         finally:

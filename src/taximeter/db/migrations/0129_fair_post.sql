@@ -66,7 +66,9 @@ begin
     where p_kinds[r.i] in (2, 3, 4) and r.status in (0, 2, 5, 6, 9);
     if v_ids is not null then
         perform admission.leave_pools(v_ids, v_used);
-        perform admission.leave_jobs(v_ids, v_used);
+        if exists (select from unnest(p_facts) f where f ? 'job') then
+            perform admission.leave_jobs(v_ids, v_used);
+        end if;
     end if;
     for o in
         select p_ids[r.i] as id, p_facts[r.i] as fact

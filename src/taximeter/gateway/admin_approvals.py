@@ -36,7 +36,6 @@ class Declining(BaseModel):
 
 def add_approvals(admin: APIRouter, services: Services) -> None:
     """Routes about approvals."""
-    approvals = services.videos.approvals
 
     @admin.get("/approvals", response_model=views.Page, tags=["Approvals"], summary="List approvals")
     async def list_approvals(
@@ -47,13 +46,13 @@ def add_approvals(admin: APIRouter, services: Services) -> None:
     ) -> Any:  # noqa: ANN401 - response_model tells
         """Requests above their plan's cap, newest first; `state=pending` are those that wait."""
         project = None if project_id is None else _id("prj", project_id, "project")
-        return page(await approvals.list(cursor("apr", after), project, state, limit + 1), limit, lambda approval: approval.to_api())
+        return page(await services.videos.approvals.list(cursor("apr", after), project, state, limit + 1), limit, lambda approval: approval.to_api())
 
     @admin.get("/approvals/{approval_id}", tags=["Approvals"], summary="Retrieve an approval")
     async def retrieve_approval(approval_id: str) -> dict[str, Any]:
         """One of them, with its signed quote and every state that it was in."""
-        approval = await approvals.find(_approval(approval_id))
-        return {**approval.to_api(), "offer": approval.offer, "history": list(await approvals.history(approval.id))}
+        approval = await services.videos.approvals.find(_approval(approval_id))
+        return {**approval.to_api(), "offer": approval.offer, "history": list(await services.videos.approvals.history(approval.id))}
 
     @admin.post("/approvals/{approval_id}/approve", tags=["Approvals"], summary="Approve a request")
     async def approve(approval_id: str, body: Approving) -> dict[str, Any]:
@@ -62,12 +61,12 @@ def add_approvals(admin: APIRouter, services: Services) -> None:
         A video is held and queued now, in the same transaction; when its wallet does not cover it, it goes on waiting and the reason
         stands in `problem`. Another request runs when its sender sends it again with its quote. Approving twice is as good as once.
         """
-        return (await approvals.approve(_approval(approval_id), body.operator, body.reason)).to_api()
+        return (await services.videos.approvals.approve(_approval(approval_id), body.operator, body.reason)).to_api()
 
     @admin.post("/approvals/{approval_id}/decline", tags=["Approvals"], summary="Decline a request")
     async def decline(approval_id: str, body: Declining) -> dict[str, Any]:
         """Do not let it run. Declining twice is as good as once."""
-        return (await approvals.decline(_approval(approval_id), body.operator, body.reason)).to_api()
+        return (await services.videos.approvals.decline(_approval(approval_id), body.operator, body.reason)).to_api()
 
 
 def _approval(text: str) -> UUID:

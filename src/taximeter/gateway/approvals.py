@@ -17,13 +17,12 @@ DEFAULT_PAGE = 50
 
 def routes(services: Services) -> list[Route]:
     """The routes of approvals."""
-    approvals = services.videos.approvals
 
     async def index(request: Request) -> Response:
         caller = await authenticate(services, request)
         limit = page_size(request.query_params.get("limit"), DEFAULT_PAGE, services.settings.page_size_max)
         after = cursor("apr", request.query_params.get("cursor"))
-        found = await approvals.list(after, caller.project_id, _state(request.query_params.get("state")), limit + 1)
+        found = await services.videos.approvals.list(after, caller.project_id, _state(request.query_params.get("state")), limit + 1)
         return json_response(page(found, limit, lambda approval: approval.to_api()))
 
     async def retrieve(request: Request) -> Response:
@@ -32,7 +31,7 @@ def routes(services: Services) -> list[Route]:
         if approval_id is None:
             message = "there is no approval with this id"
             raise admission.ApprovalNotFound(message)
-        return json_response((await approvals.find(approval_id, caller.project_id)).to_api())
+        return json_response((await services.videos.approvals.find(approval_id, caller.project_id)).to_api())
 
     return [
         Route("/v1/approvals", index, methods=["GET"]),

@@ -29,6 +29,7 @@ ROUTES = [
     ("GET", "/v1/receipts"),
     ("GET", "/v1/receipts/x"),
     ("GET", "/v1/receipts/x/explanation"),
+    ("GET", "/v1/surge"),
     ("GET", "/v1/wallet"),
     ("GET", "/v1/usage"),
 ]
@@ -49,6 +50,7 @@ ADMIN_ROUTES = [
     ("GET", "/v1/admin/receipts/x/refunds"),
     ("GET", "/v1/admin/jobs"),
     ("GET", "/v1/admin/drift"),
+    ("GET", "/v1/admin/surge/changes"),
     ("GET", "/v1/admin/models"),
     ("GET", "/v1/admin/rate-cards"),
     ("GET", "/v1/admin/tariffs"),

@@ -62,7 +62,7 @@ def test_what_is_wanted_goes_straight_from_hour_to_hour_and_round_the_clock() ->
 
 
 def test_arrivals_come_as_often_as_they_should() -> None:
-    source = random.Random(1)
+    source = random.Random(1)  # noqa: S311 - a simulation
     for mean in (0.0, 0.2, 3.0):
         counts = [_poisson(source, mean) for _ in range(4_000)]
         assert sum(counts) / len(counts) == pytest.approx(mean, abs=4 * math.sqrt(mean / 4_000) + 1e-9)

@@ -11,7 +11,7 @@ from taximeter.cli.surge import _rows as surge_rows
 from taximeter.kernel.errors import SetupError
 from taximeter.kernel.settings import Settings
 from taximeter.worker import run_worker
-from tests.support.raw_upstream import RawUpstream
+from tests.support.mock_openai import MockOpenAI
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ async def test_a_worker_that_is_told_to_reconcile_never_does_not(database_url: s
 
 async def test_a_worker_samples_an_upstream_and_the_command_line_shows_it(database_url: str, pool: asyncpg.Pool, tmp_path: Path) -> None:
     stop = asyncio.Event()
-    async with RawUpstream() as upstream:
+    async with MockOpenAI() as upstream:
         upstreams = tmp_path / "upstreams.yaml"
         upstreams.write_text(f"upstreams:\n  - {{name: pool, base_url: '{upstream.url}', concurrent_max: 4}}\n", encoding="utf-8")
         settings = Settings(home=tmp_path, database_url=database_url, reconcile_every_s=0.0, upstreams_file=str(upstreams), surge=True)

@@ -90,6 +90,7 @@ class MemoryOffice:
     jobs: None = None
     objects: None = None
     tenancy: None = None
+    surge: None = None
 
     async def check_database(self) -> Mapping[str, object]:
         """There is none, and that is fine."""

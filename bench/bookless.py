@@ -91,6 +91,7 @@ class MemoryOffice:
     objects: None = None
     tenancy: None = None
     breakers: None = None
+    surge: None = None
 
     async def check_database(self) -> Mapping[str, object]:
         """There is none, and that is fine."""

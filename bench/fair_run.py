@@ -191,11 +191,6 @@ async def _callers(orders: Orders) -> dict[str, Any]:
     return {**waits, "busy": engine.busy}
 
 
-def _caller(told: dict[str, Any]) -> Caller:
-    fields: dict[str, Any] = {name: UUID(value) if name.endswith("_id") else value for name, value in told.items()}
-    return Caller(**fields)
-
-
 async def _ask(office: Office, caller: Caller, waits: list[int], until_s: float) -> None:
     metering = Metering(office.desk, office.store)
     loop = asyncio.get_running_loop()

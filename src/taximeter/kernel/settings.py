@@ -164,11 +164,11 @@ class Settings:
     breaker_open_s: float = 5.0
     """How long it is left alone the first time; doubled each time that it fails the probe."""
     breaker_open_max_s: float = 120.0
-    shed_priority_s: float = 120.0
+    shed_priority_s: float = 300.0
     """A request that would wait longer than this for its engine is refused, where the engine's capacity is known; 0: none is."""
-    shed_standard_s: float = 60.0
-    shed_flex_s: float = 30.0
-    shed_batch_s: float = 30.0
+    shed_standard_s: float = 240.0
+    shed_flex_s: float = 120.0
+    shed_batch_s: float = 60.0
     queue_wait_max_s: float = 300.0
     """How long a synchronous request waits for a slot of its engine, at most: then it is refused and costs nothing."""
     queue_standard_s: int = 60

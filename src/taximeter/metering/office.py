@@ -175,36 +175,42 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
         asyncio.create_task(_adopt_spools(Adoption(folder, books, jobs, objects)), name="adoption"),
         asyncio.create_task(watch.run(), name="breakers"),
     ]
+    office = Office(
+        settings=settings,
+        pool=pool,
+        desk=desk,
+        store=store,
+        jobs=jobs,
+        objects=objects,
+        identity_store=identity_store,
+        tenancy=Tenancy(pool, identity_store, desk, kept),
+        plans=kept,
+        budgets=bounding,
+        surge=surge_store,
+        breakers=breaker_store,
+    )
     try:
-        yield Office(
-            settings=settings,
-            pool=pool,
-            desk=desk,
-            store=store,
-            jobs=jobs,
-            objects=objects,
-            identity_store=identity_store,
-            tenancy=Tenancy(pool, identity_store, desk, kept),
-            plans=kept,
-            budgets=bounding,
-            surge=surge_store,
-            breakers=breaker_store,
-        )
+        yield office
     finally:
         for task in upkeep:
             task.cancel()
         await asyncio.gather(*upkeep, return_exceptions=True)
-        await _finish_background(desk)
-        await desk.settlements.finish(settings.stop_grace_s)
-        await books.close()
-        await desk.settlements.close()
-        # A database that has gone away must not keep this process from ending.
-        with contextlib.suppress(*DATABASE_ERRORS):
-            await asyncio.wait_for(_say_goodbye(desk, store, tally, pool), 2.0)
-            await asyncio.wait_for(watch.say_goodbye(), 2.0)
-        pool.terminate()
-        for engine in engines.values():
-            await engine.close()
+        await _close(office, tally, watch)
+
+
+async def _close(office: Office, tally: Tally, watch: breakers.BreakerWatch) -> None:
+    desk, pool = office.desk, office.pool
+    await _finish_background(desk)
+    await desk.settlements.finish(office.settings.stop_grace_s)
+    await desk.books.close()
+    await desk.settlements.close()
+    # A database that has gone away must not keep this process from ending.
+    with contextlib.suppress(*DATABASE_ERRORS):
+        await asyncio.wait_for(_say_goodbye(desk, office.store, tally, pool), 2.0)
+        await asyncio.wait_for(watch.say_goodbye(), 2.0)
+    pool.terminate()
+    for engine in desk.engines.values():
+        await engine.close()
 
 
 async def _say_goodbye(desk: Desk, store: MeteringStore, tally: Tally, pool: asyncpg.Pool) -> None:

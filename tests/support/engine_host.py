@@ -46,7 +46,7 @@ class StepEngine:
 
     name = "steps"
     modalities: frozenset[Modality] = frozenset({"video"})
-    slots: int | None = None
+    slots: int | None = 1
 
     def __init__(self, *, step_s: float = 0.0, fault: Exception | None = None, fault_at: int = 1, ill: Exception | None = None) -> None:
         self.running = 0
@@ -79,7 +79,7 @@ class StepEngine:
     async def check(self) -> Mapping[str, Any]:
         if self._ill is not None:
             raise self._ill
-        return {"running": self.running, "slots": self.slots}
+        return {"running": self.running}
 
     async def close(self) -> None:
         self.closed = True

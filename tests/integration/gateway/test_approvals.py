@@ -12,6 +12,7 @@ from taximeter.admission.events import EventStore
 from taximeter.db.pool import connect_owner
 from taximeter.metering.fares import METERS
 from taximeter.pricing import apply_dir
+from tests.integration.gateway.conftest import CATALOG, per_character
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +46,7 @@ CHAT = {"model": "teller", "messages": [{"role": "user", "content": "Hello"}], "
 @pytest.fixture
 async def plans(database_url: str, tmp_path: Path) -> None:
     (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "models.yaml").write_text(CATALOG.replace("PER_CHARACTER", per_character()), encoding="utf-8")
     (tmp_path / "plans" / "plans.yaml").write_text(PLANS, encoding="utf-8")
     owner = await connect_owner(database_url)
     await apply_dir(owner, tmp_path / "plans", METERS)

@@ -227,12 +227,12 @@ async def test_health_is_told_while_the_database_is_away(gateway: Gateway) -> No
 
 async def test_more_than_could_begin_in_time_is_refused_by_tier(gateway: Gateway, tenant: Tenant) -> None:
     shedder = gateway.office.desk.guard.shedder
-    shedder.expected_wait_s = lambda _engine: 61.5
+    shedder.expected_wait_s = lambda _engine: 241.5
     gateway.engine.slots = 2
     told = await chat(gateway, tenant)
     assert (told.status, told.error["code"], told.headers["retry-after"]) == (503, "overloaded", "2")
     assert (await gateway.wallet(tenant), gateway.engine.jobs) == (("1000", "0"), [])
-    shedder.expected_wait_s = lambda _engine: 59.5
+    shedder.expected_wait_s = lambda _engine: 239.5
     assert (await chat(gateway, tenant)).status == 200
     gateway.engine.slots = None
     shedder.expected_wait_s = lambda _engine: 1e6
@@ -244,12 +244,13 @@ async def test_a_hundred_parallel_chats_leave_no_place_taken(gateway: Gateway) -
     gateway.engine.slots = 2
     gateway.engine.gate = asyncio.Event()
     calls = [asyncio.create_task(chat(gateway, tenant, stream=number % 2 == 0)) for number in range(100)]
-    await until(lambda: len(gateway.engine.jobs) == 100)
+    line = gateway.office.desk.guard.shedder._lines["script"]
+    await until(lambda: line.running == 100)
     for call in calls[:20]:
         call.cancel()
-    await until(lambda: gateway.office.desk.guard.shedder._lines["script"].running <= 80)
+    await until(lambda: line.running <= 80)
     gateway.engine.gate.set()
     told = await asyncio.gather(*calls[20:])
     assert Counter(one.status for one in told) == {200: 80}
     await gateway.until_no_hold_is_open()
-    assert gateway.office.desk.guard.shedder._lines["script"].running == 0
+    assert line.running == 0

@@ -1,7 +1,7 @@
 """The stores of metering and of the jobs, on the simulated database; and the object store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -44,6 +44,10 @@ class Store:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+
+    @property
+    def pool(self) -> Pool:
+        return self._pool
 
     async def hello(self, process_id: UUID, _kind: str) -> None:
         await self._pool.ask(lambda tables, now_s: tables.processes.update({process_id: now_s}))
@@ -116,7 +120,15 @@ class Jobs:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def claim(self, kind: str, lease_s: float, without: Sequence[str] = ()) -> Job | None:
+    async def claim(
+        self,
+        kind: str,
+        lease_s: float,
+        _slots: Mapping[str, int] | None = None,
+        *,
+        calm_s: float = 0.0,  # noqa: ARG002 - prices are calm
+        without: Sequence[str] = (),
+    ) -> Job | None:
         def take(tables: Tables, now_s: float) -> Job | None:
             for row in sorted(tables.jobs.values(), key=lambda row: row.number):
                 free = row.state == "queued" or (row.state == "in_progress" and row.lease_until is not None and row.lease_until < now_s)

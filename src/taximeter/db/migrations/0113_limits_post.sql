@@ -133,10 +133,11 @@ begin
         while k <= m and k_i[k] = v_op loop
             b := k_b[k];
             if k_kind[k] = 'tokens' then
-                v_wait := case when k_amount[k] > k_most[k] then -1 else greatest(b_tokens[b], v_now) + k_step[k] - v_now - k_window[k] end;
+                v_wait := case when k_amount[k] > k_most[k] then -1 else greatest(0, greatest(b_tokens[b], v_now) + k_step[k] - v_now - k_window[k]) end;
                 k_at[k] := b_tokens[b];
             elsif k_kind[k] = 'requests' then
-                v_wait := greatest(b_requests[b], v_now) + k_step[k] - v_now - k_window[k];
+                -- Below 0 there is room to spare, and -1 means never: steps are rounded down, so a nanosecond may be left of a window.
+                v_wait := greatest(0, greatest(b_requests[b], v_now) + k_step[k] - v_now - k_window[k]);
                 k_at[k] := b_requests[b];
             else
                 -- Nobody knows when a slot will be free: a second is worth a try.

@@ -184,7 +184,11 @@ $$;
 -- The places of requests that have ended: used is what each consumed, null when it was not settled.  What was not settled is
 -- counted by the time that it had its slot: who leaves again and again gets no more of an engine than who stays.
 create function admission.leave_pools(p_ids uuid[], p_used bigint[]) returns void
-language plpgsql set search_path = pg_catalog, admission as $$
+language plpgsql
+set search_path = pg_catalog, admission
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
 declare
     p record;
     v_ms bigint;
@@ -193,7 +197,7 @@ begin
     for p in
         delete from admission.places x
         using unnest(p_ids, p_used) u (id, used)
-        where x.id = u.id
+        where x.id = any (p_ids) and x.id = u.id
         returning x.*, u.used
     loop
         if p.granted_at is null then

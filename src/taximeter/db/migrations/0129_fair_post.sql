@@ -17,6 +17,7 @@ create function metering.post_queued(
 ) returns table (pos int, status smallint, total bigint, available bigint)
 language plpgsql security definer
 set search_path = pg_catalog, metering
+set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -47,7 +48,7 @@ begin
                array(select b::int from jsonb_array_elements_text(f #> '{queue,bounds}') b) as bounds
         from unnest(p_facts) f where f ? 'queue'
     ) q
-    where p.name = q.pool and (p.slots, p.bounds) is distinct from (q.slots, q.bounds);
+    where p.name = any (v_pools) and p.name = q.pool and (p.slots, p.bounds) is distinct from (q.slots, q.bounds);
 
     select array_agg(r.pos), array_agg(r.status), array_agg(r.total), array_agg(r.available)
     into r_pos, r_status, r_total, r_available
@@ -102,7 +103,7 @@ begin
     from unnest(r_pos, r_status) r (i, status)
     join admission.places x on x.id = p_ids[r.i]
     left join waiting s on s.id = x.id
-    where p_kinds[r.i] = 1 and r.status in (0, 2);
+    where x.id = any (p_ids) and p_kinds[r.i] = 1 and r.status in (0, 2);
 end
 $$;
 
@@ -114,6 +115,8 @@ create function metering.post(
 ) returns table (pos int, status smallint, total bigint, available bigint)
 language plpgsql security definer
 set search_path = pg_catalog, metering
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -122,11 +125,8 @@ begin
     select bool_or(o.fact ? 'queue'), bool_or(o.kind <> 1), bool_or(o.fact ? 'job')
     into v_queue, v_end, v_job
     from unnest(p_kinds, p_facts) o (kind, fact);
-    -- An end frees a place by its id alone; while no pool has anybody, there is none to look for.
-    if v_queue or v_end and (
-        v_job or exists (select from admission.pools p where p.running > 0 or p.waiting > 0)
-            and exists (select from admission.places x where x.id = any (p_ids))
-    ) then
+    -- An end frees a place by its id alone.
+    if v_queue or v_end and (v_job or exists (select from admission.places x where x.id = any (p_ids))) then
         return query select * from metering.post_queued(
             p_lane, p_ids, p_kinds, p_amounts, p_ttls, p_codes, p_digests,
             p_leg_groups, p_leg_debits, p_leg_credits, p_leg_amounts, p_leg_cascades, p_facts

@@ -116,8 +116,6 @@ create function metering.post(
 ) returns table (pos int, status smallint, total bigint, available bigint)
 language plpgsql security definer
 set search_path = pg_catalog, metering
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare

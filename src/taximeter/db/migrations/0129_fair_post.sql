@@ -106,6 +106,19 @@ begin
 end
 $$;
 
+-- What these holds took: places in queues, and of limits.  By indexes, however empty the tables were when this was planned.
+create function metering.took(p_ids uuid[], out placed boolean, out limited boolean)
+language plpgsql stable
+set enable_seqscan = off
+as $$
+begin
+    select exists (select from admission.places x where x.id = any (p_ids)),
+           exists (select from admission.running a where a.request_id = any (p_ids))
+               or exists (select from admission.taken a where a.request_id = any (p_ids))
+    into placed, limited;
+end
+$$;
+
 -- The outermost layer looks once at everything, so that a batch that has nothing for any layer goes past all of them: what is not used
 -- costs one look at the facts, and one at three indexes when something ends.
 create function metering.post(
@@ -129,10 +142,7 @@ begin
     if v_end then
         -- An end frees by its id alone what its hold took.  First the lane: another backend may be posting that hold.
         perform pg_advisory_xact_lock(7466, p_lane);
-        select exists (select from admission.places x where x.id = any (p_ids)),
-               exists (select from admission.running a where a.request_id = any (p_ids))
-                   or exists (select from admission.taken a where a.request_id = any (p_ids))
-        into v_placed, v_limited;
+        select * into v_placed, v_limited from metering.took(p_ids);
     end if;
     if v_queue or v_placed or v_end and v_job then
         return query select * from metering.post_queued(
@@ -153,5 +163,5 @@ begin
 end
 $$;
 
-revoke all on function metering.post, metering.post_queued from public;
+revoke all on function metering.post, metering.post_queued, metering.took from public;
 grant execute on function metering.post to taximeter_app;

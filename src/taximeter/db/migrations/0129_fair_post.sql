@@ -17,6 +17,7 @@ create function metering.post_queued(
 ) returns table (pos int, status smallint, total bigint, available bigint)
 language plpgsql security definer
 set search_path = pg_catalog, metering
+set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

@@ -22,9 +22,12 @@ class Told:
     headers: Mapping[str, str]
 
 
-async def ask_chat(http: aiohttp.ClientSession, url: str, key: str, *, repeat_key: str | None = None, **body: object) -> Told:
+async def ask_chat(
+    http: aiohttp.ClientSession, url: str, key: str, *, repeat_key: str | None = None, quote: str | None = None, **body: object
+) -> Told:
     """Ask ``teller``, nine tokens at most, unless ``body`` says otherwise."""
-    headers = {"Authorization": f"Bearer {key}", **({} if repeat_key is None else {"idempotency-key": repeat_key})}
+    wishes = {"idempotency-key": repeat_key, "taximeter-quote": quote}
+    headers = {"Authorization": f"Bearer {key}", **{name: wish for name, wish in wishes.items() if wish is not None}}
     request = {"model": "teller", "messages": MESSAGES, "max_tokens": 9, **body}
     async with http.post(url + CHAT_PATH, json=request, headers=headers) as got:
         raw = await got.read()

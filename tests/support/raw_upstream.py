@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -30,7 +30,7 @@ class RawUpstream:
     """Use it as ``async with RawUpstream() as upstream`` and talk to ``upstream.url``.
 
     Attributes:
-        script: what every request is answered with, step by step; the connection is closed at its end.
+        script: what every request is answered with, step by step, or what says that of a request's body; the connection is closed at its end.
         requests: bodies that arrived.
         running: requests being answered now.
         most: the most of them at once so far.
@@ -38,7 +38,7 @@ class RawUpstream:
     """
 
     def __init__(self) -> None:
-        self.script: Sequence[Step] = ()
+        self.script: Sequence[Step] | Callable[[dict[str, Any]], Sequence[Step]] = ()
         self.requests: list[dict[str, Any]] = []
         self.running = 0
         self.most = 0
@@ -76,10 +76,11 @@ class RawUpstream:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
-        self.requests.append(json.loads(await reader.readexactly(length)))
+        asked = json.loads(await reader.readexactly(length))
+        self.requests.append(asked)
         gone = asyncio.create_task(reader.read())
         try:
-            for step in self.script:
+            for step in self.script(asked) if callable(self.script) else self.script:
                 if await self._play(step, writer, gone) is None:
                     return
             writer.write_eof()

@@ -6,7 +6,7 @@ from taximeter.ledger import AccountCode, Leg, operator_account
 
 
 def wallet_legs(ask: Ask, now_ms: int) -> tuple[Leg, ...]:
-    """The legs of a hold on the caller's wallet, in the order in which its accounts are spent; at most twelve.
+    """The legs of a hold on the caller's wallet, in the order in which its accounts are spent; at most ten.
 
     Grants that are in force and fit the request come first, then the allowance, what was bought, and the credit line.
     """

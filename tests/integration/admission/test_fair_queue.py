@@ -1,10 +1,12 @@
 """Waiting for an engine's slot: who waits is told, is next in fair order, and loses nothing, whatever happens meanwhile."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -12,7 +14,10 @@ import pytest
 from taximeter.admission.fairness import DeadlineTooNear, QueueTimeout
 from taximeter.engines import Chunk, Done
 from taximeter.identity import Caller
-from taximeter.metering import Receipt
+from taximeter.kernel.units import AMOUNT_UTOK_MAX
+from taximeter.ledger import Kind, Operation, Status
+from taximeter.metering import Receipt, store
+from taximeter.metering.desk import wallet_of
 from taximeter.metering.ride import Ride
 from tests.support.tenants import Town, open_town
 from tests.support.waiting import until
@@ -97,6 +102,26 @@ async def test_who_came_with_one_request_is_before_him_who_came_with_many(town: 
     await asyncio.gather(*(task for _, task in [*flood, late]))
     ran = [job.id for job in town.engines["chat"].jobs]
     assert ran.index(f"req_{late[0].headers()['taximeter-receipt'][4:]}") <= 2
+
+
+async def test_a_hold_that_is_voided_while_it_is_posted_leaves_no_place(town: Town) -> None:
+    """Its caller has lost patience, and its first connection is gone for him but not for the database."""
+    caller = await town.caller()
+    queue = {"pool": "demo-text", "slots": 1, "bounds": [60, 300, 1800], "tenant": str(caller.project_id), "weight": 1, "amount": 9}
+    fact = json.dumps({"queue": {**queue, "rank": 1, "long_s": 60}})
+    wallet = wallet_of(caller)
+    hold = Operation(id=uuid4(), kind=Kind.HOLD, lane=wallet.lane, amount_utok=9, legs=wallet.legs(), ttl_s=60, fact=fact)
+    async with town.office.pool.acquire() as connection:
+        async with connection.transaction():
+            (held,) = await store.post(connection, wallet.lane, [hold])
+            voided = asyncio.create_task(town.office.desk.books.submit(Operation(id=hold.id, kind=Kind.VOID, lane=wallet.lane, fact="{}")))
+            await until(lambda: connection.fetchval("select exists (select from pg_locks where not granted)"))
+        assert (held.status, (await voided).status) == (Status.APPLIED, Status.APPLIED)
+    assert await counts(town) == (0, 0)
+
+
+async def test_the_pace_of_an_engine_is_known_for_the_dearest_requests_too(town: Town) -> None:
+    assert await town.office.pool.fetchval("select admission.pool_rate($1, 32)", 32 * AMOUNT_UTOK_MAX) == 1000 * AMOUNT_UTOK_MAX
 
 
 async def test_the_wait_is_bounded_and_costs_nothing(town: Town) -> None:

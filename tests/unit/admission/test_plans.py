@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taximeter.admission import Ask, wallet_legs
+from taximeter.admission.budgets.model import BUDGETS_MAX
 from taximeter.admission.plans.model import Grant, Subscription
 from taximeter.admission.plans.rules import MODALITIES, Change, change_of, prorated, spending_order, usable
 from taximeter.identity import Caller, terms
 from taximeter.ledger import AccountCode, operator_account
+from taximeter.ledger.model import LEGS_MAX
 from taximeter.pricing import Plan, documents
 
 NOW_MS = 1_800_000_000_000
@@ -42,9 +44,9 @@ def ask(agreed: terms.Terms, modality: str = "chat") -> Ask:
 
 
 @given(grants, st.one_of(st.none(), st.just(77)))
-def test_a_request_is_paid_from_at_most_twelve_accounts_grants_first_and_credit_last(given_out: list[terms.Grant], line: int | None) -> None:
+def test_a_request_is_paid_from_at_most_ten_accounts_grants_first_and_credit_last(given_out: list[terms.Grant], line: int | None) -> None:
     legs = wallet_legs(ask(terms.Terms(grants=tuple(given_out), postpaid=line)), NOW_MS)
-    assert len(legs) <= 12
+    assert len(legs) <= 10
     assert {leg.credit for leg in legs} == {operator_account(AccountCode.REVENUE, 3)}
     assert all(leg.cascade for leg in legs)
     debits = [leg.debit for leg in legs]
@@ -53,7 +55,12 @@ def test_a_request_is_paid_from_at_most_twelve_accounts_grants_first_and_credit_
         for grant in given_out
         if grant.starts_ms <= NOW_MS and (grant.expires_ms is None or grant.expires_ms > NOW_MS) and grant.modality != "speech"
     ]
-    assert debits == [*fitting[:9], 1, 2, *([] if line is None else [line])]
+    assert debits == [*fitting[:7], 1, 2, *([] if line is None else [line])]
+
+
+def test_a_hold_has_room_for_every_account_and_every_budget_that_it_may_have() -> None:
+    accounts = wallet_legs(ask(terms.Terms(grants=(terms.Grant(account=5),) * 40, postpaid=77)), NOW_MS)
+    assert len(accounts) + BUDGETS_MAX == LEGS_MAX
 
 
 def test_who_has_no_terms_is_held_on_two_accounts_as_ever() -> None:

@@ -9,8 +9,9 @@ from taximeter.identity import terms
 from taximeter.kernel.units import divide_half_even
 from taximeter.pricing import Plan
 
-GRANTS_MAX = 9
-"""Of the twelve accounts that pay for one request: the others are the allowance, what was bought, and the credit line."""
+GRANTS_MAX = 7
+"""Of the ten accounts that pay for one request: the others are the allowance, what was bought, and the credit line.  Beside them a hold
+has a leg for each of its budgets, six at most, and the ledger takes sixteen."""
 MODALITIES = ("chat", "embeddings", "speech", "video", "images", "classification", "other")
 _TICK = timedelta(microseconds=1)
 

@@ -60,6 +60,13 @@ begin
         perform pg_advisory_xact_lock(7466, p_lane);
         v_due := metering.due_budgets(p_ids, p_kinds, p_facts);
         if v_due is not null then
+            -- Another lane's batch that rolls nothing locks its buckets first and then the accounts: so does this one.
+            perform from admission.buckets b
+            where b.id = any (
+                array(select (q ->> 'bucket')::uuid from unnest(p_facts) f cross join lateral jsonb_array_elements(f -> 'take') q)
+                || array(select u.id from admission.taken t cross join lateral unnest(t.buckets) u (id) where t.request_id = any (p_ids))
+            )
+            order by b.id for update;
             -- A budget of an organisation is on several lanes.  All budgets of the batch are locked at once, in their order: what is
             -- posted below locks them again together.
             perform admission.roll_budgets(

@@ -46,7 +46,7 @@ create index places_to_promote on admission.places (pool, promote_at) where gran
 
 -- What a slot is taken to do while nothing is known of it: by its definition a Token is a quarter of a second of the reference GPU.
 create function admission.pool_rate(p_served_utok bigint, p_served_ms bigint) returns bigint language sql immutable as $$
-    select case when p_served_ms > 0 then greatest(1, p_served_utok * 1000 / p_served_ms) end
+    select case when p_served_ms > 0 then greatest(1, div(p_served_utok::numeric * 1000, p_served_ms))::bigint end
 $$;
 
 -- When who is in a class now goes up one.
@@ -208,7 +208,7 @@ begin
         v_ms := greatest(1, extract(epoch from clock_timestamp() - p.granted_at) * 1000);
         v_used := p.used;
         if v_used is null then
-            select least(p.amount_utok, v_ms * coalesce(admission.pool_rate(served_utok, served_ms), 4000000) / 1000)
+            select least(p.amount_utok, div(v_ms::numeric * coalesce(admission.pool_rate(served_utok, served_ms), 4000000), 1000))
             into v_used
             from admission.pools where name = p.pool;
         end if;

@@ -65,7 +65,7 @@ begin
         v_ms := greatest(1, extract(epoch from clock_timestamp() - j.started_at) * 1000);
         update jobs.jobs set counted = false where id = j.id;
         if j.used is null then
-            select least(j.amount_utok, v_ms * coalesce(admission.pool_rate(served_utok, served_ms), 4000000) / 1000)
+            select least(j.amount_utok, div(v_ms::numeric * coalesce(admission.pool_rate(served_utok, served_ms), 4000000), 1000))
             into j.used
             from admission.pools where name = j.pool;
         else

@@ -107,6 +107,21 @@ begin
 end
 $$;
 
+-- What these holds took: places in queues, and of limits.  By indexes, however empty the tables were when this was planned.
+create function metering.took(p_ids uuid[], out placed boolean, out limited boolean)
+language plpgsql stable
+set enable_seqscan = off
+as $$
+begin
+    select exists (select from admission.places x where x.id = any (p_ids)),
+           exists (select from admission.running a where a.request_id = any (p_ids))
+               or exists (select from admission.taken a where a.request_id = any (p_ids))
+    into placed, limited;
+end
+$$;
+
+-- The outermost layer looks once at everything, so that a batch that has nothing for any layer goes past all of them: what is not used
+-- costs one look at the facts, and one at three indexes when something ends.
 create function metering.post(
     p_lane smallint,
     p_ids uuid[], p_kinds smallint[], p_amounts bigint[], p_ttls int[], p_codes int[], p_digests bytea[],
@@ -120,19 +135,30 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
-    v_queue boolean; v_end boolean; v_job boolean;
+    v_asks boolean; v_queue boolean; v_end boolean; v_job boolean;
+    v_placed boolean := false; v_limited boolean := false;
 begin
-    select bool_or(o.fact ? 'queue'), bool_or(o.kind <> 1), bool_or(o.fact ? 'job')
-    into v_queue, v_end, v_job
+    select bool_or(o.fact ?| array['take', 'budgets', 'quote', 'idempotency']), bool_or(o.fact ? 'queue'), bool_or(o.kind <> 1),
+           bool_or(o.fact ? 'job')
+    into v_asks, v_queue, v_end, v_job
     from unnest(p_kinds, p_facts) o (kind, fact);
-    -- An end frees a place by its id alone.
-    if v_queue or v_end and (v_job or exists (select from admission.places x where x.id = any (p_ids))) then
+    if v_end then
+        -- An end frees by its id alone what its hold took.  First the lane: another backend may be posting that hold.
+        perform pg_advisory_xact_lock(7466, p_lane);
+        select * into v_placed, v_limited from metering.took(p_ids);
+    end if;
+    if v_queue or v_placed or v_end and v_job then
         return query select * from metering.post_queued(
             p_lane, p_ids, p_kinds, p_amounts, p_ttls, p_codes, p_digests,
             p_leg_groups, p_leg_debits, p_leg_credits, p_leg_amounts, p_leg_cascades, p_facts
         );
-    else
+    elsif v_asks or v_limited then
         return query select * from metering.post_unqueued(
+            p_lane, p_ids, p_kinds, p_amounts, p_ttls, p_codes, p_digests,
+            p_leg_groups, p_leg_debits, p_leg_credits, p_leg_amounts, p_leg_cascades, p_facts
+        );
+    else
+        return query select * from metering.post_facts(
             p_lane, p_ids, p_kinds, p_amounts, p_ttls, p_codes, p_digests,
             p_leg_groups, p_leg_debits, p_leg_credits, p_leg_amounts, p_leg_cascades, p_facts
         );
@@ -140,5 +166,5 @@ begin
 end
 $$;
 
-revoke all on function metering.post, metering.post_queued from public;
+revoke all on function metering.post, metering.post_queued, metering.took from public;
 grant execute on function metering.post to taximeter_app;

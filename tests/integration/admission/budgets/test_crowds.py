@@ -1,12 +1,13 @@
 """A thousand holds at once on one budget: as many as it affords, on one lane and on two, in one process and in four."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import aiohttp
 import asyncpg
@@ -63,6 +64,27 @@ async def test_of_a_thousand_parallel_holds_as_many_are_granted_as_the_budget_af
     assert [tuple(row) for row in held] == [(7 * AFFORDED, 7 * AFFORDED + 3), (7 * AFFORDED, 10**6), (7 * AFFORDED, 1)]
     report = await replay(owner)
     assert [kind for kind, each in report.first.items() if each.invariant not in ("I8", "I9")] == []
+
+
+async def test_a_hold_that_begins_a_period_locks_its_limits_before_its_budgets(owner: asyncpg.Connection, database_url: str) -> None:
+    """As one that begins none does: on two lanes, the two would wait for each other otherwise."""
+    world = await BudgetWorld.begin(owner, [("month", 100, True)])
+    hold, bucket = world.hold(0, 7, [0]), uuid4()
+    take = {"bucket": str(bucket), "kind": "requests", "most": 5, "window_s": 60, "amount": 1, "shadow": False}
+    fact = json.dumps({**json.loads(hold.fact or ""), "take": [take]})
+    await owner.execute("insert into admission.buckets (id) values ($1)", bucket)
+    books = Books(lambda: connect_app(database_url), store.post, SystemClock())
+
+    async def waits() -> bool:
+        return bool(await owner.fetchval("select exists (select from pg_locks where not granted)"))
+
+    async with owner.transaction():
+        await owner.execute("select from admission.buckets where id = $1 for update", bucket)
+        posted = asyncio.create_task(books.submit(replace(hold, fact=fact)))
+        await until(waits)
+        await owner.execute("select from ledger.accounts where code = 4 for update nowait")
+    assert (await posted).status is Status.APPLIED
+    await books.close()
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Grants from the day they are given to the entry of their expiry, each way ending with a replay of the log."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -139,6 +139,9 @@ async def test_terms_that_make_no_sense_are_refused(town: Town) -> None:
         ({"expires_at": datetime.now(UTC)}, "expires_at"),
         ({"starts_at": ahead(days=2), "expires_at": ahead(days=1)}, "expires_at"),
         ({"expires_at": datetime(2030, 1, 1)}, "expires_at"),  # noqa: DTZ001 - without a zone
+        ({"starts_at": datetime(1, 1, 1, tzinfo=UTC)}, "starts_at"),
+        ({"starts_at": datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)}, "starts_at"),
+        ({"expires_at": datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-12)))}, "expires_at"),
         ({"priority": 101}, "priority"),
         ({"modality": "smell"}, "modality"),
     ):

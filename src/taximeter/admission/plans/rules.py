@@ -4,14 +4,18 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import Enum
 
-from taximeter.admission.plans.model import Grant, Subscription, When
+from taximeter.admission.plans.model import Grant, GrantOrder, Subscription, When
 from taximeter.identity import terms
+from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.units import divide_half_even
 from taximeter.pricing import Plan
 
 GRANTS_MAX = 9
 """Of the twelve accounts that pay for one request: the others are the allowance, what was bought, and the credit line."""
 MODALITIES = ("chat", "embeddings", "speech", "video", "images", "classification", "other")
+PRIORITY_MAX = 100
+YEARS = range(1971, 9999)
+"""Far enough from the ends of the calendar that no time zone and no subtraction leaves it."""
 _TICK = timedelta(microseconds=1)
 
 
@@ -73,3 +77,20 @@ def change_of(subscription: Subscription, plan: Plan, when: When | None) -> Chan
     if same_kind or (plan.postpaid and when is None):
         return Change.RAISE
     return Change.SWITCH if when == "now" else Change.WAIT
+
+
+def check_terms(order: GrantOrder) -> None:
+    """Raises InvalidRequest for terms that no grant can have."""
+    if not 0 <= order.priority <= PRIORITY_MAX:
+        message = f"'priority' must be a whole number from 0 to {PRIORITY_MAX}; the lowest is spent first"
+        raise InvalidRequest(message, param="priority")
+    if order.modality is not None and order.modality not in MODALITIES:
+        message = f"'modality' must be one of {', '.join(MODALITIES)}"
+        raise InvalidRequest(message, param="modality")
+    for name, moment in (("starts_at", order.starts_at), ("expires_at", order.expires_at)):
+        if moment is not None and moment.tzinfo is None:
+            message = f"'{name}' needs a time zone, as in 2026-12-31T23:00:00Z"
+            raise InvalidRequest(message, param=name)
+        if moment is not None and moment.year not in YEARS:
+            message = f"'{name}' must lie in the years {YEARS[0]} to {YEARS[-1]}; leave it out for {'now' if name == 'starts_at' else 'never'}"
+            raise InvalidRequest(message, param=name)

@@ -35,7 +35,12 @@ async def test_what_expires_first_is_spent_first_then_priority_then_what_fits_le
     tomorrow = await give(town, caller, fare, expires_at=ahead(days=1), priority=99)
     for_films = await give(town, caller, fare, expires_at=ahead(hours=1), modality="video")
     later = await give(town, caller, fare, starts_at=ahead(hours=1), expires_at=ahead(hours=2))
-    order = [tomorrow, first_of_any, chat_alone, any_chat, forever]
+    # A reference makes the id, which then says nothing about its time.
+    named = [await give(town, caller, fare, str(number)) for number in range(4)]
+    order = [tomorrow, first_of_any, chat_alone, any_chat, forever, *named]
+    shown = await town.office.plans.purse(caller.project_id, ahead(days=0))
+    mine = [grant.id for grant in order]
+    assert [grant.id for grant in shown.grants if grant.id in mine] == mine
     for spent in range(1, len(order) + 1):
         assert (await ride(town, await known(town, caller))).charged_utok == fare
         assert await left(town, caller, *order) == [0] * spent + [fare] * (len(order) - spent)

@@ -43,10 +43,10 @@ def usable(grants: Iterable[terms.Grant], modality: str, now_ms: int) -> list[te
     return fitting[:GRANTS_MAX]
 
 
-def spending_order(grant: Grant) -> tuple[bool, float, int, bool, str, int]:
+def spending_order(grant: Grant) -> tuple[bool, float, int, bool, str, datetime, int]:
     """The key to sort grants by: what expires first, then the lowest priority, then what fits less, then what was given first."""
     ends_s = 0.0 if grant.expires_at is None else grant.expires_at.timestamp()
-    return grant.expires_at is None, ends_s, grant.priority, grant.modality is None, grant.modality or "", grant.id.int
+    return grant.expires_at is None, ends_s, grant.priority, grant.modality is None, grant.modality or "", grant.created_at, grant.id.int
 
 
 def prorated(amount_utok: int, start: datetime, now: datetime, end: datetime) -> int:

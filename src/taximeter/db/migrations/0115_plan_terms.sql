@@ -11,7 +11,7 @@ create or replace function admission.grants_of(p_project uuid) returns jsonb lan
                 'starts_ms', case when g.starts_at > clock_timestamp() then floor(extract(epoch from g.starts_at) * 1000)::bigint else 0 end,
                 'expires_ms', floor(extract(epoch from g.expires_at) * 1000)::bigint, 'modality', g.modality
             )
-            order by g.expires_at nulls last, g.priority, g.modality nulls last, g.id
+            order by g.expires_at nulls last, g.priority, g.modality nulls last, g.created_at, g.id
         ),
         '[]'::jsonb
     )
@@ -21,7 +21,7 @@ create or replace function admission.grants_of(p_project uuid) returns jsonb lan
         join ledger.accounts a on a.id = n.account
         where n.project_id = p_project and n.closed_at is null and a.credits_posted > a.debits_posted
             and (n.expires_at is null or n.expires_at > clock_timestamp())
-        order by n.expires_at nulls last, n.priority, n.modality nulls last, n.id
+        order by n.expires_at nulls last, n.priority, n.modality nulls last, n.created_at, n.id
         limit 40
     ) g
 $$;

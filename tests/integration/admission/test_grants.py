@@ -65,6 +65,16 @@ async def test_a_grant_of_a_moment_ago_pays_although_the_verdict_on_the_key_is_o
     await town.assert_books_agree()
 
 
+async def test_many_small_grants_do_not_keep_a_large_one_away(town: Town) -> None:
+    caller = await town.caller("0")
+    small = [await give(town, caller, "0.000001", expires_at=ahead(days=number)) for number in range(1, 12)]
+    large = await give(town, caller, "50", expires_at=ahead(days=30))
+    assert (await town.wallet(caller))["granted"] == "50.000008"
+    receipt = await ride(town, await known(town, caller))
+    assert await left(town, caller, *small, large) == [0] * 8 + [1] * 3 + [50_000_008 - receipt.charged_utok]
+    await town.assert_books_agree()
+
+
 async def test_what_has_expired_pays_for_nothing_and_goes_to_the_operator_once(town: Town) -> None:
     caller = await town.caller("0")
     grant = await give(town, caller, "50", now=datetime.now(UTC) - 2 * DAY, starts_at=datetime.now(UTC) - 2 * DAY, expires_at=datetime.now(UTC) - DAY)

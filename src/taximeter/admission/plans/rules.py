@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import TypeVar
 
 from taximeter.admission.plans.model import Grant, GrantOrder, Subscription, When
 from taximeter.identity import terms
@@ -16,6 +17,7 @@ MODALITIES = ("chat", "embeddings", "speech", "video", "images", "classification
 PRIORITY_MAX = 100
 YEARS = range(1971, 9999)
 """Far enough from the ends of the calendar that no time zone and no subtraction leaves it."""
+AnyGrant = TypeVar("AnyGrant", terms.Grant, Grant)
 _TICK = timedelta(microseconds=1)
 
 
@@ -40,7 +42,14 @@ def usable(grants: Iterable[terms.Grant], modality: str, now_ms: int) -> list[te
         for grant in grants
         if grant.starts_ms <= now_ms and (grant.expires_ms is None or now_ms < grant.expires_ms) and grant.modality in (None, modality)
     ]
-    return fitting[:GRANTS_MAX]
+    return first_nine(fitting)
+
+
+def first_nine(grants: list[AnyGrant]) -> list[AnyGrant]:
+    """As many as pay for one request; of those that come too late, the fullest has the last place: many small ones do not keep a large one away."""
+    if len(grants) <= GRANTS_MAX:
+        return grants
+    return [*grants[: GRANTS_MAX - 1], max(grants[GRANTS_MAX - 1 :], key=lambda grant: grant.free_utok)]
 
 
 def spending_order(grant: Grant) -> tuple[bool, float, int, bool, str, datetime, int]:

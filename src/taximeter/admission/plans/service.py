@@ -12,7 +12,7 @@ from taximeter.admission.plans import store
 from taximeter.admission.plans.credit import Credit
 from taximeter.admission.plans.grants import Grants
 from taximeter.admission.plans.model import By, CreditAccount, CreditLine, Grant, GrantOrder, Subscription, When
-from taximeter.admission.plans.rules import GRANTS_MAX, check_terms, spending_order
+from taximeter.admission.plans.rules import check_terms, first_nine, spending_order
 from taximeter.admission.plans.subscriptions import Subscriptions
 from taximeter.identity import Caller, IdentityStore, Project, terms
 from taximeter.kernel.errors import InvalidRequest, NotFound
@@ -55,7 +55,7 @@ class Purse:
     def granted_utok(self, modality: str | None = None) -> int:
         """What a request may take from grants, of this modality or of any."""
         usable = [grant for grant in self.grants if grant.in_force(self.at) and grant.modality in (None, modality)]
-        return sum(grant.free_utok for grant in usable[:GRANTS_MAX])
+        return sum(grant.free_utok for grant in first_nine(usable))
 
 
 class Plans:

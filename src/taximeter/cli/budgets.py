@@ -87,7 +87,11 @@ async def _set(office: Office, args: argparse.Namespace, owners: tuple[UUID | No
 
 
 def _percents(text: str) -> tuple[int, ...]:
-    return tuple(int(one) for one in text.split(",") if one)
+    try:
+        return tuple(int(one) for one in text.split(",") if one)
+    except ValueError as error:
+        message = f"{text!r} is no list of whole numbers like 50,80,100"
+        raise argparse.ArgumentTypeError(message) from error
 
 
 def _decode(prefix: str, text: str) -> UUID:

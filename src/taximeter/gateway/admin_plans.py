@@ -41,7 +41,12 @@ class OrganisationChange(BaseModel):
 
 
 class NewGrant(views.NewTopUp):
-    """Body of ``POST /v1/admin/projects/{id}/grants``.  Without any terms the Tokens go to the allowance, and do not expire."""
+    """Body of ``POST /v1/admin/projects/{id}/grants``.  Without any terms the Tokens go to the allowance, and do not expire.
+
+    A misspelt term must not make one of those.
+    """
+
+    model_config = ConfigDict(extra="forbid")
 
     starts_at: Annotated[datetime | None, Field(description="From when on they may be spent, with a time zone; null: now.")] = None
     expires_at: Annotated[datetime | None, Field(description="From when on they may not; null: never.")] = None

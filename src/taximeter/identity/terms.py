@@ -16,12 +16,14 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         starts_ms: Unix milliseconds from when on they may be spent.
         expires_ms: from when on they may not; None: never.
         modality: what alone they may be spent on; None: anything.
+        free_utok: how much was left of them, told only where there are more than pay for one request.
     """
 
     account: int
     starts_ms: int = 0
     expires_ms: int | None = None
     modality: str | None = None
+    free_utok: int = 0
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):

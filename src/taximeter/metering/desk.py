@@ -13,6 +13,7 @@ from taximeter.admission import surge as surge_prices
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.identity import Caller, terms
 from taximeter.kernel.clock import Clock, SystemClock, utc_from_ms
+from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.faults import reach
 from taximeter.kernel.ids import IdFactory, decode_id
 from taximeter.kernel.settings import Settings
@@ -281,9 +282,13 @@ async def bounds_of(desk: Desk, ask: Ask) -> tuple[terms.Budget, ...]:
 
 
 def end_user_of(order: Order) -> str | None:
-    """Whom the sender says that he asks for, if he says so in a text."""
+    """Whom the sender says that he asks for, if he does.  Raises InvalidRequest for what is no text."""
     end_user = order.request.get("user")
-    return end_user if isinstance(end_user, str) else None
+    if end_user is not None and not isinstance(end_user, str):
+        # Taken for none, it would pass by every budget of end users.
+        message = "'user' must be a text."
+        raise InvalidRequest(message, param="user")
+    return end_user
 
 
 def plan_of(desk: Desk, caller: Caller) -> Plan | None:

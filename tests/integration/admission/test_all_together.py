@@ -216,7 +216,12 @@ async def watch(pool: asyncpg.Pool, seen: dict[str, int]) -> None:
 async def test_with_everything_on_nothing_is_overspent_and_nothing_is_left_behind(crowd: Crowd, tmp_path: Path) -> None:
     office, clock = crowd.office, crowd.office.desk.clock
     connector = aiohttp.TCPConnector(limit=0)
-    settings = {"TAXIMETER_PROCESS_DEAD_S": "1.0", "TAXIMETER_SURGE": "1", "TAXIMETER_BREAKER_FAILURES": "0", "TAXIMETER_BREAKER_FAILURE_PERCENT": "0"}
+    settings = {
+        "TAXIMETER_PROCESS_DEAD_S": "1.0",
+        "TAXIMETER_SURGE": "1",
+        "TAXIMETER_BREAKER_FAILURES": "0",
+        "TAXIMETER_BREAKER_FAILURE_PERCENT": "0",
+    }
     seen: dict[str, int] = {}
     async with (
         RawUpstream() as upstream,

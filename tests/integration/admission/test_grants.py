@@ -1,7 +1,7 @@
 """Grants from the day they are given to the entry of their expiry, each way ending with a replay of the log."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -35,7 +35,12 @@ async def test_what_expires_first_is_spent_first_then_priority_then_what_fits_le
     tomorrow = await give(town, caller, fare, expires_at=ahead(days=1), priority=99)
     for_films = await give(town, caller, fare, expires_at=ahead(hours=1), modality="video")
     later = await give(town, caller, fare, starts_at=ahead(hours=1), expires_at=ahead(hours=2))
-    order = [tomorrow, first_of_any, chat_alone, any_chat, forever]
+    # A reference makes the id, which then says nothing about its time.
+    named = [await give(town, caller, fare, str(number)) for number in range(4)]
+    order = [tomorrow, first_of_any, chat_alone, any_chat, forever, *named]
+    shown = await town.office.plans.purse(caller.project_id, ahead(days=0))
+    mine = [grant.id for grant in order]
+    assert [grant.id for grant in shown.grants if grant.id in mine] == mine
     for spent in range(1, len(order) + 1):
         assert (await ride(town, await known(town, caller))).charged_utok == fare
         assert await left(town, caller, *order) == [0] * spent + [fare] * (len(order) - spent)
@@ -57,6 +62,16 @@ async def test_a_grant_of_a_moment_ago_pays_although_the_verdict_on_the_key_is_o
     # Videos too: they are held in the same way.
     view = await town.videos.submit(town.order(caller, "video"))
     assert view.receipt.held_utok <= 50_000_000
+    await town.assert_books_agree()
+
+
+async def test_many_small_grants_do_not_keep_a_large_one_away(town: Town) -> None:
+    caller = await town.caller("0")
+    small = [await give(town, caller, "0.000001", expires_at=ahead(days=number)) for number in range(1, 12)]
+    large = await give(town, caller, "50", expires_at=ahead(days=30))
+    assert (await town.wallet(caller))["granted"] == "50.000008"
+    receipt = await ride(town, await known(town, caller))
+    assert await left(town, caller, *small, large) == [0] * 8 + [1] * 3 + [50_000_008 - receipt.charged_utok]
     await town.assert_books_agree()
 
 
@@ -139,6 +154,9 @@ async def test_terms_that_make_no_sense_are_refused(town: Town) -> None:
         ({"expires_at": datetime.now(UTC)}, "expires_at"),
         ({"starts_at": ahead(days=2), "expires_at": ahead(days=1)}, "expires_at"),
         ({"expires_at": datetime(2030, 1, 1)}, "expires_at"),  # noqa: DTZ001 - without a zone
+        ({"starts_at": datetime(1, 1, 1, tzinfo=UTC)}, "starts_at"),
+        ({"starts_at": datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)}, "starts_at"),
+        ({"expires_at": datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-12)))}, "expires_at"),
         ({"priority": 101}, "priority"),
         ({"modality": "smell"}, "modality"),
     ):

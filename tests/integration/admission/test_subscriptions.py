@@ -141,8 +141,9 @@ async def test_months_that_are_counted_from_an_earlier_day_begin_with_a_part_of_
     assert subscription.period_end == datetime(2027, 5, 1, tzinfo=UTC)
     assert [amount for _, amount, _, _ in await given(town, caller)] == [MONTH // 2]
     other = await town.caller("0")
-    with pytest.raises(InvalidRequest):
-        await subscribe(town, other, "standard", datetime(2027, 4, 16, tzinfo=UTC), anchor=date(2027, 4, 17))
+    for anchor in (date(2027, 4, 17), date(1, 1, 1), date(9999, 12, 31)):
+        with pytest.raises(InvalidRequest):
+            await subscribe(town, other, "standard", datetime(2027, 4, 16, tzinfo=UTC), anchor=anchor)
     with pytest.raises(InvalidRequest):
         await subscribe(town, other, "gold")
     await town.assert_books_agree()

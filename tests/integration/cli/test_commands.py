@@ -290,6 +290,9 @@ def test_budgets_are_set_once_of_a_kind_listed_and_removed(taximeter: Taximeter,
     assert "removed" in taximeter("budgets", "remove", budget)
     assert taximeter("budgets", "list").count("bud_") == 1
     assert "or it was removed" in taximeter("budgets", "remove", budget, code=1)
+    with pytest.raises(SystemExit):
+        main(("budgets", "set", "1", "--project", project, "--window", "day", "--thresholds", "50,x"))
+    assert "such as [50, 80]" in taximeter("budgets", "set", "1", "--project", project, "--window", "day", "--thresholds", "80,50", code=1)
     assert "--each-user are about a project's end users" in taximeter(
         "budgets", "set", "1", "--organisation", "org_" + "0" * 26, "--user", "ada", "--window", "day", code=1
     )

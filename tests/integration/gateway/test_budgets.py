@@ -195,6 +195,13 @@ async def test_a_default_bounds_each_end_user_apart_and_his_own_budget_takes_its
     assert (status, told["error"]["param"]) == (400, "user")
 
 
+async def test_a_user_that_is_no_text_does_not_pass_by_the_budgets_of_end_users(gateway: Any, tenant: Any) -> None:
+    await make(gateway, scope="end_user", project_id=tenant.id, tokens="0.000001", window="day")
+    for user in (5, {"id": 5}, ["a"], True):
+        status, _, answer = await gateway.call("POST", "/v1/chat/completions", tenant.key, json={**CHAT, "user": user})
+        assert (status, answer["error"]["param"]) == (400, "user")
+
+
 async def test_first_requests_of_one_unknown_end_user_share_one_budget(gateway: Any, tenant: Any) -> None:
     await make(gateway, scope="end_user", project_id=tenant.id, tokens="100")
     answers = await asyncio.gather(

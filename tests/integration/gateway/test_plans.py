@@ -102,6 +102,8 @@ async def test_grants_on_terms_corrections_payments_and_lines(gateway: Any) -> N
     path = f"/projects/{tenant.id}"
     end = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     terms = {"tokens": "100", "expires_at": end, "modality": "speech", "kind": "promotional", "reason": "a fair", "reference": "fair"}
+    misspelt = {"tokens": "100", "expire_at": terms["expires_at"]}
+    assert (await gateway.call("POST", f"/v1/admin{path}/grants", ADMIN_KEY, json=misspelt))[0] == 400
     made = await gateway.admin("POST", f"{path}/grants", json=terms)
     assert (made["kind"], made["remaining"], made["modality"], made["reason"], made["replayed"]) == ("promotional", "100", "speech", "a fair", False)
     assert (await gateway.admin("POST", f"{path}/grants", json=terms))["replayed"] is True
@@ -121,9 +123,13 @@ async def test_grants_on_terms_corrections_payments_and_lines(gateway: Any) -> N
     assert (await gateway.call("POST", CHAT, tenant.key, json=ASK))[0] == 200
     await gateway.admin("POST", f"{path}/corrections", json={"tokens": "-1", "reason": "a cent"})
     paid = await gateway.admin("POST", f"{path}/payments", json={"tokens": "5", "reason": "invoice 7", "reference": "i7"})
+    await gateway.admin("POST", f"{path}/corrections", json={"tokens": "-1", "reason": "another cent"})
     assert paid["wallet"]["postpaid"]["owed"] == "0"
     page = await gateway.admin("GET", f"{path}/adjustments?limit=2")
     rest = await gateway.admin("GET", f"{path}/adjustments?limit=100&cursor={page['next_cursor']}")
+    times = [entry["created_at"] for entry in page["data"] + rest["data"]]
+    assert times == sorted(times, reverse=True)
+    assert len(set(times)) == len(times)
     entries = {(entry["kind"], entry["tokens"], entry["operator"]) for entry in page["data"] + rest["data"]}
     assert {("correction", "50", "Kim"), ("correction", "-20", "admin"), ("credit_line", "200", "admin"), ("payment", "5", "admin")} <= entries
     for body in ({"tokens": "0", "reason": "x"}, {"tokens": "1"}, {"tokens": "1", "reason": ""}, {"tokens": "--1", "reason": "x"}):

@@ -49,7 +49,12 @@ on conflict (id) do nothing
 select * from admission.adjustments where id = $1
 
 -- name: adjustments
-select * from admission.adjustments where project_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3
+-- By their time: an id that a reference has made says nothing about it.
+select *
+from admission.adjustments
+where project_id = $1 and ($2::uuid is null or (created_at, id) < (select a.created_at, a.id from admission.adjustments a where a.id = $2))
+order by created_at desc, id desc
+limit $3
 
 -- name: free
 -- What accounts have to spend.

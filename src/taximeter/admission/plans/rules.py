@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import TypeVar
 
-from taximeter.admission.plans.model import Grant, Subscription, When
+from taximeter.admission.plans.model import Grant, GrantOrder, Subscription, When
 from taximeter.identity import terms
+from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.units import divide_half_even
 from taximeter.pricing import Plan
 
@@ -13,6 +15,10 @@ GRANTS_MAX = 7
 """Of the ten accounts that pay for one request: the others are the allowance, what was bought, and the credit line.  Beside them a hold
 has a leg for each of its budgets, six at most, and the ledger takes sixteen."""
 MODALITIES = ("chat", "embeddings", "speech", "video", "images", "classification", "other")
+PRIORITY_MAX = 100
+YEARS = range(1971, 9999)
+"""Far enough from the ends of the calendar that no time zone and no subtraction leaves it."""
+AnyGrant = TypeVar("AnyGrant", terms.Grant, Grant)
 _TICK = timedelta(microseconds=1)
 
 
@@ -37,13 +43,20 @@ def usable(grants: Iterable[terms.Grant], modality: str, now_ms: int) -> list[te
         for grant in grants
         if grant.starts_ms <= now_ms and (grant.expires_ms is None or now_ms < grant.expires_ms) and grant.modality in (None, modality)
     ]
-    return fitting[:GRANTS_MAX]
+    return paying_ones(fitting)
 
 
-def spending_order(grant: Grant) -> tuple[bool, float, int, bool, str, int]:
+def paying_ones(grants: list[AnyGrant]) -> list[AnyGrant]:
+    """As many as pay for one request; of those that come too late, the fullest has the last place: many small ones do not keep a large one away."""
+    if len(grants) <= GRANTS_MAX:
+        return grants
+    return [*grants[: GRANTS_MAX - 1], max(grants[GRANTS_MAX - 1 :], key=lambda grant: grant.free_utok)]
+
+
+def spending_order(grant: Grant) -> tuple[bool, float, int, bool, str, datetime, int]:
     """The key to sort grants by: what expires first, then the lowest priority, then what fits less, then what was given first."""
     ends_s = 0.0 if grant.expires_at is None else grant.expires_at.timestamp()
-    return grant.expires_at is None, ends_s, grant.priority, grant.modality is None, grant.modality or "", grant.id.int
+    return grant.expires_at is None, ends_s, grant.priority, grant.modality is None, grant.modality or "", grant.created_at, grant.id.int
 
 
 def prorated(amount_utok: int, start: datetime, now: datetime, end: datetime) -> int:
@@ -74,3 +87,20 @@ def change_of(subscription: Subscription, plan: Plan, when: When | None) -> Chan
     if same_kind or (plan.postpaid and when is None):
         return Change.RAISE
     return Change.SWITCH if when == "now" else Change.WAIT
+
+
+def check_terms(order: GrantOrder) -> None:
+    """Raises InvalidRequest for terms that no grant can have."""
+    if not 0 <= order.priority <= PRIORITY_MAX:
+        message = f"'priority' must be a whole number from 0 to {PRIORITY_MAX}; the lowest is spent first"
+        raise InvalidRequest(message, param="priority")
+    if order.modality is not None and order.modality not in MODALITIES:
+        message = f"'modality' must be one of {', '.join(MODALITIES)}"
+        raise InvalidRequest(message, param="modality")
+    for name, moment in (("starts_at", order.starts_at), ("expires_at", order.expires_at)):
+        if moment is not None and moment.tzinfo is None:
+            message = f"'{name}' needs a time zone, as in 2026-12-31T23:00:00Z"
+            raise InvalidRequest(message, param=name)
+        if moment is not None and moment.year not in YEARS:
+            message = f"'{name}' must lie in the years {YEARS[0]} to {YEARS[-1]}; leave it out for {'now' if name == 'starts_at' else 'never'}"
+            raise InvalidRequest(message, param=name)

@@ -12,7 +12,7 @@ from taximeter.admission.plans import store
 from taximeter.admission.plans.credit import Credit
 from taximeter.admission.plans.grants import Grants
 from taximeter.admission.plans.model import By, CreditAccount, CreditLine, Grant, GrantOrder, Subscription, When
-from taximeter.admission.plans.rules import GRANTS_MAX, MODALITIES, spending_order
+from taximeter.admission.plans.rules import check_terms, paying_ones, spending_order
 from taximeter.admission.plans.subscriptions import Subscriptions
 from taximeter.identity import Caller, IdentityStore, Project, terms
 from taximeter.kernel.errors import InvalidRequest, NotFound
@@ -21,7 +21,6 @@ from taximeter.pricing import Catalog
 
 TEXT_MAX = 500
 REFERENCE_MAX = 255
-PRIORITY_MAX = 100
 DEFAULT_ZONE = "UTC"
 
 
@@ -56,7 +55,7 @@ class Purse:
     def granted_utok(self, modality: str | None = None) -> int:
         """What a request may take from grants, of this modality or of any."""
         usable = [grant for grant in self.grants if grant.in_force(self.at) and grant.modality in (None, modality)]
-        return sum(grant.free_utok for grant in usable[:GRANTS_MAX])
+        return sum(grant.free_utok for grant in paying_ones(usable))
 
 
 class Plans:
@@ -95,16 +94,7 @@ class Plans:
     async def give(self, project_id: UUID, order: GrantOrder, by: By, now: datetime | None = None) -> tuple[Grant, bool]:
         """Give Tokens on terms.  Raises NotFound, InvalidRequest, DifferentBody."""
         _check(by)
-        if not 0 <= order.priority <= PRIORITY_MAX:
-            message = f"'priority' must be a whole number from 0 to {PRIORITY_MAX}; the lowest is spent first"
-            raise InvalidRequest(message, param="priority")
-        if order.modality is not None and order.modality not in MODALITIES:
-            message = f"'modality' must be one of {', '.join(MODALITIES)}"
-            raise InvalidRequest(message, param="modality")
-        for name, moment in (("starts_at", order.starts_at), ("expires_at", order.expires_at)):
-            if moment is not None and moment.tzinfo is None:
-                message = f"'{name}' needs a time zone, as in 2026-12-31T23:00:00Z"
-                raise InvalidRequest(message, param=name)
+        check_terms(order)
         project = await self._project(project_id)
         async with self._pool.acquire() as connection:
             at = now or await store.database_now(connection)

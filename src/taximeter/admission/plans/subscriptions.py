@@ -13,7 +13,7 @@ from taximeter.admission.plans.credit import Credit
 from taximeter.admission.plans.errors import CreditLineInUse, NotSubscribed
 from taximeter.admission.plans.grants import WORKER, give, take_back
 from taximeter.admission.plans.model import By, GrantOrder, Subscription, When
-from taximeter.admission.plans.rules import Change, change_of, monthly, prorated
+from taximeter.admission.plans.rules import YEARS, Change, change_of, monthly, prorated
 from taximeter.identity import Project
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.ids import IdFactory, named_id
@@ -100,6 +100,9 @@ class Subscriptions:
         self, connection: asyncpg.Connection, project: Project, plan: Plan, by: By, anchor: date, now: datetime, before: Subscription | None = None
     ) -> Subscription:
         today = await store.today(connection, project.id, now)
+        if anchor.year not in YEARS:
+            message = f"the months cannot be counted from the year {anchor.year}; a day of the last month gives the same periods"
+            raise InvalidRequest(message, param="anchor")
         if anchor > today:
             message = f"the months cannot be counted from {anchor}, which is still to come"
             raise InvalidRequest(message, param="anchor")

@@ -102,7 +102,7 @@ create table admission.adjustments (
     reference text check (char_length(reference) between 1 and 255),
     created_at timestamptz not null default clock_timestamp()
 );
-create index adjustments_of_project on admission.adjustments (project_id, id);
+create index adjustments_of_project on admission.adjustments (project_id, created_at, id);  -- ids are not in order of time: a reference makes some
 
 create table admission.subscriptions (
     project_id uuid primary key,

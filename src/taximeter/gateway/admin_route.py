@@ -34,7 +34,7 @@ def admin_route(services: Services) -> type[APIRoute]:
                 if told:
                     check_json_type(request)
                 body = await read_body(request, services.settings.body_bytes_max, services.settings.body_timeout_s)
-                if told or body and request.method in WITH_BODY:
+                if told or (body and request.method in WITH_BODY):
                     check_json_type(request)
                     parse_json(body)
 

@@ -127,7 +127,7 @@ def _add_webhooks(admin: APIRouter, services: Services) -> None:
         return (await webhooks.rotate(_webhook(webhook_id), body.keep_s)).to_api(with_secret=True)
 
     @admin.post("/webhooks/{webhook_id}/test", status_code=202, tags=["Events"], summary="Test a webhook")
-    async def test_webhook(webhook_id: str, body: Nothing) -> dict[str, Any]:
+    async def test_webhook(webhook_id: str, body: Nothing | None = None) -> dict[str, Any]:
         """Send it an event of the type `webhook.test`, whatever its types are; its deliveries tell what became of it."""
         del body  # Its absence of members was checked.
         return await webhooks.test(_webhook(webhook_id))
@@ -145,13 +145,13 @@ def _add_deliveries(admin: APIRouter, services: Services) -> None:
         return page(found, limit, lambda delivery: delivery.to_api())
 
     @admin.post("/webhooks/{webhook_id}/deliveries/{delivery_id}/resend", status_code=202, tags=["Events"], summary="Send an event again")
-    async def resend_delivery(webhook_id: str, delivery_id: str, body: Nothing) -> dict[str, Any]:
+    async def resend_delivery(webhook_id: str, delivery_id: str, body: Nothing | None = None) -> dict[str, Any]:
         """Send an event again under the same `webhook-id`, from the first attempt on, whether it was delivered or given up."""
         del body  # Its absence of members was checked.
         return (await webhooks.resend(_webhook(webhook_id), _id("dlv", delivery_id, "delivery"))).to_api()
 
     @admin.post("/webhooks/{webhook_id}/resend-failed", status_code=202, tags=["Events"], summary="Send again what was given up")
-    async def resend_failed(webhook_id: str, body: Nothing) -> dict[str, Any]:
+    async def resend_failed(webhook_id: str, body: Nothing | None = None) -> dict[str, Any]:
         """Send all events again that were given up, after the receiver was repaired."""
         del body  # Its absence of members was checked.
         return {"resent": await webhooks.resend_failed(_webhook(webhook_id))}

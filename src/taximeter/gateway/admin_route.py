@@ -26,14 +26,16 @@ def admin_route(services: Services) -> type[APIRoute]:
     class AdminRoute(APIRoute):
         def get_route_handler(self) -> Handler:
             handler = super().get_route_handler()
+            # A route that must be told nothing takes no body at all, too.
+            told = self.body_field is not None and self.body_field.field_info.is_required()
 
             async def guarded(request: Request) -> Response:
                 services.identity.require_admin(request.headers.get("authorization"), address_of(request))
-                with_body = request.method in WITH_BODY
-                if with_body:
+                if told:
                     check_json_type(request)
                 body = await read_body(request, services.settings.body_bytes_max, services.settings.body_timeout_s)
-                if with_body:
+                if told or (body and request.method in WITH_BODY):
+                    check_json_type(request)
                     parse_json(body)
 
                 async def replay() -> Message:

@@ -139,7 +139,7 @@ def price_order(desk: Desk, order: Order, offer: Offered | None = None) -> Fare:
     else:
         fare = offer.held_to(quote_fare(desk.catalog, order.model, order.request, buyer=offer.buyer, versions=offer.versions))
     check_amount(fare)
-    check_multiplier(desk.surge, fare, order.multiplier_max)
+    check_multiplier(desk.surge, fare, order.multiplier_max, "taximeter-max-multiplier")
     if order.tokens_max_utok is not None and fare.maximum_utok > order.tokens_max_utok:
         message = (
             f"this request may cost up to {format_tokens(fare.maximum_utok)} Tokens, more than the"

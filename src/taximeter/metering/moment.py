@@ -17,11 +17,13 @@ def buyer_at(board: surge.Board, catalog: Catalog, buyer: Buyer, model: str, req
     return buyer if entry is None else board.buyer(buyer, entry.engine, request.get("service_tier"))
 
 
-def check_multiplier(board: surge.Board, fare: Fare, most: Fraction | None) -> None:
-    """Raises MultiplierAboveMaximum when the fare's factors together, at its maximum, are above what its sender takes."""
+def check_multiplier(board: surge.Board, fare: Fare, most: Fraction | None, param: str) -> None:
+    """Raises MultiplierAboveMaximum when the fare's factors together, at its maximum, are above what its sender takes, and has said in ``param``."""
     if most is None:
         return
     factors, work = fare.parts.factors, fare.estimate.maximum
     product = factors.product(work)
     if product > most:
-        raise board.above_maximum(fare.model.engine, product, factors.without(surge.NAME).product(work), most)
+        refusal = board.above_maximum(fare.model.engine, product, factors.without(surge.NAME).product(work), most)
+        refusal.param = param
+        raise refusal

@@ -111,6 +111,23 @@ async def test_bad_bodies_are_told_apart(gateway: Any, subtests: pytest.Subtests
             assert (got, answer["code"]) == (status, code)
 
 
+async def test_what_needs_no_body_takes_none(gateway: Any, subtests: pytest.Subtests) -> None:
+    webhook = (await gateway.admin("POST", "/webhooks", json={"url": "https://example.com/hook"}))["id"]
+    for path, data, status, code in (
+        (f"/webhooks/{webhook}/test", None, 202, None),
+        (f"/webhooks/{webhook}/test", b"{}", 202, None),
+        (f"/webhooks/{webhook}/test", b'{"x": 1}', 400, "invalid_value"),
+        (f"/webhooks/{webhook}/test", b"{", 400, "invalid_json"),
+        (f"/webhooks/{webhook}/resend-failed", None, 202, None),
+        ("/breakers/no-engine/no-model@1/reset", None, 404, "not_found"),
+        ("/projects", None, 400, "invalid_json"),
+    ):
+        with subtests.test(path=path, data=data):
+            headers = {"Content-Type": "application/json"} if data or path == "/projects" else {}
+            got, _, answer = await gateway.call("POST", f"/v1/admin{path}", ADMIN_KEY, data=data, headers=headers)
+            assert (got, answer.get("code")) == (status, code)
+
+
 async def test_a_body_nested_about_as_deep_as_can_be_is_read_or_refused_as_json(gateway: Any) -> None:
     # Two parsers read it, one a little deeper in the stack than the other.
     answers = set()

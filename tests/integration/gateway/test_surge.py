@@ -125,6 +125,7 @@ async def test_the_multiplier_of_the_quote_counts_and_a_quote_may_name_the_highe
     await set_price(gateway.office, ENGINE, 125)
     status, headers, refusal = await gateway.call("POST", "/v1/quotes", tenant.key, json=wish)
     assert (status, refusal["code"], headers["taximeter-multiplier"]) == (412, "multiplier_above_maximum", "1.25")
+    assert refusal["param"] == "max_multiplier"
     _, _, many = await gateway.call("POST", "/v1/quotes", tenant.key, json={"items": [wish, {**wish, "max_multiplier": "1.25"}]})
     assert [next(iter(item)) for item in many["items"]] == ["error", "quote"]
     assert many["items"][0]["error"]["code"] == "multiplier_above_maximum"

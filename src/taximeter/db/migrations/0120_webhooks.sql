@@ -63,6 +63,16 @@ language sql security definer set search_path = pg_catalog, admission as $$
     insert into admission.event_fanout (event_id) select w.id from written w
 $$;
 
+-- The public form of an id, as the API writes it: a prefix and 26 letters of Crockford's base32.
+create function admission.public_id(p_prefix text, p_id uuid) returns text
+language sql immutable set search_path = pg_catalog as $$
+    select p_prefix || '_' || string_agg(
+        substr('0123456789abcdefghjkmnpqrstvwxyz', 1 + substr(b.bits, 1 + 5 * n, 5)::bit(5)::int, 1), '' order by n
+    )
+    from generate_series(0, 25) n,
+        (select '00' || ('x' || replace(p_id::text, '-', ''))::bit(128)::text as bits) b
+$$;
+
 -- Makes the deliveries of some events that nobody was looked for yet; returns how many events.  Several may run at once: what one
 -- has taken the others pass over, and what was taken by one that dies is there again.  The test of a webhook is for it alone.
 create function admission.fan_out(p_limit int) returns int
@@ -81,7 +91,7 @@ language sql security definer set search_path = pg_catalog, admission as $$
         join admission.webhooks w on
             w.disabled_at is null
             and case
-                when e.type = 'webhook.test' then e.data ->> 'webhook_id' = w.id::text
+                when e.type = 'webhook.test' then e.data ->> 'webhook' = admission.public_id('whk', w.id)
                 when w.project_id is not null and w.project_id is distinct from e.project_id then false
                 when w.organisation_id is not null
                     and w.organisation_id::text is distinct from coalesce(p.organisation_id::text, e.data ->> 'organisation_id') then false
@@ -97,7 +107,7 @@ create function admission.test_webhook(p_webhook uuid) returns uuid
 language sql security definer set search_path = pg_catalog, admission as $$
     with written as (
         insert into admission.events (id, type, project_id, data)
-        select admission.new_id(), 'webhook.test', w.project_id, jsonb_build_object('webhook_id', w.id)
+        select admission.new_id(), 'webhook.test', w.project_id, jsonb_build_object('webhook', admission.public_id('whk', w.id))
         from admission.webhooks w where w.id = p_webhook
         returning id
     ),
@@ -105,16 +115,6 @@ language sql security definer set search_path = pg_catalog, admission as $$
         insert into admission.event_fanout (event_id) select w.id from written w
     )
     select w.id from written w
-$$;
-
--- The public form of an id, as the API writes it: a prefix and 26 letters of Crockford's base32.
-create function admission.public_id(p_prefix text, p_id uuid) returns text
-language sql immutable set search_path = pg_catalog as $$
-    select p_prefix || '_' || string_agg(
-        substr('0123456789abcdefghjkmnpqrstvwxyz', 1 + substr(b.bits, 1 + 5 * n, 5)::bit(5)::int, 1), '' order by n
-    )
-    from generate_series(0, 25) n,
-        (select '00' || ('x' || replace(p_id::text, '-', ''))::bit(128)::text as bits) b
 $$;
 
 revoke all on function admission.fan_out, admission.test_webhook, admission.public_id from public;

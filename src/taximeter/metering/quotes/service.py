@@ -156,7 +156,7 @@ class Quotes:
     def _wished(self, caller: Caller, wish: Wish) -> Fare:
         model, request, multiplier_max = wish
         fare = self._fare(caller, model, request)
-        check_multiplier(self._desk.surge, fare, multiplier_max)
+        check_multiplier(self._desk.surge, fare, multiplier_max, "max_multiplier")
         return fare
 
     def _row(self, caller: Caller, fare: Fare, ring: KeyRing, now: datetime, ttl_s: int | None = None) -> Row:

@@ -167,7 +167,8 @@ async def test_a_test_goes_to_its_webhook_alone(pool: asyncpg.Pool, webhooks: We
             await until_state(webhooks, webhook, "delivered")
             await until(lambda: nothing_to_fan_out(pool))
         assert receiver.ids() == [sent["event"]]
-        assert json.loads(receiver.came[0][1])["type"] == "webhook.test"
+        told = json.loads(receiver.came[0][1])
+        assert (told["type"], told["data"]) == ("webhook.test", {"webhook": webhook.public_id})
         assert other.came == []
     with pytest.raises(WebhookNotFound):
         await webhooks.test(uuid.uuid4())

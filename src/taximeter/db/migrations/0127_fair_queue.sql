@@ -193,7 +193,7 @@ begin
     for p in
         delete from admission.places x
         using unnest(p_ids, p_used) u (id, used)
-        where x.id = u.id
+        where x.id = any (p_ids) and x.id = u.id
         returning x.*, u.used
     loop
         if p.granted_at is null then

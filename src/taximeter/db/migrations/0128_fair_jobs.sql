@@ -56,7 +56,7 @@ declare
 begin
     for j in
         select x.*, u.used from unnest(p_ids, p_used) u (id, used) join jobs.jobs x on x.id = u.id
-        where x.pool is not null and x.counted and x.started_at is not null
+        where x.id = any (p_ids) and x.pool is not null and x.counted and x.started_at is not null
     loop
         v_ms := greatest(1, extract(epoch from clock_timestamp() - j.started_at) * 1000);
         update jobs.jobs set counted = false where id = j.id;

@@ -48,7 +48,7 @@ begin
                array(select b::int from jsonb_array_elements_text(f #> '{queue,bounds}') b) as bounds
         from unnest(p_facts) f where f ? 'queue'
     ) q
-    where p.name = q.pool and (p.slots, p.bounds) is distinct from (q.slots, q.bounds);
+    where p.name = any (v_pools) and p.name = q.pool and (p.slots, p.bounds) is distinct from (q.slots, q.bounds);
 
     select array_agg(r.pos), array_agg(r.status), array_agg(r.total), array_agg(r.available)
     into r_pos, r_status, r_total, r_available
@@ -103,7 +103,7 @@ begin
     from unnest(r_pos, r_status) r (i, status)
     join admission.places x on x.id = p_ids[r.i]
     left join waiting s on s.id = x.id
-    where p_kinds[r.i] = 1 and r.status in (0, 2);
+    where x.id = any (p_ids) and p_kinds[r.i] = 1 and r.status in (0, 2);
 end
 $$;
 

@@ -186,7 +186,8 @@ class Rush:
 
     async def call(self, number: int) -> None:
         """One of them: each gateway gets some of every kind, and what comes twice comes through two gateways."""
-        name, how = None, {}
+        name: str | None = None
+        how: dict[str, Any] = {}
         key = self.crowd.keys[number // GATEWAYS % len(self.crowd.keys)][1]
         if number < 2 * len(self.quotes):
             key, how = self.crowd.keys[0][1], {"quote": self.quotes[number // 2]}
@@ -216,12 +217,8 @@ async def watch(pool: asyncpg.Pool, seen: dict[str, int]) -> None:
 async def test_with_everything_on_nothing_is_overspent_and_nothing_is_left_behind(crowd: Crowd, tmp_path: Path) -> None:
     office, clock = crowd.office, crowd.office.desk.clock
     connector = aiohttp.TCPConnector(limit=0)
-    settings = {
-        "TAXIMETER_PROCESS_DEAD_S": "1.0",
-        "TAXIMETER_SURGE": "1",
-        "TAXIMETER_BREAKER_FAILURES": "0",
-        "TAXIMETER_BREAKER_FAILURE_PERCENT": "0",
-    }
+    settings = {f"TAXIMETER_{name}": "0" for name in ("BREAKER_FAILURES", "BREAKER_FAILURE_PERCENT")}
+    settings |= {"TAXIMETER_PROCESS_DEAD_S": "1.0", "TAXIMETER_SURGE": "1"}
     seen: dict[str, int] = {}
     async with (
         RawUpstream() as upstream,
@@ -246,7 +243,7 @@ async def test_with_everything_on_nothing_is_overspent_and_nothing_is_left_behin
 
     async def is_swept() -> bool:
         await sweeper.sweep()
-        return sum((await crowd.owner.fetchrow(LEFTOVERS)).values()) == 0
+        return not any((await crowd.owner.fetchrow(LEFTOVERS)).values())
 
     await until(is_swept, 20)
     report = await replay(crowd.owner)

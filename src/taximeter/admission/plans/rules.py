@@ -51,7 +51,7 @@ def paying_ones(grants: list[AnyGrant]) -> list[AnyGrant]:
     if len(grants) <= GRANTS_MAX:
         return grants
     chosen = list(grants[: GRANTS_MAX - 1])
-    chosen.append(max(grants[GRANTS_MAX - 1 :], key=lambda grant: grant.free_utok))  # noqa: FURB113 - keeps the type
+    chosen.append(max(grants[GRANTS_MAX - 1 :], key=lambda grant: grant.free_utok))
     return chosen
 
 

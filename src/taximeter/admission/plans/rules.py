@@ -49,7 +49,9 @@ def first_nine(grants: list[AnyGrant]) -> list[AnyGrant]:
     """As many as pay for one request; of those that come too late, the fullest has the last place: many small ones do not keep a large one away."""
     if len(grants) <= GRANTS_MAX:
         return grants
-    return [*grants[: GRANTS_MAX - 1], max(grants[GRANTS_MAX - 1 :], key=lambda grant: grant.free_utok)]
+    chosen = list(grants[: GRANTS_MAX - 1])
+    chosen.append(max(grants[GRANTS_MAX - 1 :], key=lambda grant: grant.free_utok))
+    return chosen
 
 
 def spending_order(grant: Grant) -> tuple[bool, float, int, bool, str, datetime, int]:

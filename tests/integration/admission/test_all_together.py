@@ -214,12 +214,20 @@ async def watch(pool: asyncpg.Pool, seen: dict[str, int]) -> None:
         await asyncio.sleep(0.02)
 
 
+async def sweep_on(sweeper: Sweeper) -> None:
+    """As a worker does."""
+    while True:
+        await sweeper.sweep()
+        await asyncio.sleep(0.5)
+
+
 async def test_with_everything_on_nothing_is_overspent_and_nothing_is_left_behind(crowd: Crowd, tmp_path: Path) -> None:
     office, clock = crowd.office, crowd.office.desk.clock
     connector = aiohttp.TCPConnector(limit=0)
     settings = {f"TAXIMETER_{name}": "0" for name in ("BREAKER_FAILURES", "BREAKER_FAILURE_PERCENT")}
     settings |= {"TAXIMETER_PROCESS_DEAD_S": "1.0", "TAXIMETER_SURGE": "1"}
     seen: dict[str, int] = {}
+    sweeper = Sweeper(office.desk, office.store, office.jobs, office.objects, office.pool)
     async with (
         RawUpstream() as upstream,
         gateway_family(GATEWAYS, tmp_path, office.settings.database_url, upstream.url, slots=SLOTS, **settings) as family,
@@ -235,11 +243,13 @@ async def test_with_everything_on_nothing_is_overspent_and_nothing_is_left_behin
         calls = [asyncio.create_task(rush.call(number)) for number in range(CALLS)]
         await until(lambda: len(upstream.requests) >= 60 or all(call.done() for call in calls), 60)
         family[-1][1].send_signal(signal.SIGKILL)
+        # The killed one may have had every slot: whoever waits is helped by the worker alone.
+        sweeping = asyncio.create_task(sweep_on(sweeper))
         await asyncio.gather(*calls)
+        sweeping.cancel()
         minutes = (clock.monotonic_s() - began_s) / 60
         watcher.cancel()
         assert isinstance((await asyncio.gather(watcher, return_exceptions=True))[0], asyncio.CancelledError)
-    sweeper = Sweeper(office.desk, office.store, office.jobs, office.objects, office.pool)
 
     async def is_swept() -> bool:
         await sweeper.sweep()
@@ -259,7 +269,7 @@ async def test_with_everything_on_nothing_is_overspent_and_nothing_is_left_behin
     # No limit was passed: what a minute gives back evenly is all that came on top.
     assert seen["at_once"] <= AT_ONCE
     assert seen["of_plan"] <= 60
-    assert 0 < seen["running"] <= SLOTS
+    assert seen["running"] <= SLOTS
     assert (await crowd.charged(key=crowd.keys[1][0]))["requests"] <= PER_MINUTE * (1 + minutes) + 1
     assert (await crowd.charged(project=crowd.projects[1].id))["charged"] <= TOKENS_PER_MINUTE * (1 + minutes)
     await check_budgets(crowd)

@@ -195,14 +195,14 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
         for task in upkeep:
             task.cancel()
         await asyncio.gather(*upkeep, return_exceptions=True)
-        await _close(office, tally, watch)
+        await _close(office, books, tally, watch)
 
 
-async def _close(office: Office, tally: Tally, watch: breakers.BreakerWatch) -> None:
+async def _close(office: Office, books: Books, tally: Tally, watch: breakers.BreakerWatch) -> None:
     desk, pool = office.desk, office.pool
     await _finish_background(desk)
     await desk.settlements.finish(office.settings.stop_grace_s)
-    await desk.books.close()
+    await books.close()
     await desk.settlements.close()
     # A database that has gone away must not keep this process from ending.
     with contextlib.suppress(*DATABASE_ERRORS):

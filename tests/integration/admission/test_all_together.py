@@ -289,9 +289,10 @@ async def check_budgets(crowd: Crowd) -> None:
         state = await crowd.office.budgets.budget(crowd.budgets[name])
         assert (state.held_utok, state.used_utok) == (0, sum(row["charged"] for row in rows)), name
         assert name == "soft" or 0 < state.used_utok <= state.limit_utok
-    for user in range(3):
-        charged = (await crowd.charged(project=first.id, user=f"user {user}"))["charged"]
-        assert 0 < charged <= parse_tokens("400")
+    # Who of them is served is luck: limits and the other budgets refuse whole crowds.
+    by_user = [(await crowd.charged(project=first.id, user=f"user {user}"))["charged"] for user in range(3)]
+    assert any(by_user)
+    assert max(by_user) <= parse_tokens("400")
     # Sums: what wallets paid is what the operator earned is what receipts say.
     everything = await crowd.charged()
     sums = await crowd.owner.fetchrow(

@@ -49,7 +49,7 @@ async def test_a_gateway_serves_until_it_is_told_to_stop(database_url: str, pool
 
 
 async def test_a_database_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, database_url="postgresql://nobody@127.0.0.1:1/nothing")
+    settings = Settings(home=tmp_path, database_url="postgresql://nobody@127.0.0.1:1/nothing", database_patience_s=0.1)
     with pytest.raises(SetupError, match="TAXIMETER_DATABASE_URL"):
         async with open_gateway(settings, {}):
             pass

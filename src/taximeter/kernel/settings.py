@@ -92,6 +92,8 @@ class Settings:
     """Addresses or networks, joined with commas, whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed; empty: none."""
     catalog_refresh_s: float = 1.0
     pool_size: int = 6
+    database_patience_s: float = 30.0
+    """A server that starts, or is started again, waits this long for its database; commands do not wait."""
     lanes: int = 2
     """Ledger lanes: batches in flight at once.  New projects are spread over them and share no row across them."""
     post_batch_max: int = 500

@@ -38,8 +38,6 @@ from taximeter.pricing import CatalogStore
 log = logging.getLogger(__name__)
 
 FIGURES_TIMEOUT_S = 1.0
-# A process that is started again while the database is must not take that for a wrong setting: nobody would start it a third time.
-DATABASE_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +132,9 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     Raises SetupError when the database, the object store or the spool's folder cannot be used.
     """
     ids = IdFactory(clock)
-    pool = await open_pool(settings.database_url, settings.pool_size, DATABASE_PATIENCE_S)
+    # A server that is started again while the database is must not take that for a wrong setting: nobody would start it a third time.
+    patience_s = 0.0 if kind == "command" else settings.database_patience_s
+    pool = await open_pool(settings.database_url, settings.pool_size, patience_s)
     objects = Objects.open(settings.object_url, settings.home)
     store = MeteringStore(pool)
     catalog_store = CatalogStore(pool)

@@ -71,7 +71,8 @@ def database_template(postgres_url: str) -> Iterator[str]:
 def database_url(postgres_url: str, database_template: str) -> Iterator[str]:
     """The owner's URL of a fresh migrated database that only this test sees."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    _execute(postgres_url, f'create database "{name}" template "{database_template}"')
+    # Copied as files, not page by page through the log: a fifth of a second less for each of a thousand tests.
+    _execute(postgres_url, f'create database "{name}" template "{database_template}" strategy file_copy')
     yield _with_database(postgres_url, name)
     _execute(postgres_url, f'drop database "{name}" with (force)')
 

@@ -27,7 +27,7 @@ from taximeter.metering.approvals import ApprovalStore
 from taximeter.metering.desk import Desk
 from taximeter.metering.disk import Disk
 from taximeter.metering.objects import Objects
-from taximeter.metering.presence import BEATS_PER_LIFE, keep_alive
+from taximeter.metering.presence import BEATS_PER_LIFE, Presence
 from taximeter.metering.settlements import Settlements
 from taximeter.metering.spool import Spool, spool_folder, survey
 from taximeter.metering.store import MeteringStore
@@ -167,9 +167,10 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     breaker_store = breakers.BreakerStore(pool, settings.process_dead_s)
     publisher = breakers.Publisher(process_id, kind)
     watch = breakers.BreakerWatch(desk.guard.breakers, breaker_store, publisher, settings.process_dead_s / BEATS_PER_LIFE)
+    presence = Presence(desk, store, kind, lambda: connect_app(settings.database_url))
     await store.hello(desk.process_id, kind)
     upkeep = [
-        asyncio.create_task(keep_alive(desk, store, kind, tally, pool), name="heartbeat"),
+        asyncio.create_task(presence.run(tally, pool), name="heartbeat"),
         asyncio.create_task(_keep_catalog(desk, catalog_store, surge_store), name="catalog"),
         asyncio.create_task(room.run(), name="queue"),
         asyncio.create_task(_adopt_spools(Adoption(folder, books, jobs, objects)), name="adoption"),
@@ -195,7 +196,10 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
         for task in upkeep:
             task.cancel()
         await asyncio.gather(*upkeep, return_exceptions=True)
-        await _close(office, books, tally, watch)
+        try:
+            await _close(office, books, tally, watch)
+        finally:
+            presence.close()
 
 
 async def _close(office: Office, books: Books, tally: Tally, watch: breakers.BreakerWatch) -> None:

@@ -97,9 +97,8 @@ async def test_a_slot_is_handed_over_once_however_often_it_is_said(owner: asyncp
         queue = {"pool": "p", "tenant": str(uuid4()), "weight": 1, "amount": 9, "rank": 1, "long_s": 60}
         await owner.execute("select admission.join_pool($1, $2)", each, json.dumps(queue))
     await owner.execute("select admission.fill_pool('p')")
-    for _ in range(2):
-        handed = await owner.fetch("select admission.hand_over($1, $2) as id", [ids[0], uuid4()], [5, 5])
-    assert handed == []
+    handed = [await owner.fetch("select admission.hand_over($1, $2) as id", [ids[0], uuid4()], [5, 5]) for _ in range(2)]
+    assert [[row["id"] for row in rows] for rows in handed] == [[ids[1]], []]
     assert await owner.fetchval("select array_agg(id) from admission.places where granted_at is not null") == [ids[1]]
     # The settlement that follows finds nothing that it could free.
     await owner.execute("select admission.leave_pools($1, $2)", [ids[0]], [5])

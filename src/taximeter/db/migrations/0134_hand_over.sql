@@ -71,32 +71,48 @@ begin
 end
 $$;
 
--- As before; who waits in the engine's own queue is counted in the time that requests take.
+create index places_running on admission.places (pool) where granted_at is not null;
+
+-- As before; who waits in the engine's own queue is counted in the time that requests take.  It is computed with each hold that waits,
+-- while others want the pool: planned once, for as many as may wait, however few there were when the tables were last looked at.
 create or replace function admission.pool_standings(p_pool text) returns table (id uuid, class smallint, place int, wait_ms bigint)
-language sql stable set search_path = pg_catalog, admission as $$
-    select s.id, s.class, s.place::int,
-           ((s.ahead_utok + r.left_utok) * 1000 / nullif(r.rate * coalesce(r.slots, 1), 0))::bigint
+language plpgsql stable
+set search_path = pg_catalog, admission
+set enable_seqscan = off
+set enable_nestloop = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+begin
+    return query
+    with r as materialized (
+        select p.slots + p.ahead as slots, admission.pool_rate(p.served_utok, p.served_ms) as rate, coalesce((
+            select sum(greatest(0, x.amount_utok
+                - extract(epoch from clock_timestamp() - x.granted_at) * admission.pool_rate(p.served_utok, p.served_ms)))
+            from admission.places x where x.pool = p_pool and x.granted_at is not null
+        ), 0) as left_utok
+        from admission.pools p where p.name = p_pool
+    ),
+    t as materialized (
+        select t.tenant, t.tag from admission.pool_tenants t where t.pool = p_pool and t.waiting > 0
+    )
+    select s.id, s.class, s.place::int, ((s.ahead_utok + r.left_utok) * 1000 / nullif(r.rate * coalesce(r.slots, 1), 0))::bigint
     from (
         select o.id, o.class, row_number() over w as place, sum(o.amount_utok) over w - o.amount_utok as ahead_utok
         from (
-            select x.id, x.class, x.amount_utok, t.tag + sum(x.cost) over (partition by x.tenant order by x.class, x.id) - x.cost as tag
+            select x.id, x.class, x.amount_utok, t.tag - x.cost + sum(x.cost) over (partition by x.tenant order by x.class, x.id) as tag
             from admission.places x
-            join admission.pool_tenants t on t.pool = x.pool and t.tenant = x.tenant
+            join t on t.tenant = x.tenant
             where x.pool = p_pool and x.granted_at is null
         ) o
         window w as (order by o.class, o.tag, o.id)
     ) s
-    cross join (
-        select p.slots + p.ahead as slots, admission.pool_rate(p.served_utok, p.served_ms) as rate, (
-            select coalesce(sum(greatest(0, x.amount_utok
-                - extract(epoch from clock_timestamp() - x.granted_at) * admission.pool_rate(p.served_utok, p.served_ms))), 0)
-            from admission.places x where x.pool = p_pool and x.granted_at is not null
-        ) as left_utok
-        from admission.pools p where p.name = p_pool
-    ) r
+    cross join r;
+end
 $$;
 
--- As before, with those ahead.
+-- As before, with those ahead.  A pool is locked when the ledger is through, so that others wait for less; but for jobs before, because
+-- who claims one locks its pool and then its row.
 create or replace function metering.post_queued(
     p_lane smallint,
     p_ids uuid[], p_kinds smallint[], p_amounts bigint[], p_ttls int[], p_codes int[], p_digests bytea[],
@@ -110,7 +126,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
-    v_pools text[]; v_pool text; v_id uuid; v_granted uuid[] := '{}';
+    v_jobs text[]; v_pools text[]; v_pool text; v_id uuid; v_granted uuid[] := '{}';
     r_pos int[]; r_status smallint[]; r_total bigint[]; r_available bigint[];
     v_ids uuid[]; v_used bigint[];
     o record;
@@ -121,12 +137,25 @@ begin
     from unnest(p_facts) f where f ? 'queue'
     order by f #>> '{queue,pool}'
     on conflict (name) do nothing;
-    v_pools := array(
-        select f #>> '{queue,pool}' from unnest(p_facts) f where f ? 'queue'
-        union select x.pool from admission.places x where x.id = any (p_ids)
+    v_jobs := array(
+        select f #>> '{queue,pool}' from unnest(p_facts) f where f ? 'queue' and f ? 'job'
         union select j.pool from jobs.jobs j
         where j.id = any (array(select u.id from unnest(p_ids, p_facts) u (id, fact) where u.fact ? 'job')) and j.pool is not null
     );
+    v_pools := array(
+        select f #>> '{queue,pool}' from unnest(p_facts) f where f ? 'queue'
+        union select x.pool from admission.places x where x.id = any (p_ids)
+        union select unnest(v_jobs)
+    );
+    perform from admission.pools where name = any (v_jobs) order by name for update;
+
+    select array_agg(r.pos), array_agg(r.status), array_agg(r.total), array_agg(r.available)
+    into r_pos, r_status, r_total, r_available
+    from metering.post_unqueued(
+        p_lane, p_ids, p_kinds, p_amounts, p_ttls, p_codes, p_digests,
+        p_leg_groups, p_leg_debits, p_leg_credits, p_leg_amounts, p_leg_cascades, p_facts
+    ) r;
+
     perform from admission.pools where name = any (v_pools) order by name for update;
     -- As the last process says that knows: one that was started with another number says so too.
     update admission.pools p
@@ -139,12 +168,6 @@ begin
     ) q
     where p.name = any (v_pools) and p.name = q.pool and (p.slots, p.ahead, p.bounds) is distinct from (q.slots, q.ahead, q.bounds);
 
-    select array_agg(r.pos), array_agg(r.status), array_agg(r.total), array_agg(r.available)
-    into r_pos, r_status, r_total, r_available
-    from metering.post_unqueued(
-        p_lane, p_ids, p_kinds, p_amounts, p_ttls, p_codes, p_digests,
-        p_leg_groups, p_leg_debits, p_leg_credits, p_leg_amounts, p_leg_cascades, p_facts
-    ) r;
     return query select * from unnest(r_pos, r_status, r_total, r_available);
 
     -- What has ended goes first: whoever comes in this batch may have its slot.

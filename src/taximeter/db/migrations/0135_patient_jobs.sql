@@ -112,6 +112,14 @@ drop function admission.job_standings;
 create function admission.job_standings(p_pool text, p_calm_s float8 default 0)
 returns table (id uuid, class smallint, place int, wait_ms bigint, calm_until timestamptz)
 language sql stable set search_path = pg_catalog, admission as $$
+    with r as materialized (
+        select p.slots, admission.pool_rate(p.served_utok, p.served_ms) as rate, (
+            select coalesce(sum(greatest(0, x.amount_utok
+                - extract(epoch from clock_timestamp() - x.started_at) * admission.pool_rate(p.served_utok, p.served_ms))), 0)
+            from jobs.jobs x where x.pool = p_pool and x.state = 'in_progress'
+        ) as left_utok
+        from admission.pools p where p.name = p_pool
+    )
     select s.id, s.class, s.place::int,
            case when s.calm_until is null then greatest(
                ((s.ahead_utok + r.left_utok) * 1000 / nullif(r.rate * coalesce(r.slots, 1), 0))::bigint,
@@ -134,14 +142,7 @@ language sql stable set search_path = pg_catalog, admission as $$
         ) o
         window w as (order by o.calm_until is not null, o.class, o.tag, o.id)
     ) s
-    cross join (
-        select p.slots, admission.pool_rate(p.served_utok, p.served_ms) as rate, (
-            select coalesce(sum(greatest(0, x.amount_utok
-                - extract(epoch from clock_timestamp() - x.started_at) * admission.pool_rate(p.served_utok, p.served_ms))), 0)
-            from jobs.jobs x where x.pool = p_pool and x.state = 'in_progress'
-        ) as left_utok
-        from admission.pools p where p.name = p_pool
-    ) r
+    cross join r
 $$;
 
 revoke all on function admission.job_standings from public;

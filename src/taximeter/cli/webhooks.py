@@ -4,7 +4,7 @@ import argparse
 import asyncio
 from uuid import UUID
 
-from taximeter.admission.events import Webhook, WebhookNotFound, Webhooks
+from taximeter.admission.events import TYPES, Webhook, WebhookNotFound, Webhooks
 from taximeter.cli.arguments import Subparsers
 from taximeter.cli.projects import find_project, make_identity, open_command_office
 from taximeter.cli.table import count, print_table
@@ -31,7 +31,7 @@ def add_parser(subparsers: Subparsers) -> None:
     creating = verbs.add_parser("create", help="make one; its secret is printed once")
     creating.add_argument("url", metavar="URL", help="where to, http or https")
     creating.add_argument(
-        "--type", action="append", default=[], metavar="TYPE", help="a type of events, or approval.*; may stand several times (all)"
+        "--type", action="append", default=[], metavar="TYPE", help=f"{', '.join(TYPES)}; or approval.* for all that begin so; several times (all)"
     )
     creating.add_argument("--project", help="only what happens to this one; id or name")
     for verb, text in VERBS.items():

@@ -15,7 +15,8 @@ from taximeter.kernel.ids import decode_id
 Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
 Cursor = Annotated[str | None, Query(alias="cursor", description="The `next_cursor` of the page before.")]
 Types = Annotated[
-    list[str], Field(description="Types of events, or `approval.*` for all that begin so; empty: every type.", examples=[["approval.*"]])
+    list[str],
+    Field(description="Types of events, or `approval.*` for all that begin so; empty: every type.  Others are refused.", examples=[["approval.*"]]),
 ]
 Url = Annotated[str, Field(description="Where to, http or https.", examples=["https://example.com/hooks/taximeter"])]
 KEEP_OLD_SECRET_S = 86_400

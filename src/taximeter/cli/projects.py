@@ -36,7 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
     giving.add_argument("project", metavar="PROJECT", help="id or name")
     giving.add_argument("plan", metavar="PLAN", help="a plan of the catalog")
     giving.add_argument("--when", choices=("now", "period_end"), help="for a change (more of the same now, else at the period's end)")
-    giving.add_argument("--anchor", type=day, metavar="DAY", help="for a start: the day that months are counted from (today)")
+    giving.add_argument("--anchor", type=day, metavar="DAY", help="where a period begins: the day that its months are counted from (today)")
     ending = verbs.add_parser("end-plan", help="end a subscription at once")
     ending.add_argument("project", metavar="PROJECT", help="id or name")
 

@@ -88,7 +88,9 @@ class NewSubscription(BaseModel):
         Literal["now", "period_end"] | None,
         Field(description="For a change of plan.  Left out: more of the same begins now, anything else when the period ends."),
     ] = None
-    anchor: Annotated[date | None, Field(description="For a start: the day that months are counted from; today when left out.")] = None
+    anchor: Annotated[
+        date | None, Field(description="Where a period begins: the day that months are counted from (today).  In the middle of one it is refused.")
+    ] = None
     operator: views.Operator = None
 
 

@@ -92,6 +92,8 @@ class Subscription:
         allowance_utok: of a whole month, by the version of the plan that the period began with; 0: none.
         allowance_modality: what alone it may be spent on.
         started_at: when it was subscribed to first.
+        due_utok: what plans owe for this period: each its month, for the part of the period that the project has it, the present one to the end.
+        given_utok: what was granted for this period, less what was taken back.
     """
 
     project_id: UUID
@@ -104,6 +106,8 @@ class Subscription:
     allowance_utok: int
     allowance_modality: str | None
     started_at: datetime
+    due_utok: int
+    given_utok: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

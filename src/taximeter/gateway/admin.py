@@ -22,7 +22,7 @@ from taximeter.gateway.admin_values import amount_utok, object_id
 from taximeter.gateway.native import span
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
-from taximeter.identity import KeyLimits
+from taximeter.identity import KeyLimits, Project
 from taximeter.kernel.clock import Clock, utc_from_ms
 
 Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
@@ -70,6 +70,9 @@ def _add_organisations(admin: APIRouter, services: Services) -> None:
 
 
 def _add_projects(admin: APIRouter, services: Services) -> None:
+    async def shown(project: Project) -> dict[str, Any]:
+        return views.project_view(project, (await services.plans.subscribed([project.id])).get(project.id))
+
     @admin.post("/projects", status_code=201, response_model=views.ProjectView, tags=["Projects"], summary="Create a project")
     async def create_project(body: views.NewProject) -> Any:  # noqa: ANN401
         """Create a project with an empty wallet, or with what the plan gives that it is to have."""
@@ -78,7 +81,7 @@ def _add_projects(admin: APIRouter, services: Services) -> None:
         services.catalog().check_buyer(body.plan, body.currency)
         project = await services.tenancy.create_project(organisation_id, body.name, body.plan, body.currency)
         await subscribe(services, project.id, body.plan)
-        return views.project_view(project)
+        return await shown(project)
 
     @admin.patch("/projects/{project_id}", response_model=views.ProjectView, tags=["Projects"], summary="Change a project's plan or currency")
     async def update_project(project_id: str, body: views.ProjectChange) -> Any:  # noqa: ANN401
@@ -90,19 +93,20 @@ def _add_projects(admin: APIRouter, services: Services) -> None:
         services.catalog().check_buyer(body.plan, body.currency)
         await services.identity.project(project)
         await subscribe(services, project, body.plan)
-        return views.project_view(await services.identity.change_project(project, body.plan, body.currency))
+        return await shown(await services.identity.change_project(project, body.plan, body.currency))
 
     @admin.get("/projects", response_model=views.Page, tags=["Projects"], summary="List projects")
     async def list_projects(organisation_id: str | None = None, limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
-        """List projects, newest first."""
+        """List projects, newest first, each with the plan whose prices it pays and with its subscription, if it has one."""
         owner = None if organisation_id is None else object_id("org", organisation_id, "organisation")
         found = await services.identity.projects(cursor("prj", after), owner, limit + 1)
-        return page(found, limit, views.project_view)
+        subscribed = await services.plans.subscribed([project.id for project in found])
+        return page(found, limit, lambda project: views.project_view(project, subscribed.get(project.id)))
 
     @admin.get("/projects/{project_id}", response_model=views.ProjectView, tags=["Projects"], summary="Retrieve a project")
     async def retrieve_project(project_id: str) -> Any:  # noqa: ANN401
         """Retrieve a project."""
-        return views.project_view(await services.identity.project(object_id("prj", project_id, "project")))
+        return await shown(await services.identity.project(object_id("prj", project_id, "project")))
 
 
 def _add_keys(admin: APIRouter, services: Services) -> None:

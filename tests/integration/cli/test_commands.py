@@ -79,7 +79,11 @@ def test_projects_get_plans_grants_corrections_and_lines(taximeter: Taximeter, t
     assert "plan       monthly, renews " in shown
     wallet = json.loads(taximeter("wallet", "show", project, "--json"))
     assert (wallet["balance"], len(wallet["grants"]), wallet["subscription"]["next_plan"]) == ("28.5", 3, "trial")
+    assert re.search(rf"Sales +{project} +monthly \(prices: trial\), then trial +USD", taximeter("projects", "list"))
     assert "monthly has ended" in taximeter("projects", "end-plan", "Sales")
+    assert re.search(rf"Sales +{project} +none \(prices: trial\) +USD", taximeter("projects", "list"))
+    (row,) = [json.loads(line) for line in taximeter("projects", "list", "--json").splitlines() if project in line]
+    assert (row["plan"], row["subscription"]) == ("trial", None)
     assert "not subscribed" in taximeter("projects", "end-plan", "Sales", code=1)
     assert "no plan 'gold' in force" in taximeter("projects", "create", "Gold", "--plan", "gold", code=1)
     assert "everything agrees" in taximeter("replay")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 GrantKind = Literal["renewal", "once", "proration", "promotional", "manual"]
@@ -108,6 +108,18 @@ class Subscription:
     started_at: datetime
     due_utok: int
     given_utok: int
+
+    def to_api(self) -> dict[str, Any]:
+        """The plan and its period, as wallets and projects show it."""
+        return {
+            "plan": self.plan,
+            "next_plan": self.next_plan,
+            "started_at": self.started_at.isoformat(),
+            "anchor": self.anchor.isoformat(),
+            "period_start": self.period_start.isoformat(),
+            "period_end": self.period_end.isoformat(),
+            "renews_at": self.period_end.isoformat(),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,6 +97,11 @@ where not exists (select from admission.events e where e.dedup = s.dedup)
 -- name: subscription
 select s.*, p.due_utok, p.given_utok from admission.subscriptions s join admission.plan_periods p using (project_id) where s.project_id = $1
 
+-- name: subscriptions
+select s.*, p.due_utok, p.given_utok
+from admission.subscriptions s join admission.plan_periods p using (project_id)
+where s.project_id = any ($1::uuid[])
+
 -- name: put_subscription
 -- With its period, which outlives it.
 with period as (

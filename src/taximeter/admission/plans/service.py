@@ -79,6 +79,11 @@ class Plans:
         """End a project's subscription.  Raises NotFound, NotSubscribed."""
         return await self.subscriptions.end(await self._project(project_id), by, now)
 
+    async def subscribed(self, project_ids: Sequence[UUID]) -> dict[UUID, Subscription]:
+        """The subscriptions of those of these projects that have one."""
+        async with self._pool.acquire() as connection:
+            return {found.project_id: found for found in await store.subscriptions(connection, project_ids)}
+
     async def renew(self, project_id: UUID, now: datetime | None = None) -> bool:
         """Begin the period that it is time for, unless that was done."""
         return await self.subscriptions.renew(await self._project(project_id), now) is not None

@@ -134,6 +134,11 @@ async def find_subscription(connection: asyncpg.Connection, project_id: UUID) ->
     return None if row is None else Subscription(**row)
 
 
+async def subscriptions(connection: asyncpg.Connection, project_ids: Sequence[UUID]) -> list[Subscription]:
+    """What some projects have subscribed to."""
+    return [Subscription(**row) for row in await connection.fetch(_SQL["subscriptions"], list(project_ids))]
+
+
 async def put_subscription(connection: asyncpg.Connection, subscription: Subscription) -> None:
     """Record a subscription as it is now."""
     new = subscription

@@ -4,11 +4,10 @@ import argparse
 import asyncio
 from uuid import UUID
 
-from taximeter.admission.approvals import STATES, Approval, ApprovalNotFound
-from taximeter.cli.arguments import Subparsers
+from taximeter.admission.approvals import STATES, Approval
+from taximeter.cli.arguments import Subparsers, public_id
 from taximeter.cli.projects import open_command_office
 from taximeter.cli.table import print_table
-from taximeter.kernel.ids import decode_id
 from taximeter.metering import Videos
 
 PAGE = 200
@@ -61,8 +60,4 @@ def _print(found: list[Approval]) -> None:
 
 
 def _id(text: str) -> UUID:
-    approval_id = decode_id("apr", text)
-    if approval_id is None:
-        message = f"{text!r} is not an approval's id (apr_...); `taximeter approvals list` shows them"
-        raise ApprovalNotFound(message)
-    return approval_id
+    return public_id("apr", text, "an approval's", "approvals list")

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from taximeter.admission.plans import By, Subscription
-from taximeter.cli.arguments import Subparsers, day
+from taximeter.cli.arguments import Subparsers, day, public_id
 from taximeter.cli.database import open_database
 from taximeter.cli.table import print_table
 from taximeter.identity import Identity, Project
@@ -107,10 +107,7 @@ def _as_json(project: Project, subscription: Subscription | None) -> dict[str, A
 async def _create(office: Office, args: argparse.Namespace) -> Project:
     organisation_id = None
     if args.organisation is not None:
-        organisation_id = decode_id("org", args.organisation)
-        if organisation_id is None:
-            message = f"{args.organisation!r} is not an organisation's id (org_...)"
-            raise NotFound(message)
+        organisation_id = public_id("org", args.organisation, "an organisation's")
     office.desk.catalog.check_buyer(args.plan, args.currency)
     project = await office.tenancy.create_project(organisation_id, args.name, args.plan, args.currency)
     if args.time_zone is not None:

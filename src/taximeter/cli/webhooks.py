@@ -4,11 +4,10 @@ import argparse
 import asyncio
 from uuid import UUID
 
-from taximeter.admission.events import TYPES, Webhook, WebhookNotFound, Webhooks
-from taximeter.cli.arguments import Subparsers
+from taximeter.admission.events import TYPES, Webhook, Webhooks
+from taximeter.cli.arguments import Subparsers, public_id
 from taximeter.cli.projects import find_project, make_identity, open_command_office
 from taximeter.cli.table import count, print_table
-from taximeter.kernel.ids import decode_id
 from taximeter.metering import Office
 
 PAGE = 200
@@ -107,8 +106,4 @@ async def _print_deliveries(webhooks: Webhooks, webhook_id: UUID) -> None:
 
 
 def _id(text: str) -> UUID:
-    webhook_id = decode_id("whk", text)
-    if webhook_id is None:
-        message = f"{text!r} is not a webhook's id (whk_...); `taximeter webhooks list` shows them"
-        raise WebhookNotFound(message)
-    return webhook_id
+    return public_id("whk", text, "a webhook's", "webhooks list")

@@ -15,21 +15,18 @@ from taximeter.gateway.admin_budgets import add_budgets, of_new_key
 from taximeter.gateway.admin_health import add_health
 from taximeter.gateway.admin_hooks import add_hooks
 from taximeter.gateway.admin_limits import add_limits
-from taximeter.gateway.admin_plans import OPERATOR, add_plans, by, subscribe
+from taximeter.gateway.admin_plans import add_plans, by, subscribe
 from taximeter.gateway.admin_route import admin_route
 from taximeter.gateway.admin_surge import add_surge
-from taximeter.gateway.admin_values import amount_utok, object_id
+from taximeter.gateway.admin_values import OPERATOR, PageCursor, PageLimit, amount_utok, object_id
 from taximeter.gateway.native import span
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
 from taximeter.identity import KeyLimits, Project
 from taximeter.kernel.clock import Clock, utc_from_ms
 
-Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
 DRIFT_DAYS = 7
 DRIFT_DAYS_MAX = 31
-
-Cursor = Annotated[str | None, Query(description="The `next_cursor` of the page before.")]
 
 
 def router(services: Services, clock: Clock) -> APIRouter:
@@ -63,7 +60,7 @@ def _add_organisations(admin: APIRouter, services: Services) -> None:
         return views.organisation_view(made)
 
     @admin.get("/organisations", response_model=views.Page, tags=["Organisations"], summary="List organisations")
-    async def list_organisations(limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
+    async def list_organisations(limit: PageLimit = 50, after: PageCursor = None) -> Any:  # noqa: ANN401
         """List organisations, newest first."""
         found = await services.identity.organisations(cursor("org", after), limit + 1)
         return page(found, limit, views.organisation_view)
@@ -96,7 +93,7 @@ def _add_projects(admin: APIRouter, services: Services) -> None:
         return await shown(await services.identity.change_project(project, body.plan, body.currency))
 
     @admin.get("/projects", response_model=views.Page, tags=["Projects"], summary="List projects")
-    async def list_projects(organisation_id: str | None = None, limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
+    async def list_projects(organisation_id: str | None = None, limit: PageLimit = 50, after: PageCursor = None) -> Any:  # noqa: ANN401
         """List projects, newest first, each with the plan whose prices it pays and with its subscription, if it has one."""
         owner = None if organisation_id is None else object_id("org", organisation_id, "organisation")
         found = await services.identity.projects(cursor("prj", after), owner, limit + 1)
@@ -121,7 +118,7 @@ def _add_keys(admin: APIRouter, services: Services) -> None:
         )
 
     @admin.get("/projects/{project_id}/keys", response_model=views.Page, tags=["Keys"], summary="List keys")
-    async def list_keys(project_id: str, limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
+    async def list_keys(project_id: str, limit: PageLimit = 50, after: PageCursor = None) -> Any:  # noqa: ANN401
         """List a project's keys, newest first, revoked ones included."""
         found = await services.identity.keys(object_id("prj", project_id, "project"), cursor("key", after), limit + 1)
         return page(found, limit, views.key_view)
@@ -186,9 +183,7 @@ def _add_refunds(admin: APIRouter, services: Services) -> None:
 
 def _add_jobs(admin: APIRouter, services: Services) -> None:
     @admin.get("/jobs", response_model=views.Page, tags=["Jobs"], summary="List jobs whose provider gives no answer")
-    async def list_jobs(
-        state: Literal["unknown", "never_known", "unpaid"] = "unknown", limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None
-    ) -> Any:  # noqa: ANN401
+    async def list_jobs(state: Literal["unknown", "never_known", "unpaid"] = "unknown", limit: PageLimit = 50, after: PageCursor = None) -> Any:  # noqa: ANN401
         """Jobs at providers, newest first.
 
         `unknown` ones give no answer now, `never_known` ones were released without one, `unpaid` ones were completed by their

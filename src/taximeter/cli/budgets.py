@@ -21,7 +21,11 @@ OPERATOR = "cli"
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("budgets", help="list, set and remove budgets")
+    parser = subparsers.add_parser(
+        "budgets",
+        help="list, set and remove budgets",
+        description="Budgets bound what an organisation, a project, a key or an end user may spend in a day, a month or a rolling window.",
+    )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="budgets, and what is used of them")
     setting = verbs.add_parser("set", help="make a budget, or give the one of its kind another limit")
@@ -54,7 +58,7 @@ async def _run(args: argparse.Namespace) -> Sequence[BudgetState]:
         if args.verb == "remove":
             return [await office.budgets.remove(public_id("bud", args.budget, "a budget's", "budgets list"))]
         owners = (
-            None if args.organisation is None else public_id("org", args.organisation, "an organisation's"),
+            None if args.organisation is None else public_id("org", args.organisation, "an organisation's", "projects list --json"),
             None if args.project is None else (await find_project(make_identity(office), args.project)).id,
             None if args.key is None else public_id("key", args.key, "a key's", "keys list"),
         )

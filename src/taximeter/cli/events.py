@@ -12,7 +12,11 @@ from taximeter.cli.table import print_table
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("events", help="what happened: thresholds, approvals, changes of prices and engines")
+    parser = subparsers.add_parser(
+        "events",
+        help="what happened: thresholds, approvals, changes of prices and engines",
+        description="What happened, newest first, whether any webhook was told or not.",
+    )
     parser.add_argument("--type", metavar="TYPE", help=f"only {', '.join(TYPES)}; or those that begin so, as approval")
     parser.add_argument("--project", help="only this one; id or name")
     parser.add_argument("--limit", type=positive, default=50, help="how many, the newest ones (50)")

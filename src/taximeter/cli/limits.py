@@ -19,7 +19,11 @@ WINDOW_S = 60
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("limits", help="list, set and remove the limits of keys, projects and models")
+    parser = subparsers.add_parser(
+        "limits",
+        help="list, set and remove the limits of keys, projects and models",
+        description="Limits bound how fast: requests or Tokens in a time, and requests at the same time, of a key, a project or a model.",
+    )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="limits in force, and what shadows would have refused")
     listing.add_argument("--project", help="only those of a project and its keys: id or name")

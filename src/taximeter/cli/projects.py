@@ -25,7 +25,11 @@ OPERATOR = "cli"
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("projects", help="list and create projects, give them plans")
+    parser = subparsers.add_parser(
+        "projects",
+        help="list and create projects, give them plans",
+        description="List and create projects, and give them plans. A project pays its plan's prices; a subscription gives it Tokens.",
+    )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="all projects, with the plan that each has subscribed to and whose prices it pays")
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -105,13 +109,14 @@ def _as_json(project: Project, subscription: Subscription | None) -> dict[str, A
 
 
 async def _create(office: Office, args: argparse.Namespace) -> Project:
-    organisation_id = None
-    if args.organisation is not None:
-        organisation_id = public_id("org", args.organisation, "an organisation's")
+    organisation_id = None if args.organisation is None else public_id("org", args.organisation, "an organisation's", "projects list --json")
     office.desk.catalog.check_buyer(args.plan, args.currency)
+    # Before there is a project: whoever mistypes the zone tries again, and would have two.
+    if args.time_zone is not None and organisation_id is None:
+        organisation_id = (await office.tenancy.create_organisation(args.name, args.time_zone)).id
+    elif args.time_zone is not None and organisation_id is not None:
+        await office.plans.set_zone(organisation_id, args.time_zone)
     project = await office.tenancy.create_project(organisation_id, args.name, args.plan, args.currency)
-    if args.time_zone is not None:
-        await office.plans.set_zone(project.organisation_id, args.time_zone)
     if args.plan in office.desk.catalog.plans:
         await office.plans.subscribe(project.id, args.plan, By(operator=OPERATOR))
     return project

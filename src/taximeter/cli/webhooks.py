@@ -24,7 +24,11 @@ VERBS = {
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("webhooks", help="tell other programs what happened")
+    parser = subparsers.add_parser(
+        "webhooks",
+        help="tell other programs what happened",
+        description="Webhooks tell other programs what happened, signed by the Standard Webhooks. `taximeter events` lists what there was to tell.",
+    )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     verbs.add_parser("list", help="all of them")
     creating = verbs.add_parser("create", help="make one; its secret is printed once")

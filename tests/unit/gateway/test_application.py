@@ -257,7 +257,7 @@ async def test_an_answer_with_a_header_or_a_status_that_the_document_lacks_is_fo
     sent = ("x-request-id", "RateLimit-Policy", "taximeter-queue-position", "content-type")
     assert undescribed(document, "POST", "/v1/chat/completions", 200, sent) == set()
     assert undescribed(document, "POST", "/v1/chat/completions", 200, (*sent, "x-new", "retry-after")) == {"x-new", "retry-after"}
-    assert undescribed(document, "POST", "/v1/chat/completions", 429, (*sent, "retry-after")) == {"taximeter-queue-position"}
+    assert undescribed(document, "POST", "/v1/chat/completions", 429, (*sent, "retry-after", "openai-poll-after-ms")) == {"openai-poll-after-ms"}
     assert undescribed(document, "GET", "/v1/models/up/stream?x=1", 200, ("x-request-id", "taximeter-balance")) == {"taximeter-balance"}
     assert undescribed(document, "GET", "/v1/admin/limits", 401, ("WWW-Authenticate", "x-new")) == {"x-new"}
     assert undescribed(document, "GET", "/v1/wallet", 302, ()) == {"status 302"}

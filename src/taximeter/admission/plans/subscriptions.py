@@ -50,7 +50,7 @@ class Subscriptions:
         """
         plan = self._catalog().plans.get(plan_name)
         if plan is None:
-            message = f"there is no plan {plan_name[:100]!r} in force; GET /v1/admin/plans lists those that are"
+            message = f"there is no plan {plan_name[:100]!r} in force; there are {', '.join(sorted(self._catalog().plans)) or 'none'}"
             raise InvalidRequest(message, param="plan")
         async with store.locked(self._pool, project.lane) as connection:
             now = now or await store.database_now(connection)

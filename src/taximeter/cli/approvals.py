@@ -4,11 +4,10 @@ import argparse
 import asyncio
 from uuid import UUID
 
-from taximeter.admission.approvals import STATES, Approval, ApprovalNotFound
-from taximeter.cli.arguments import Subparsers
+from taximeter.admission.approvals import STATES, Approval
+from taximeter.cli.arguments import Subparsers, public_id
 from taximeter.cli.projects import open_command_office
 from taximeter.cli.table import print_table
-from taximeter.kernel.ids import decode_id
 from taximeter.metering import Videos
 
 PAGE = 200
@@ -17,7 +16,11 @@ OPERATOR = "cli"
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("approvals", help="decide about requests above their plan's cap")
+    parser = subparsers.add_parser(
+        "approvals",
+        help="decide about requests above their plan's cap",
+        description="Requests that may cost more than their project's plan lets one request cost, and wait for somebody to decide.",
+    )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="those that wait")
     listing.add_argument("--state", choices=[*STATES, "all"], default="pending", help="those in another state (pending)")
@@ -39,7 +42,8 @@ async def _run(args: argparse.Namespace) -> None:
     async with open_command_office(args.environ) as office:
         approvals = Videos(office.desk, office.jobs, office.store, office.objects).approvals
         if args.verb == "list":
-            _print(list(await approvals.list(None, None, None if args.state == "all" else args.state, PAGE)))
+            found = await approvals.list(None, None, None if args.state == "all" else args.state, PAGE)
+            _print(list(found), "none waits; --state all shows the others" if args.state == "pending" else "none")
         elif args.verb == "approve":
             approved = await approvals.approve(_id(args.approval), args.operator, args.reason)
             print(
@@ -50,19 +54,15 @@ async def _run(args: argparse.Namespace) -> None:
             print(f"{(await approvals.decline(_id(args.approval), args.operator, args.reason)).public_id} is declined")
 
 
-def _print(found: list[Approval]) -> None:
+def _print(found: list[Approval], empty: str) -> None:
     rows = []
     for approval in found:
         shown = approval.to_api()
         rows.append(
             [shown["id"], shown["project"], shown["model"], shown["tokens_max"], shown["cap"], shown["plan"], shown["state"], shown["problem"] or ""]
         )
-    print_table(["approval", "project", "model", "tokens at most", "cap", "plan", "state", "problem"], rows)
+    print_table(["approval", "project", "model", "tokens at most", "cap", "plan", "state", "problem"], rows, empty)
 
 
 def _id(text: str) -> UUID:
-    approval_id = decode_id("apr", text)
-    if approval_id is None:
-        message = f"{text!r} is not an approval's id (apr_...); `taximeter approvals list` shows them"
-        raise ApprovalNotFound(message)
-    return approval_id
+    return public_id("apr", text, "an approval's", "approvals list")

@@ -3,7 +3,10 @@
 import argparse
 from datetime import date
 from typing import TypeAlias
+from uuid import UUID
 
+from taximeter.kernel.errors import InvalidRequest
+from taximeter.kernel.ids import decode_id
 from taximeter.kernel.units import parse_tokens
 
 # Generic in the type stubs, not at run time; argparse has no public name for it.
@@ -37,3 +40,13 @@ def day(text: str) -> date:
     except ValueError as error:
         message = f"{text!r} is not a day like 2026-01-31"
         raise argparse.ArgumentTypeError(message) from error
+
+
+def public_id(prefix: str, text: str, noun: str, listed_by: str | None = None) -> UUID:
+    """What an id (``prefix_...``) names.  Raises InvalidRequest, which says what it should be and which command shows such ids."""
+    value = decode_id(prefix, text)
+    if value is None:
+        shown = "" if listed_by is None else f"; `taximeter {listed_by}` shows them"
+        message = f"{text!r} is not {noun} id ({prefix}_...){shown}"
+        raise InvalidRequest(message)
+    return value

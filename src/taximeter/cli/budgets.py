@@ -7,11 +7,11 @@ from typing import get_args
 from uuid import UUID
 
 from taximeter.admission.budgets import DEFAULT_THRESHOLDS, BudgetState, NewBudget, Scope, Window
-from taximeter.cli.arguments import Subparsers, positive, tokens
+from taximeter.cli.arguments import Subparsers, positive, public_id, tokens
 from taximeter.cli.projects import find_project, make_identity, open_command_office
 from taximeter.cli.table import print_table
 from taximeter.kernel.errors import InvalidRequest
-from taximeter.kernel.ids import decode_id, encode_id
+from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
 from taximeter.metering import Office
 
@@ -21,7 +21,11 @@ OPERATOR = "cli"
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("budgets", help="list, set and remove budgets")
+    parser = subparsers.add_parser(
+        "budgets",
+        help="list, set and remove budgets",
+        description="Budgets bound what an organisation, a project, a key or an end user may spend in a day, a month or a rolling window.",
+    )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="budgets, and what is used of them")
     setting = verbs.add_parser("set", help="make a budget, or give the one of its kind another limit")
@@ -52,11 +56,11 @@ def run(args: argparse.Namespace) -> int:
 async def _run(args: argparse.Namespace) -> Sequence[BudgetState]:
     async with open_command_office(args.environ) as office:
         if args.verb == "remove":
-            return [await office.budgets.remove(_decode("bud", args.budget))]
+            return [await office.budgets.remove(public_id("bud", args.budget, "a budget's", "budgets list"))]
         owners = (
-            None if args.organisation is None else _decode("org", args.organisation),
+            None if args.organisation is None else public_id("org", args.organisation, "an organisation's", "projects list --json"),
             None if args.project is None else (await find_project(make_identity(office), args.project)).id,
-            None if args.key is None else _decode("key", args.key),
+            None if args.key is None else public_id("key", args.key, "a key's", "keys list"),
         )
         if args.verb == "list":
             return await office.budgets.budgets(owners, args.user, None, PAGE)
@@ -92,14 +96,6 @@ def _percents(text: str) -> tuple[int, ...]:
     except ValueError as error:
         message = f"{text!r} is no list of whole numbers like 50,80,100"
         raise argparse.ArgumentTypeError(message) from error
-
-
-def _decode(prefix: str, text: str) -> UUID:
-    value = decode_id(prefix, text)
-    if value is None:
-        message = f"{text!r} is not such an id ({prefix}_...)"
-        raise InvalidRequest(message)
-    return value
 
 
 def _print(states: Sequence[BudgetState]) -> None:

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import json
 
-from taximeter.admission.events import Event, Webhooks
+from taximeter.admission.events import TYPES, Event, Webhooks
 from taximeter.cli.arguments import Subparsers, positive
 from taximeter.cli.projects import find_project, make_identity, open_command_office
 from taximeter.cli.table import print_table
@@ -12,8 +12,12 @@ from taximeter.cli.table import print_table
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("events", help="what happened: thresholds, approvals, changes of prices and engines")
-    parser.add_argument("--type", help="only this type, or those that begin so (approval)")
+    parser = subparsers.add_parser(
+        "events",
+        help="what happened: thresholds, approvals, changes of prices and engines",
+        description="What happened, newest first, whether any webhook was told or not.",
+    )
+    parser.add_argument("--type", metavar="TYPE", help=f"only {', '.join(TYPES)}; or those that begin so, as approval")
     parser.add_argument("--project", help="only this one; id or name")
     parser.add_argument("--limit", type=positive, default=50, help="how many, the newest ones (50)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")

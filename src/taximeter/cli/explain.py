@@ -4,10 +4,8 @@ import argparse
 import asyncio
 import json
 
-from taximeter.cli.arguments import Subparsers
+from taximeter.cli.arguments import Subparsers, public_id
 from taximeter.cli.projects import open_command_office
-from taximeter.kernel.errors import NotFound
-from taximeter.kernel.ids import decode_id
 from taximeter.metering import Records
 from taximeter.metering.explanation import Explanation
 
@@ -33,9 +31,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _explain(args: argparse.Namespace) -> Explanation:
-    receipt_id = decode_id("rcp", args.receipt)
-    if receipt_id is None:
-        message = f"{args.receipt!r} is not a receipt's id (rcp_...); `taximeter receipts` shows them"
-        raise NotFound(message)
+    receipt_id = public_id("rcp", args.receipt, "a receipt's", "receipts")
     async with open_command_office(args.environ) as office:
         return await Records(office.store).explanation(office.desk.catalog, receipt_id)

@@ -26,7 +26,11 @@ def moment(text: str) -> datetime:
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("grants", help="list grants, give Tokens on terms")
+    parser = subparsers.add_parser(
+        "grants",
+        help="list grants, give Tokens on terms",
+        description="Grants are Tokens on terms: from when, until when, for what. Tokens without terms are a top-up (`taximeter topup`).",
+    )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="a project's grants, in the order in which they are spent")
     listing.add_argument("project", metavar="PROJECT", help="id or name")

@@ -16,7 +16,11 @@ OPERATOR = "command line"
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("health", help="the circuit breakers of engines, and closing one")
+    parser = subparsers.add_parser(
+        "health",
+        help="the circuit breakers of engines, and closing one",
+        description="The circuit breakers of all living processes. An open one refuses calls; half open, the next call decides.",
+    )
     parser.add_argument("--reset", nargs=2, metavar=("ENGINE", "MODEL"), help="close this one in every process; MODEL is a version, name@version")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
@@ -30,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.reset:
         print(f"the circuit breaker of {args.reset[0]} for {args.reset[1]} is closed with the next heartbeat of each process")
     else:
-        print_table(HEAD, [_cells(row) for row in rows])
+        print_table(HEAD, [_cells(row) for row in rows], "no living process has called an engine yet")
     return 0
 
 

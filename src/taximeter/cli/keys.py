@@ -3,12 +3,11 @@
 import argparse
 import asyncio
 
-from taximeter.cli.arguments import Subparsers, positive, tokens
+from taximeter.cli.arguments import Subparsers, positive, public_id, tokens
 from taximeter.cli.projects import PAGE, all_projects, find_project, make_identity, open_command_office
 from taximeter.cli.table import print_table
 from taximeter.identity import ApiKey, Identity, IssuedKey, KeyLimits
-from taximeter.kernel.errors import InvalidRequest
-from taximeter.kernel.ids import decode_id, encode_id
+from taximeter.kernel.ids import encode_id
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -62,10 +61,7 @@ async def _create(identity: Identity, project_text: str, name: str, limits: KeyL
 
 
 async def _revoke(identity: Identity, project_text: str, key_text: str) -> ApiKey:
-    key_id = decode_id("key", key_text)
-    if key_id is None:
-        message = f"{key_text!r} is not a key's id; `taximeter keys list` shows them (key_...)"
-        raise InvalidRequest(message)
+    key_id = public_id("key", key_text, "a key's", "keys list")
     project = await find_project(identity, project_text)
     return await identity.revoke_key(project.id, key_id)
 

@@ -6,11 +6,11 @@ import getpass
 from uuid import UUID
 
 from taximeter.admission.limits import KINDS, LIMIT_PREFIX, LimitOrder, LimitsOffice, LimitStore, Scope, SetLimit
-from taximeter.cli.arguments import Subparsers, positive, tokens
+from taximeter.cli.arguments import Subparsers, positive, public_id, tokens
 from taximeter.cli.projects import PAGE, find_project, make_identity, open_command_office
 from taximeter.cli.table import print_table
 from taximeter.kernel.errors import InvalidRequest
-from taximeter.kernel.ids import decode_id, encode_id
+from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
 from taximeter.metering import Office
 
@@ -19,7 +19,11 @@ WINDOW_S = 60
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("limits", help="list, set and remove the limits of keys, projects and models")
+    parser = subparsers.add_parser(
+        "limits",
+        help="list, set and remove the limits of keys, projects and models",
+        description="Limits bound how fast: requests or Tokens in a time, and requests at the same time, of a key, a project or a model.",
+    )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="limits in force, and what shadows would have refused")
     listing.add_argument("--project", help="only those of a project and its keys: id or name")
@@ -50,7 +54,7 @@ async def _run(args: argparse.Namespace) -> None:
             limit = await limits.set(await _order(office, args))
             print(f"{encode_id(LIMIT_PREFIX, limit.id)}: {_height(limit)} for {_whose(limit)}{' (shadow)' if limit.shadow else ''}")
         else:
-            limit = await limits.remove(_id(LIMIT_PREFIX, args.limit, "a limit's id; `taximeter limits list` shows them (lim_...)"), _operator())
+            limit = await limits.remove(public_id(LIMIT_PREFIX, args.limit, "a limit's", "limits list"), _operator())
             print(f"removed {encode_id(LIMIT_PREFIX, limit.id)}: {_height(limit)} for {_whose(limit)}")
 
 
@@ -78,7 +82,7 @@ async def _order(office: Office, args: argparse.Namespace) -> LimitOrder:
     scope: Scope = "model"
     owner: UUID | None = None
     if args.key is not None:
-        scope, owner = "key", _id("key", args.key, "a key's id; `taximeter keys list` shows them (key_...)")
+        scope, owner = "key", public_id("key", args.key, "a key's", "keys list")
     elif args.project is not None:
         scope, owner = "project", await _project(office, args.project)
     try:
@@ -94,14 +98,6 @@ async def _order(office: Office, args: argparse.Namespace) -> LimitOrder:
 
 async def _project(office: Office, text: str | None) -> UUID | None:
     return None if text is None else (await find_project(make_identity(office), text)).id
-
-
-def _id(prefix: str, text: str, noun: str) -> UUID:
-    value = decode_id(prefix, text)
-    if value is None:
-        message = f"{text!r} is not {noun}"
-        raise InvalidRequest(message)
-    return value
 
 
 def _operator() -> str:

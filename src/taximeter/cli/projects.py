@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import dataclasses
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
-from taximeter.admission.plans import By
-from taximeter.cli.arguments import Subparsers, day
+from taximeter.admission.plans import By, Subscription
+from taximeter.cli.arguments import Subparsers, day, public_id
 from taximeter.cli.database import open_database
 from taximeter.cli.table import print_table
 from taximeter.identity import Identity, Project
@@ -23,9 +25,14 @@ OPERATOR = "cli"
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("projects", help="list and create projects, give them plans")
+    parser = subparsers.add_parser(
+        "projects",
+        help="list and create projects, give them plans",
+        description="List and create projects, and give them plans. A project pays its plan's prices; a subscription gives it Tokens.",
+    )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
-    verbs.add_parser("list", help="all projects")
+    listing = verbs.add_parser("list", help="all projects, with the plan that each has subscribed to and whose prices it pays")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line")
     creating = verbs.add_parser("create", help="make a project; its id is printed")
     creating.add_argument("name", metavar="NAME", help="a name for people")
     creating.add_argument("--organisation", metavar="ID", help="where it belongs (org_...); without it, an organisation of the same name is made")
@@ -36,7 +43,7 @@ def add_parser(subparsers: Subparsers) -> None:
     giving.add_argument("project", metavar="PROJECT", help="id or name")
     giving.add_argument("plan", metavar="PLAN", help="a plan of the catalog")
     giving.add_argument("--when", choices=("now", "period_end"), help="for a change (more of the same now, else at the period's end)")
-    giving.add_argument("--anchor", type=day, metavar="DAY", help="for a start: the day that months are counted from (today)")
+    giving.add_argument("--anchor", type=day, metavar="DAY", help="where a period begins: the day that its months are counted from (today)")
     ending = verbs.add_parser("end-plan", help="end a subscription at once")
     ending.add_argument("project", metavar="PROJECT", help="id or name")
 
@@ -53,11 +60,7 @@ async def _run(args: argparse.Namespace) -> list[str]:
     async with open_command_office(args.environ) as office:
         identity = make_identity(office)
         if args.verb == "list":
-            projects = await all_projects(identity)
-            rows = [
-                [project.name, encode_id("prj", project.id), project.plan, project.currency, f"{project.created_at:%Y-%m-%d}"] for project in projects
-            ]
-            print_table(["project", "id", "plan", "currency", "since"], rows)
+            await _list(office, await all_projects(identity), as_json=args.json)
             return []
         if args.verb == "create":
             return [encode_id("prj", (await _create(office, args)).id)]
@@ -72,17 +75,48 @@ async def _run(args: argparse.Namespace) -> list[str]:
         return [f"{ended.plan} has ended; what was granted may be used to its end"]
 
 
+async def _list(office: Office, projects: list[Project], *, as_json: bool) -> None:
+    subscribed = await office.plans.subscribed([project.id for project in projects])
+    if as_json:
+        for project in projects:
+            print(json.dumps(_as_json(project, subscribed.get(project.id)), ensure_ascii=False))
+        return
+    rows = [
+        [project.name, encode_id("prj", project.id), _plan(project, subscribed.get(project.id)), project.currency, f"{project.created_at:%Y-%m-%d}"]
+        for project in projects
+    ]
+    print_table(["project", "id", "plan", "currency", "since"], rows)
+
+
+def _plan(project: Project, subscription: Subscription | None) -> str:
+    """What it has subscribed to; and whose prices it pays, where that is another plan."""
+    name = "none" if subscription is None else subscription.plan
+    then = "" if subscription is None or subscription.next_plan is None else f", then {subscription.next_plan}"
+    prices = "" if project.plan == name else f" (prices: {project.plan})"
+    return f"{name}{prices}{then}"
+
+
+def _as_json(project: Project, subscription: Subscription | None) -> dict[str, Any]:
+    return {
+        "id": encode_id("prj", project.id),
+        "organisation_id": encode_id("org", project.organisation_id),
+        "name": project.name,
+        "plan": project.plan,
+        "subscription": None if subscription is None else subscription.to_api(),
+        "currency": project.currency,
+        "created_at": project.created_at.isoformat(),
+    }
+
+
 async def _create(office: Office, args: argparse.Namespace) -> Project:
-    organisation_id = None
-    if args.organisation is not None:
-        organisation_id = decode_id("org", args.organisation)
-        if organisation_id is None:
-            message = f"{args.organisation!r} is not an organisation's id (org_...)"
-            raise NotFound(message)
+    organisation_id = None if args.organisation is None else public_id("org", args.organisation, "an organisation's", "projects list --json")
     office.desk.catalog.check_buyer(args.plan, args.currency)
+    # Before there is a project: whoever mistypes the zone tries again, and would have two.
+    if args.time_zone is not None and organisation_id is None:
+        organisation_id = (await office.tenancy.create_organisation(args.name, args.time_zone)).id
+    elif args.time_zone is not None and organisation_id is not None:
+        await office.plans.set_zone(organisation_id, args.time_zone)
     project = await office.tenancy.create_project(organisation_id, args.name, args.plan, args.currency)
-    if args.time_zone is not None:
-        await office.plans.set_zone(project.organisation_id, args.time_zone)
     if args.plan in office.desk.catalog.plans:
         await office.plans.subscribe(project.id, args.plan, By(operator=OPERATOR))
     return project

@@ -3,10 +3,8 @@
 import argparse
 import asyncio
 
-from taximeter.cli.arguments import Subparsers, tokens
+from taximeter.cli.arguments import Subparsers, public_id, tokens
 from taximeter.cli.projects import open_command_office
-from taximeter.kernel.errors import NotFound
-from taximeter.kernel.ids import decode_id
 from taximeter.kernel.units import format_tokens
 from taximeter.metering import Records
 
@@ -29,10 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _refund(args: argparse.Namespace) -> str:
-    receipt_id = decode_id("rcp", args.receipt)
-    if receipt_id is None:
-        message = f"{args.receipt!r} is not a receipt's id (rcp_...); `taximeter receipts` shows them"
-        raise NotFound(message)
+    receipt_id = public_id("rcp", args.receipt, "a receipt's", "receipts")
     async with open_command_office(args.environ) as office:
         refunds = Records(office.store).refunds
         refund = await refunds.make(receipt_id, args.tokens, reason=args.reason, operator=OPERATOR, reference=args.reference)

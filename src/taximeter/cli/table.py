@@ -9,10 +9,10 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their head; numbers to the right, text to the left."""
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], empty: str = "none") -> None:
+    """Print rows under their head, or ``empty``; numbers to the right, text to the left."""
     if not rows:
-        print("none")
+        print(empty)
         return
     widths = [max(map(_width, column)) for column in zip(head, *rows, strict=True)]
     to_right = [all(_is_number(cell) for cell in column) for column in zip(*rows, strict=True)]

@@ -3,12 +3,12 @@
 import argparse
 import asyncio
 import json
-from uuid import UUID
 
 from taximeter.admission.plans import By
 from taximeter.cli.arguments import Subparsers, tokens
 from taximeter.cli.grants import print_grants
 from taximeter.cli.projects import OPERATOR, find_project, make_identity, open_command_office
+from taximeter.identity import Project
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
 from taximeter.metering import Office
@@ -16,7 +16,13 @@ from taximeter.metering import Office
 
 def signed_tokens(text: str) -> int:
     """Tokens with a minus or without, for ``type=``."""
-    return -tokens(text[1:]) if text.startswith("-") else tokens(text)
+    if text.startswith("-"):
+        return -tokens(text[1:])
+    try:
+        return tokens(text)
+    except argparse.ArgumentTypeError as error:
+        message = f"{text!r} is no number of Tokens other than 0, such as 5 or -2.5"
+        raise argparse.ArgumentTypeError(message) from error
 
 
 def line(text: str) -> int | None:
@@ -26,7 +32,11 @@ def line(text: str) -> int | None:
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("wallet", help="show a wallet; correct it, book a payment, agree on a credit line")
+    parser = subparsers.add_parser(
+        "wallet",
+        help="show a wallet; correct it, book a payment, agree on a credit line",
+        description="What a project can pay with, in the order in which it is spent: grants, the allowance, what was bought, the credit line.",
+    )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     showing = verbs.add_parser("show", help="what a project can pay with")
     showing.add_argument("--json", action="store_true", help="one JSON object, as GET /v1/wallet answers")
@@ -55,7 +65,7 @@ async def _run(args: argparse.Namespace) -> None:
     async with open_command_office(args.environ) as office:
         project = await find_project(make_identity(office), args.project)
         if args.verb == "show":
-            await _show(office, args, project.id)
+            await _show(office, args, project)
             return
         by = By(operator=OPERATOR, reason=args.reason, reference=getattr(args, "reference", ""))
         if args.verb == "correct":
@@ -76,8 +86,8 @@ def _tell(entry: str, amount_utok: int, *, replayed: bool) -> None:
     print(f"{entry} {'was booked before' if replayed else 'booked'}: {format_tokens(amount_utok)} Tokens")
 
 
-async def _show(office: Office, args: argparse.Namespace, project_id: UUID) -> None:
-    wallet = await office.tenancy.wallet(project_id)
+async def _show(office: Office, args: argparse.Namespace, project: Project) -> None:
+    wallet = await office.tenancy.wallet(project.id)
     if args.json:
         print(json.dumps(wallet, ensure_ascii=False))
         return
@@ -86,7 +96,10 @@ async def _show(office: Office, args: argparse.Namespace, project_id: UUID) -> N
     postpaid, subscription = wallet["postpaid"], wallet["subscription"]
     if postpaid is not None:
         print(f"{'owed':<10} {postpaid['owed']} of {postpaid['line'] or 'any amount'}")
-    if subscription is not None:
-        print(f"{'plan':<10} {subscription['plan']}, renews {subscription['renews_at']}")
+    if subscription is None:
+        print(f"{'plan':<10} none (prices: {project.plan})")
+    else:
+        then = "" if subscription["next_plan"] is None else f" as {subscription['next_plan']}"
+        print(f"{'plan':<10} {subscription['plan']}, renews {subscription['renews_at']}{then}")
     if wallet["grants"]:
-        print_grants(await office.tenancy.purse(project_id))
+        print_grants(await office.tenancy.purse(project.id))

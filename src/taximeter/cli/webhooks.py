@@ -4,11 +4,10 @@ import argparse
 import asyncio
 from uuid import UUID
 
-from taximeter.admission.events import Webhook, WebhookNotFound, Webhooks
-from taximeter.cli.arguments import Subparsers
+from taximeter.admission.events import TYPES, Webhook, Webhooks
+from taximeter.cli.arguments import Subparsers, public_id
 from taximeter.cli.projects import find_project, make_identity, open_command_office
 from taximeter.cli.table import count, print_table
-from taximeter.kernel.ids import decode_id
 from taximeter.metering import Office
 
 PAGE = 200
@@ -25,13 +24,17 @@ VERBS = {
 
 def add_parser(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("webhooks", help="tell other programs what happened")
+    parser = subparsers.add_parser(
+        "webhooks",
+        help="tell other programs what happened",
+        description="Webhooks tell other programs what happened, signed by the Standard Webhooks. `taximeter events` lists what there was to tell.",
+    )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     verbs.add_parser("list", help="all of them")
     creating = verbs.add_parser("create", help="make one; its secret is printed once")
     creating.add_argument("url", metavar="URL", help="where to, http or https")
     creating.add_argument(
-        "--type", action="append", default=[], metavar="TYPE", help="a type of events, or approval.*; may stand several times (all)"
+        "--type", action="append", default=[], metavar="TYPE", help=f"{', '.join(TYPES)}; or approval.* for all that begin so; several times (all)"
     )
     creating.add_argument("--project", help="only what happens to this one; id or name")
     for verb, text in VERBS.items():
@@ -107,8 +110,4 @@ async def _print_deliveries(webhooks: Webhooks, webhook_id: UUID) -> None:
 
 
 def _id(text: str) -> UUID:
-    webhook_id = decode_id("whk", text)
-    if webhook_id is None:
-        message = f"{text!r} is not a webhook's id (whk_...); `taximeter webhooks list` shows them"
-        raise WebhookNotFound(message)
-    return webhook_id
+    return public_id("whk", text, "a webhook's", "webhooks list")

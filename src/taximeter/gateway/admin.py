@@ -15,21 +15,18 @@ from taximeter.gateway.admin_budgets import add_budgets, of_new_key
 from taximeter.gateway.admin_health import add_health
 from taximeter.gateway.admin_hooks import add_hooks
 from taximeter.gateway.admin_limits import add_limits
-from taximeter.gateway.admin_plans import OPERATOR, add_plans, by, subscribe
+from taximeter.gateway.admin_plans import add_plans, by, subscribe
 from taximeter.gateway.admin_route import admin_route
 from taximeter.gateway.admin_surge import add_surge
-from taximeter.gateway.admin_values import amount_utok, object_id
+from taximeter.gateway.admin_values import OPERATOR, PageCursor, PageLimit, amount_utok, object_id
 from taximeter.gateway.native import span
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
-from taximeter.identity import KeyLimits
+from taximeter.identity import KeyLimits, Project
 from taximeter.kernel.clock import Clock, utc_from_ms
 
-Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
 DRIFT_DAYS = 7
 DRIFT_DAYS_MAX = 31
-
-Cursor = Annotated[str | None, Query(description="The `next_cursor` of the page before.")]
 
 
 def router(services: Services, clock: Clock) -> APIRouter:
@@ -63,13 +60,16 @@ def _add_organisations(admin: APIRouter, services: Services) -> None:
         return views.organisation_view(made)
 
     @admin.get("/organisations", response_model=views.Page, tags=["Organisations"], summary="List organisations")
-    async def list_organisations(limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
+    async def list_organisations(limit: PageLimit = 50, after: PageCursor = None) -> Any:  # noqa: ANN401
         """List organisations, newest first."""
         found = await services.identity.organisations(cursor("org", after), limit + 1)
         return page(found, limit, views.organisation_view)
 
 
 def _add_projects(admin: APIRouter, services: Services) -> None:
+    async def shown(project: Project) -> dict[str, Any]:
+        return views.project_view(project, (await services.plans.subscribed([project.id])).get(project.id))
+
     @admin.post("/projects", status_code=201, response_model=views.ProjectView, tags=["Projects"], summary="Create a project")
     async def create_project(body: views.NewProject) -> Any:  # noqa: ANN401
         """Create a project with an empty wallet, or with what the plan gives that it is to have."""
@@ -78,7 +78,7 @@ def _add_projects(admin: APIRouter, services: Services) -> None:
         services.catalog().check_buyer(body.plan, body.currency)
         project = await services.tenancy.create_project(organisation_id, body.name, body.plan, body.currency)
         await subscribe(services, project.id, body.plan)
-        return views.project_view(project)
+        return await shown(project)
 
     @admin.patch("/projects/{project_id}", response_model=views.ProjectView, tags=["Projects"], summary="Change a project's plan or currency")
     async def update_project(project_id: str, body: views.ProjectChange) -> Any:  # noqa: ANN401
@@ -90,19 +90,20 @@ def _add_projects(admin: APIRouter, services: Services) -> None:
         services.catalog().check_buyer(body.plan, body.currency)
         await services.identity.project(project)
         await subscribe(services, project, body.plan)
-        return views.project_view(await services.identity.change_project(project, body.plan, body.currency))
+        return await shown(await services.identity.change_project(project, body.plan, body.currency))
 
     @admin.get("/projects", response_model=views.Page, tags=["Projects"], summary="List projects")
-    async def list_projects(organisation_id: str | None = None, limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
-        """List projects, newest first."""
+    async def list_projects(organisation_id: str | None = None, limit: PageLimit = 50, after: PageCursor = None) -> Any:  # noqa: ANN401
+        """List projects, newest first, each with the plan whose prices it pays and with its subscription, if it has one."""
         owner = None if organisation_id is None else object_id("org", organisation_id, "organisation")
         found = await services.identity.projects(cursor("prj", after), owner, limit + 1)
-        return page(found, limit, views.project_view)
+        subscribed = await services.plans.subscribed([project.id for project in found])
+        return page(found, limit, lambda project: views.project_view(project, subscribed.get(project.id)))
 
     @admin.get("/projects/{project_id}", response_model=views.ProjectView, tags=["Projects"], summary="Retrieve a project")
     async def retrieve_project(project_id: str) -> Any:  # noqa: ANN401
         """Retrieve a project."""
-        return views.project_view(await services.identity.project(object_id("prj", project_id, "project")))
+        return await shown(await services.identity.project(object_id("prj", project_id, "project")))
 
 
 def _add_keys(admin: APIRouter, services: Services) -> None:
@@ -117,7 +118,7 @@ def _add_keys(admin: APIRouter, services: Services) -> None:
         )
 
     @admin.get("/projects/{project_id}/keys", response_model=views.Page, tags=["Keys"], summary="List keys")
-    async def list_keys(project_id: str, limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None) -> Any:  # noqa: ANN401
+    async def list_keys(project_id: str, limit: PageLimit = 50, after: PageCursor = None) -> Any:  # noqa: ANN401
         """List a project's keys, newest first, revoked ones included."""
         found = await services.identity.keys(object_id("prj", project_id, "project"), cursor("key", after), limit + 1)
         return page(found, limit, views.key_view)
@@ -182,9 +183,7 @@ def _add_refunds(admin: APIRouter, services: Services) -> None:
 
 def _add_jobs(admin: APIRouter, services: Services) -> None:
     @admin.get("/jobs", response_model=views.Page, tags=["Jobs"], summary="List jobs whose provider gives no answer")
-    async def list_jobs(
-        state: Literal["unknown", "never_known", "unpaid"] = "unknown", limit: Limit = 50, after: Annotated[Cursor, Query(alias="cursor")] = None
-    ) -> Any:  # noqa: ANN401
+    async def list_jobs(state: Literal["unknown", "never_known", "unpaid"] = "unknown", limit: PageLimit = 50, after: PageCursor = None) -> Any:  # noqa: ANN401
         """Jobs at providers, newest first.
 
         `unknown` ones give no answer now, `never_known` ones were released without one, `unpaid` ones were completed by their

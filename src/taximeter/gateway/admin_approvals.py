@@ -3,17 +3,15 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from taximeter.gateway import admin_views as views
+from taximeter.gateway.admin_values import OPERATOR, PageCursor, PageLimit, object_id
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
-from taximeter.kernel.errors import NotFound
-from taximeter.kernel.ids import decode_id
 
 Operator = Annotated[str, Field(description="Who decides, 1 to 200 characters; it stands in the history.", examples=["ada"])]
-OPERATOR = "admin"
 
 
 class Approving(BaseModel):
@@ -41,11 +39,11 @@ def add_approvals(admin: APIRouter, services: Services) -> None:
     async def list_approvals(
         state: Literal["pending", "approved", "declined", "expired", "withdrawn", "used"] | None = None,
         project_id: str | None = None,
-        limit: Annotated[int, Query(ge=1, le=100, description="Objects on a page.")] = 50,
-        after: Annotated[str | None, Query(alias="cursor", description="The `next_cursor` of the page before.")] = None,
+        limit: PageLimit = 50,
+        after: PageCursor = None,
     ) -> Any:  # noqa: ANN401 - response_model tells
         """Requests above their plan's cap, newest first; `state=pending` are those that wait."""
-        project = None if project_id is None else _id("prj", project_id, "project")
+        project = None if project_id is None else object_id("prj", project_id, "project")
         return page(await services.videos.approvals.list(cursor("apr", after), project, state, limit + 1), limit, lambda approval: approval.to_api())
 
     @admin.get("/approvals/{approval_id}", tags=["Approvals"], summary="Retrieve an approval")
@@ -70,12 +68,4 @@ def add_approvals(admin: APIRouter, services: Services) -> None:
 
 
 def _approval(text: str) -> UUID:
-    return _id("apr", text, "approval")
-
-
-def _id(prefix: str, text: str, noun: str) -> UUID:
-    value = decode_id(prefix, text)
-    if value is None:
-        message = f"There is no {noun} with this id."
-        raise NotFound(message)
-    return value
+    return object_id("apr", text, "approval")

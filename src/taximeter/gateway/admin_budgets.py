@@ -8,21 +8,19 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from taximeter.admission import budgets
-from taximeter.gateway.admin_views import Hard, KeyBudget, Page, Seconds, Thresholds, Tokens, Window
+from taximeter.gateway.admin_values import OPERATOR, PageCursor, PageLimit
+from taximeter.gateway.admin_views import KeyBudget, Page, Thresholds, Tokens
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
 from taximeter.kernel.errors import InvalidRequest, NotFound
 from taximeter.kernel.ids import decode_id
 from taximeter.kernel.units import parse_tokens
 
-OPERATOR = "admin"
 PREFIX = "bud"
 
 
-class NewBudgetBody(BaseModel):
+class NewBudgetBody(KeyBudget):
     """Body of ``POST /v1/admin/budgets``.  A field that we do not know must not look as if it were kept."""
-
-    model_config = ConfigDict(extra="forbid")
 
     scope: Annotated[
         Literal["organisation", "project", "key", "end_user"], Field(description="Whom it bounds; that one's id is given, and no other.")
@@ -31,11 +29,6 @@ class NewBudgetBody(BaseModel):
     project_id: Annotated[str | None, Field(description="Of a project's budget, and of one of its end users.")] = None
     key_id: str | None = None
     end_user: Annotated[str | None, Field(description="The `user` of requests; null: each one that has none of his own with this window.")] = None
-    tokens: Tokens
-    window: Window
-    window_s: Seconds = None
-    hard: Hard = True
-    thresholds: Thresholds = list(budgets.DEFAULT_THRESHOLDS)
 
 
 class BudgetChange(BaseModel):
@@ -80,20 +73,7 @@ def add_budgets(admin: APIRouter, services: Services) -> None:
     @admin.post("/budgets", status_code=201, response_model=BudgetView, tags=["Budgets"], summary="Make a budget")
     async def create_budget(body: NewBudgetBody) -> Any:  # noqa: ANN401 - response_model tells
         """Make a budget.  It counts from now on, and gateways see it within a second."""
-        new = budgets.NewBudget(
-            scope=body.scope,
-            organisation_id=_owner("org", body.organisation_id, "organisation"),
-            project_id=_owner("prj", body.project_id, "project"),
-            key_id=_owner("key", body.key_id, "key"),
-            end_user=body.end_user,
-            limit_utok=_amount_utok(body.tokens),
-            window=body.window,
-            window_s=body.window_s,
-            hard=body.hard,
-            thresholds=tuple(body.thresholds),
-            operator=OPERATOR,
-        )
-        return (await service.create(new)).to_admin()
+        return (await service.create(_new(body, body.scope, _owners(body.organisation_id, body.project_id, body.key_id), body.end_user))).to_admin()
 
     @admin.get("/budgets", response_model=Page, tags=["Budgets"], summary="List budgets")
     async def list_budgets(
@@ -101,12 +81,11 @@ def add_budgets(admin: APIRouter, services: Services) -> None:
         project_id: str | None = None,
         key_id: str | None = None,
         end_user: Annotated[str | None, Query(description="Only this end user's; those that a default has opened are listed so alone.")] = None,
-        limit: Annotated[int, Query(ge=1, le=100, description="Objects on a page.")] = 50,
-        after: Annotated[str | None, Query(alias="cursor", description="The `next_cursor` of the page before.")] = None,
+        limit: PageLimit = 50,
+        after: PageCursor = None,
     ) -> Any:  # noqa: ANN401
         """Budgets with what is used of them, newest first."""
-        owners = (_owner("org", organisation_id, "organisation"), _owner("prj", project_id, "project"), _owner("key", key_id, "key"))
-        found = await service.budgets(owners, end_user, cursor(PREFIX, after), limit + 1)
+        found = await service.budgets(_owners(organisation_id, project_id, key_id), end_user, cursor(PREFIX, after), limit + 1)
         return page(found, limit, lambda state: state.to_admin())
 
     @admin.get("/budgets/{budget_id}", response_model=BudgetView, tags=["Budgets"], summary="Retrieve a budget")
@@ -128,9 +107,20 @@ def add_budgets(admin: APIRouter, services: Services) -> None:
 
 def of_new_key(body: KeyBudget, key_id: UUID) -> budgets.NewBudget:
     """What the ``budget`` of a new key asks for.  Raises InvalidRequest."""
+    return _new(body, "key", (None, None, key_id))
+
+
+Owners = tuple[UUID | None, UUID | None, UUID | None]
+
+
+def _new(body: KeyBudget, scope: budgets.Scope, owners: Owners, end_user: str | None = None) -> budgets.NewBudget:
+    organisation_id, project_id, key_id = owners
     return budgets.NewBudget(
-        scope="key",
+        scope=scope,
+        organisation_id=organisation_id,
+        project_id=project_id,
         key_id=key_id,
+        end_user=end_user,
         limit_utok=_amount_utok(body.tokens),
         window=body.window,
         window_s=body.window_s,
@@ -146,6 +136,10 @@ def _id(text: str) -> UUID:
         message = "There is no budget with this id, or it was removed."
         raise NotFound(message)
     return value
+
+
+def _owners(organisation_id: str | None, project_id: str | None, key_id: str | None) -> Owners:
+    return _owner("org", organisation_id, "organisation"), _owner("prj", project_id, "project"), _owner("key", key_id, "key")
 
 
 def _owner(prefix: str, text: str | None, noun: str) -> UUID | None:

@@ -5,9 +5,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from taximeter.gateway import admin_views as views
+from taximeter.gateway.admin_values import OPERATOR
 from taximeter.gateway.services import Services
-
-OPERATOR = "admin"
 
 
 def add_health(admin: APIRouter, services: Services) -> None:

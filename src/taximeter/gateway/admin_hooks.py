@@ -7,15 +7,13 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from taximeter.gateway import admin_views as views
+from taximeter.gateway.admin_values import PageCursor, PageLimit, object_id
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
-from taximeter.kernel.errors import NotFound
-from taximeter.kernel.ids import decode_id
 
-Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
-Cursor = Annotated[str | None, Query(alias="cursor", description="The `next_cursor` of the page before.")]
 Types = Annotated[
-    list[str], Field(description="Types of events, or `approval.*` for all that begin so; empty: every type.", examples=[["approval.*"]])
+    list[str],
+    Field(description="Types of events, or `approval.*` for all that begin so; empty: every type.  Others are refused.", examples=[["approval.*"]]),
 ]
 Url = Annotated[str, Field(description="Where to, http or https.", examples=["https://example.com/hooks/taximeter"])]
 KEEP_OLD_SECRET_S = 86_400
@@ -63,16 +61,8 @@ def add_hooks(admin: APIRouter, services: Services) -> None:
     _add_deliveries(admin, services)
 
 
-def _id(prefix: str, text: str, noun: str) -> UUID:
-    value = decode_id(prefix, text)
-    if value is None:
-        message = f"There is no {noun} with this id."
-        raise NotFound(message)
-    return value
-
-
 def _webhook(text: str) -> UUID:
-    return _id("whk", text, "webhook")
+    return object_id("whk", text, "webhook")
 
 
 def _add_events(admin: APIRouter, services: Services) -> None:
@@ -80,11 +70,11 @@ def _add_events(admin: APIRouter, services: Services) -> None:
     async def list_events(
         type: Annotated[str | None, Query(description="Only this type, or those that begin so: `approval`.")] = None,  # noqa: A002 - its public name
         project_id: str | None = None,
-        limit: Limit = 50,
-        after: Cursor = None,
+        limit: PageLimit = 50,
+        after: PageCursor = None,
     ) -> Any:  # noqa: ANN401 - response_model tells
         """What happened, newest first, whether anybody was told or not."""
-        project = None if project_id is None else _id("prj", project_id, "project")
+        project = None if project_id is None else object_id("prj", project_id, "project")
         found = await services.webhooks.events(cursor("evt", after), type, project, limit + 1)
         return page(found, limit, lambda event: event.to_api())
 
@@ -95,14 +85,14 @@ def _add_webhooks(admin: APIRouter, services: Services) -> None:
     @admin.post("/webhooks", status_code=201, tags=["Events"], summary="Create a webhook")
     async def create_webhook(body: NewWebhook) -> dict[str, Any]:
         """Send events to an address, signed by the Standard Webhooks.  `secret` is in this answer and never shown again."""
-        project = None if body.project_id is None else _id("prj", body.project_id, "project")
-        organisation = None if body.organisation_id is None else _id("org", body.organisation_id, "organisation")
+        project = None if body.project_id is None else object_id("prj", body.project_id, "project")
+        organisation = None if body.organisation_id is None else object_id("org", body.organisation_id, "organisation")
         return (await webhooks.create(body.url, body.types, project, organisation)).to_api(with_secret=True)
 
     @admin.get("/webhooks", response_model=views.Page, tags=["Events"], summary="List webhooks")
-    async def list_webhooks(project_id: str | None = None, limit: Limit = 50, after: Cursor = None) -> Any:  # noqa: ANN401
+    async def list_webhooks(project_id: str | None = None, limit: PageLimit = 50, after: PageCursor = None) -> Any:  # noqa: ANN401
         """Newest first; with `project_id`, those of this project alone."""
-        project = None if project_id is None else _id("prj", project_id, "project")
+        project = None if project_id is None else object_id("prj", project_id, "project")
         return page(await webhooks.list(cursor("whk", after), project, limit + 1), limit, lambda webhook: webhook.to_api())
 
     @admin.get("/webhooks/{webhook_id}", tags=["Events"], summary="Retrieve a webhook")
@@ -138,7 +128,7 @@ def _add_deliveries(admin: APIRouter, services: Services) -> None:
 
     @admin.get("/webhooks/{webhook_id}/deliveries", response_model=views.Page, tags=["Events"], summary="List a webhook's deliveries")
     async def list_deliveries(
-        webhook_id: str, state: Literal["pending", "delivered", "failed"] | None = None, limit: Limit = 50, after: Cursor = None
+        webhook_id: str, state: Literal["pending", "delivered", "failed"] | None = None, limit: PageLimit = 50, after: PageCursor = None
     ) -> Any:  # noqa: ANN401
         """Newest first, with every attempt that was made."""
         found = await webhooks.deliveries(_webhook(webhook_id), cursor("dlv", after), state, limit + 1)
@@ -148,7 +138,7 @@ def _add_deliveries(admin: APIRouter, services: Services) -> None:
     async def resend_delivery(webhook_id: str, delivery_id: str, body: Nothing | None = None) -> dict[str, Any]:
         """Send an event again under the same `webhook-id`, from the first attempt on, whether it was delivered or given up."""
         del body  # Its absence of members was checked.
-        return (await webhooks.resend(_webhook(webhook_id), _id("dlv", delivery_id, "delivery"))).to_api()
+        return (await webhooks.resend(_webhook(webhook_id), object_id("dlv", delivery_id, "delivery"))).to_api()
 
     @admin.post("/webhooks/{webhook_id}/resend-failed", status_code=202, tags=["Events"], summary="Send again what was given up")
     async def resend_failed(webhook_id: str, body: Nothing | None = None) -> dict[str, Any]:

@@ -3,19 +3,16 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from taximeter.admission import limits
 from taximeter.gateway import admin_views as views
-from taximeter.gateway.admin_values import amount_utok, object_id
+from taximeter.gateway.admin_values import OPERATOR, PageCursor, PageLimit, amount_utok, object_id
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
 from taximeter.identity import KeyLimits
 from taximeter.kernel.errors import InvalidRequest
-
-OPERATOR = "admin"
-"""What limits say that were set with the admin key, of which there is one."""
 
 WINDOW_S = 60
 
@@ -81,8 +78,8 @@ def add_limits(admin: APIRouter, services: Services) -> None:
         project_id: str | None = None,
         key_id: str | None = None,
         model: str | None = None,
-        limit: Annotated[int, Query(ge=1, le=100, description="Objects on a page.")] = 50,
-        after: Annotated[str | None, Query(alias="cursor", description="The `next_cursor` of the page before.")] = None,
+        limit: PageLimit = 50,
+        after: PageCursor = None,
     ) -> Any:  # noqa: ANN401
         """Limits in force, newest first: all, or those of a project and its keys, of a key, or about a model."""
         project = None if project_id is None else object_id("prj", project_id, "project")

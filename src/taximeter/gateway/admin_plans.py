@@ -9,14 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from taximeter.admission import plans
 from taximeter.gateway import admin_views as views
-from taximeter.gateway.admin_values import amount_utok, object_id
+from taximeter.gateway.admin_values import OPERATOR, PageCursor, PageLimit, amount_utok, object_id
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
 
-OPERATOR = "admin"
-"""What entries say that were made with the admin key, of which there is one, when nobody says who he is."""
 CHANGES_MAX = 100
 GRANT_TERMS = frozenset({"starts_at", "expires_at", "priority", "modality", "kind"})
 
@@ -88,7 +86,9 @@ class NewSubscription(BaseModel):
         Literal["now", "period_end"] | None,
         Field(description="For a change of plan.  Left out: more of the same begins now, anything else when the period ends."),
     ] = None
-    anchor: Annotated[date | None, Field(description="For a start: the day that months are counted from; today when left out.")] = None
+    anchor: Annotated[
+        date | None, Field(description="Where a period begins: the day that months are counted from (today).  In the middle of one it is refused.")
+    ] = None
     operator: views.Operator = None
 
 
@@ -210,8 +210,8 @@ def _add_entries(admin: APIRouter, services: Services) -> None:
     @admin.get("/projects/{project_id}/adjustments", response_model=views.Page, tags=["Wallets"], summary="List entries of people and plans")
     async def list_adjustments(
         project_id: str,
-        limit: Annotated[int, Query(ge=1, le=100, description="Objects on a page.")] = 50,
-        after: Annotated[str | None, Query(alias="cursor", description="The `next_cursor` of the page before.")] = None,
+        limit: PageLimit = 50,
+        after: PageCursor = None,
     ) -> Any:  # noqa: ANN401
         """Corrections, payments, proration, credit lines, and top-ups and grants with a reason: who did it, and why."""
         project = object_id("prj", project_id, "project")

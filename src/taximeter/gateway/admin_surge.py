@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from taximeter.gateway import admin_views as views
+from taximeter.gateway.admin_values import PageLimit
 from taximeter.gateway.services import Services
 
-_Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
 _Engine = Annotated[str | None, Query(max_length=200, description="Of this engine alone.")]
 _Before = Annotated[int | None, Query(ge=1, le=2**62, alias="cursor", description="The `next_cursor` of the page before.")]
 
@@ -16,7 +16,7 @@ def add_surge(admin: APIRouter, services: Services) -> None:
     """The routes."""
 
     @admin.get("/surge/changes", response_model=views.Page, tags=["Catalog"], summary="List changes of surge prices")
-    async def list_changes(limit: _Limit = 50, engine: _Engine = None, before: _Before = None) -> Any:  # noqa: ANN401 - response_model tells
+    async def list_changes(limit: PageLimit = 50, engine: _Engine = None, before: _Before = None) -> Any:  # noqa: ANN401 - response_model tells
         """Every change of a surge price, newest first: from what to what, at which load, by which policy.  Nothing is ever removed."""
         found = await services.surge.changes(engine, before, limit + 1)
         shown = found[:limit]

@@ -1,10 +1,18 @@
-"""Ids and amounts as the admin API is sent them."""
+"""Ids, amounts and pages as the admin API is sent them."""
 
+from typing import Annotated
 from uuid import UUID
+
+from fastapi import Query
 
 from taximeter.kernel.errors import InvalidRequest, NotFound
 from taximeter.kernel.ids import decode_id
 from taximeter.kernel.units import parse_tokens
+
+OPERATOR = "admin"
+"""What entries say that were made with the admin key, of which there is one, when nobody says who he is."""
+PageLimit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
+PageCursor = Annotated[str | None, Query(alias="cursor", description="The `next_cursor` of the page before.")]
 
 
 def object_id(prefix: str, text: str, noun: str) -> UUID:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 from pydantic_core import PydanticCustomError
 
-from taximeter.admission import budgets
+from taximeter.admission import budgets, plans
 from taximeter.identity import ApiKey, IssuedKey, Organisation, Project
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
@@ -162,7 +162,10 @@ class ProjectView(BaseModel):
     id: str
     organisation_id: str
     name: str
-    plan: str
+    plan: Annotated[str, Field(description="The plan whose prices it pays, also when it has subscribed to none.")]
+    subscription: Annotated[
+        dict[str, Any] | None, Field(description="The plan that it has subscribed to, with its period, as in its wallet; null: to none.")
+    ]
     currency: str
     created_at: datetime
 
@@ -205,13 +208,14 @@ def organisation_view(organisation: Organisation) -> dict[str, Any]:
     }
 
 
-def project_view(project: Project) -> dict[str, Any]:
+def project_view(project: Project, subscription: plans.Subscription | None) -> dict[str, Any]:
     """A project as the API shows it."""
     return {
         "id": encode_id("prj", project.id),
         "organisation_id": encode_id("org", project.organisation_id),
         "name": project.name,
         "plan": project.plan,
+        "subscription": None if subscription is None else subscription.to_api(),
         "currency": project.currency,
         "created_at": project.created_at,
     }

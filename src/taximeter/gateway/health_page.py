@@ -14,7 +14,7 @@ from taximeter.gateway.services import Services
 
 NO_STORE = {"Cache-Control": "no-store"}
 STATUS = {"ok": "Everything runs", "degraded": "Something is out of order", "down": "The database does not answer"}
-STATE = {"closed": "closed", "half_open": "trying again", "open": "open"}
+STATE = {"closed": "closed", "half_open": "half open: the next call decides", "open": "open"}
 
 
 def routes(services: Services) -> list[Route]:

@@ -1,5 +1,7 @@
 """The OpenAPI document: FastAPI's part for the admin API, ours for the routes with raw handlers."""
 
+import copy
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -25,10 +27,14 @@ PARAGRAPHS = [
 ]
 
 
+# What the middleware adds to every answer.
+_ALWAYS = {"x-request-id": {"$ref": "#/components/headers/RequestId"}, "openai-processing-ms": {"$ref": "#/components/headers/ProcessingMs"}}
+
+
 def document(app: FastAPI) -> dict[str, Any]:
     """The whole document, as OpenAPI 3.1."""
     made = get_openapi(title="Taximeter", version=taximeter.__version__, description="\n\n".join(PARAGRAPHS), routes=app.routes)
-    ours = yaml.safe_load(resources.files("taximeter.gateway").joinpath("openapi.yaml").read_text(encoding="utf-8"))
+    ours = copy.deepcopy(_ours())
     components = made.setdefault("components", {})
     for kind, entries in ours["components"].items():
         components.setdefault(kind, {}).update(entries)
@@ -41,6 +47,18 @@ def document(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
     made["paths"] = {**ours["paths"], **made["paths"]}
+    operations = (operation for path in made["paths"].values() for method, operation in path.items() if method != "parameters")
+    for answers in (components["responses"], *(operation["responses"] for operation in operations)):
+        for answer in answers.values():
+            if "$ref" not in answer:
+                # Answers share their lists of headers; each gets its own.
+                answer["headers"] = {**answer.get("headers", {}), **_ALWAYS}
     made["tags"] = ours["tags"]
     made["security"] = [{"ApiKey": []}]
     return made
+
+
+@cache
+def _ours() -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load(resources.files("taximeter.gateway").joinpath("openapi.yaml").read_text(encoding="utf-8"))
+    return read

@@ -1,6 +1,7 @@
 """What stands between an order and its engine: the circuit breaker, and the place in flight."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 from taximeter.admission import breakers, shedding
 from taximeter.engines import Engine, EngineError, EngineRefused
@@ -62,24 +63,25 @@ class Guard:
         self.breakers = breakers.Breakers(breakers.rules_of(settings), clock, chance)
         self.shedder = shedding.Shedder(shedding.patience_of(settings), clock)
 
-    def enter(self, engine: Engine, fare: Fare, timeout_s: float) -> Passage:
+    def enter(self, engine: Engine, fare: Fare, timeout_s: float, project: UUID) -> Passage:
         """Leave for one request that is about to be held.  Raises Overloaded, EngineCircuitOpen."""
         name = fare.model.engine or ""
         # An engine of another package may be older than the property, and says nothing.
         place = self.shedder.admit(name, getattr(engine, "slots", None), fare.tier)
         try:
-            return Passage(self.breakers.admit(name, fare.model.id, timeout_s + PROBE_GRACE_S), place)
+            return Passage(self.breakers.admit(name, fare.model.id, timeout_s + PROBE_GRACE_S, project), place)
         except breakers.EngineCircuitOpen:
             place.leave(worked=False)
             raise
 
-    def claimed(self, engine: str, model: str, timeout_s: float) -> Passage:
+    def claimed(self, engine: str, model: str, timeout_s: float, project: UUID | None = None) -> Passage:
         """Leave for one attempt at a job that a worker has claimed.  Raises EngineCircuitOpen."""
-        return Passage(self.breakers.admit(engine, model, timeout_s + PROBE_GRACE_S))
+        # Of jobs the queue says which one is next: put back, it would be claimed again at once.
+        return Passage(self.breakers.admit(engine, model, timeout_s + PROBE_GRACE_S, project, yields=False))
 
-    def watched(self, engine: str, model: str) -> Passage:
+    def watched(self, engine: str, model: str, project: UUID | None = None) -> Passage:
         """A question about a job that is at its provider: it is asked in any case."""
-        return Passage(self.breakers.watched(engine, model))
+        return Passage(self.breakers.watched(engine, model, project))
 
 
 def is_failure(error: Refusal) -> bool:

@@ -71,7 +71,7 @@ class Metering:
             raise await self._parking.refusal(order, fare)
         timeout_s = desk.timeout_s(order.modality)
         wait_s = 0.0 if slots_of(engine) is None else min(desk.settings.queue_wait_max_s, timeout_s)
-        passage = desk.guard.enter(engine, fare, wait_s + timeout_s)
+        passage = desk.guard.enter(engine, fare, wait_s + timeout_s, order.caller.project_id)
         try:
             request_id, order, outcome = await self._hold(order, fare, int(wait_s + timeout_s) + desk.settings.hold_ttl_s)
         except BaseException:

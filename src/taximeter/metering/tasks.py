@@ -167,8 +167,8 @@ class VideoRunner:
         """Leave to call the job's engine.  Raises EngineCircuitOpen."""
         guard = self._desk.guard
         if job.ordered:
-            return guard.watched(payload.engine, payload.model_id)
-        return guard.claimed(payload.engine, payload.model_id, self._desk.settings.video_timeout_s)
+            return guard.watched(payload.engine, payload.model_id, job.project_id)
+        return guard.claimed(payload.engine, payload.model_id, self._desk.settings.video_timeout_s, job.project_id)
 
     async def _run_under(self, passage: Passage, job: Job, payload: Payload, left_s: float) -> None:
         take = _Take()

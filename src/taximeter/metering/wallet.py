@@ -32,7 +32,7 @@ def wallet_view(project_id: UUID, sums_utok: tuple[int, int, int], purse: plans.
         "granted": format_tokens(purse.granted_utok()),
         "grants": [grant_view(grant, purse.at) for grant in purse.grants],
         "postpaid": postpaid_view(purse),
-        "subscription": None if purse.subscription is None else subscription_view(purse.subscription),
+        "subscription": None if purse.subscription is None else purse.subscription.to_api(),
         "unit": "Token",
     }
 
@@ -66,17 +66,4 @@ def postpaid_view(purse: plans.Purse) -> dict[str, Any] | None:
         "line": None if line.line_utok is None else format_tokens(line.line_utok),
         "owed": format_tokens(max(purse.owed_utok, 0)),
         "available": None if unbounded and line.active else format_tokens(max(purse.credit_utok, 0)),
-    }
-
-
-def subscription_view(subscription: plans.Subscription) -> dict[str, Any]:
-    """A plan and its period."""
-    return {
-        "plan": subscription.plan,
-        "next_plan": subscription.next_plan,
-        "started_at": subscription.started_at.isoformat(),
-        "anchor": subscription.anchor.isoformat(),
-        "period_start": subscription.period_start.isoformat(),
-        "period_end": subscription.period_end.isoformat(),
-        "renews_at": subscription.period_end.isoformat(),
     }

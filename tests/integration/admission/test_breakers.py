@@ -73,6 +73,20 @@ async def test_a_change_is_told_once_with_its_event(pool: asyncpg.Pool) -> None:
     assert (row["process_id"], row["engine"], row["model"], row["state"], row["failures"], row["reason"]) == (ONE, "e", "m@1", "closed", 0, None)
 
 
+async def test_a_pause_that_is_over_is_over_before_its_process_says_so(pool: asyncpg.Pool) -> None:
+    process = Process(pool, ONE)
+    process.fail()
+    await process.watch.tell()
+    assert [row["state"] for row in (*await process.store.summary(), *await process.store.list_all())] == ["open", "open"]
+
+    async def is_over() -> bool:
+        return [row["state"] for row in (*await process.store.summary(), *await process.store.list_all())] == ["half_open", "half_open"]
+
+    # Its own clock stands still.
+    await until(is_over)
+    assert process.state() == "open"
+
+
 async def test_a_reset_reaches_every_process_and_none_that_came_later(pool: asyncpg.Pool) -> None:
     one, other = Process(pool, ONE), Process(pool, OTHER)
     for process in (one, other):

@@ -11,8 +11,8 @@ from taximeter.admission.plans import By, CreditLineInUse, NotPostpaid, NotSubsc
 from taximeter.identity import Caller
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.units import format_tokens, parse_tokens
-from taximeter.ledger import InsufficientBalance
-from tests.support.plans import OPERATOR, known, ride
+from taximeter.ledger import AccountCode, InsufficientBalance, Kind, Leg, Status, operator_account
+from tests.support.plans import OPERATOR, known, post, ride
 from tests.support.tenants import Town
 
 pytestmark = pytest.mark.anyio
@@ -120,7 +120,7 @@ async def test_less_begins_when_the_period_ends_and_now_only_when_somebody_says_
     await subscribe(town, caller, "free", datetime(2027, 5, 16, 12, tzinfo=UTC), when="now")
     purse = await town.office.plans.purse(caller.project_id, datetime(2027, 5, 16, 12, tzinfo=UTC))
     assert sorted((grant.kind, grant.free_utok) for grant in purse.grants) == [("once", parse_tokens("1000")), ("renewal", MONTH // 2)]
-    # What is given once is given once ever; a plan with nothing left to prorate begins a month of its own.
+    # What is given once is given once ever.
     await subscribe(town, caller, "standard", datetime(2027, 5, 17, tzinfo=UTC))
     await subscribe(town, caller, "free", datetime(2027, 5, 18, tzinfo=UTC), when="now")
     assert [kind for kind, _, _, _ in await given(town, caller)].count("once") == 1
@@ -133,6 +133,60 @@ async def test_less_begins_when_the_period_ends_and_now_only_when_somebody_says_
     changes = [row["event"] for row in await town.office.plans.changes(caller.project_id, 20)]
     assert changes[::-1] == ["started", "planned", "changed", "planned", "renewed", "changed", "changed", "changed", "ended", "started"]
     await town.assert_books_agree()
+
+
+async def spend_everything(town: Town, caller: Caller) -> None:
+    for grant in (await town.office.tenancy.purse(caller.project_id, ended=True)).grants:
+        if grant.free_utok:
+            leg = Leg(grant.account, operator_account(AccountCode.REVENUE, caller.lane))
+            outcome = await post(town, caller, Kind.DIRECT, town.office.desk.ids.new(), grant.free_utok, [leg])
+            assert outcome.status is Status.APPLIED
+
+
+async def test_who_leaves_a_plan_and_comes_back_gets_no_month_twice(town: Town) -> None:
+    caller = await town.caller("0")
+    start = datetime(2027, 4, 1, tzinfo=UTC)
+
+    async def months_given() -> list[int]:
+        return [amount for kind, amount, _, _ in await given(town, caller) if kind != "once"]
+
+    for hour in range(1, 4):
+        now = start + timedelta(hours=hour)
+        await subscribe(town, caller, "standard", start if hour == 1 else now)
+        await spend_everything(town, caller)
+        await subscribe(town, caller, "free", now, when="now")
+    await subscribe(town, caller, "speech-free", start + timedelta(hours=3))
+    assert [amount // 10**9 for amount in await months_given()] == [50, 49], "what was spent of the first month is not given again"
+    await spend_everything(town, caller)
+    back = await subscribe(town, caller, "standard", start + timedelta(hours=4), when="now")
+    assert len(await months_given()) == 2
+    # Nor by ending the subscription; its period goes on.
+    await town.office.plans.unsubscribe(caller.project_id, OPERATOR, start + timedelta(hours=5))
+    again = await subscribe(town, caller, "standard", start + timedelta(days=15), anchor=date(2027, 4, 1))
+    assert (again.period_start, again.period_end, again.month, len(await months_given())) == (start, back.period_end, 0, 2)
+    # More is due for half a month of more, less what was given before.
+    await subscribe(town, caller, "double", start + timedelta(days=29))
+    assert sum(await months_given()) < 2 * MONTH
+    await Upkeep(town.office.plans).turn(datetime(2027, 5, 1, tzinfo=UTC))
+    assert (await months_given())[-1] == 2 * MONTH
+    # A plan that gave nothing for its period begins no old one: the next one begins anew, with all of its month.
+    await subscribe(town, caller, "free", datetime(2027, 5, 2, tzinfo=UTC))
+    await Upkeep(town.office.plans).turn(datetime(2027, 6, 1, tzinfo=UTC))
+    anew = await subscribe(town, caller, "standard", datetime(2027, 6, 3, tzinfo=UTC), anchor=date(2027, 6, 1))
+    assert (anew.anchor, anew.given_utok) == (date(2027, 6, 1), (await months_given())[-1])
+    assert anew.given_utok == round(MONTH * 28 / 30)
+
+
+async def test_a_day_to_count_from_in_the_middle_of_a_period_is_refused(town: Town) -> None:
+    caller = await town.caller("0")
+    now = datetime(2027, 4, 16, tzinfo=UTC)
+    with pytest.raises(InvalidRequest, match="leave 'when' out"):
+        await subscribe(town, caller, "standard", now, when="period_end")
+    await subscribe(town, caller, "standard", now)
+    for plan in ("standard", "double", "free"):
+        with pytest.raises(InvalidRequest, match=r"this one goes on until 2027-05-16T00:00:00\+00:00: its months are counted from 2027-04-16"):
+            await subscribe(town, caller, plan, now, anchor=date(2027, 4, 1))
+    assert (await subscribe(town, caller, "double", now, anchor=date(2027, 4, 16))).plan == "double"
 
 
 async def test_months_that_are_counted_from_an_earlier_day_begin_with_a_part_of_one(town: Town) -> None:

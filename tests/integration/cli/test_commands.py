@@ -61,6 +61,8 @@ def test_projects_get_plans_grants_corrections_and_lines(taximeter: Taximeter, t
     taximeter("apply", "-f", str(tmp_path / "plans"))
     project = taximeter("projects", "create", "Sales", "--plan", "trial", "--time-zone", "Europe/Berlin").strip()
     assert re.search(rf"Sales +{project} +trial +USD", taximeter("projects", "list"))
+    assert "no time zone 'Europe/Nowhere'" in taximeter("projects", "create", "Lost", "--time-zone", "Europe/Nowhere", code=1)
+    assert "Lost" not in taximeter("projects", "list"), "who mistypes the zone tries again, and must not have two"
     assert re.search(r"once of trial +10 +10 ", taximeter("grants", "list", "Sales"))
     assert re.match(r"monthly until \d{4}-\d\d-\d\d 2[23]:00 UTC\n", taximeter("projects", "plan", "Sales", "monthly"))
     assert re.search(r"then trial\n$", taximeter("projects", "plan", project, "trial"))
@@ -79,10 +81,34 @@ def test_projects_get_plans_grants_corrections_and_lines(taximeter: Taximeter, t
     assert "plan       monthly, renews " in shown
     wallet = json.loads(taximeter("wallet", "show", project, "--json"))
     assert (wallet["balance"], len(wallet["grants"]), wallet["subscription"]["next_plan"]) == ("28.5", 3, "trial")
+    assert re.search(rf"Sales +{project} +monthly \(prices: trial\), then trial +USD", taximeter("projects", "list"))
     assert "monthly has ended" in taximeter("projects", "end-plan", "Sales")
+    assert re.search(rf"Sales +{project} +none \(prices: trial\) +USD", taximeter("projects", "list"))
+    (row,) = [json.loads(line) for line in taximeter("projects", "list", "--json").splitlines() if project in line]
+    assert (row["plan"], row["subscription"]) == ("trial", None)
     assert "not subscribed" in taximeter("projects", "end-plan", "Sales", code=1)
+    assert "plan       none (prices: trial)\n" in taximeter("wallet", "show", "Sales")
     assert "no plan 'gold' in force" in taximeter("projects", "create", "Gold", "--plan", "gold", code=1)
     assert "everything agrees" in taximeter("replay")
+
+
+def test_what_is_empty_says_why_and_what_is_wrong_says_what_is_right(taximeter: Taximeter) -> None:
+    empty = {
+        ("health",): "no living process has called an engine yet\n",
+        ("surge",): "no price follows the load of an engine, or nothing was measured yet\n",
+        ("surge", "--changes"): "no price has changed with the load\n",
+        ("approvals", "list"): "none waits; --state all shows the others\n",
+        ("events", "--type", "budget"): "none\n",
+    }
+    assert {asked: taximeter(*asked) for asked in empty} == empty
+    wrong = {
+        ("webhooks", "create", "https://example.com", "--type", "nope.*"): "'nope.*' is no type of events",
+        ("webhooks", "delete", "whk_x"): "'whk_x' is not a webhook's id (whk_...); `taximeter webhooks list` shows them",
+        ("events", "--type", "nope"): "'type' takes approval.decided",
+        ("health", "--reset", "e", "m@1"): "`taximeter health` and GET /v1/admin/breakers list them",
+    }
+    for asked, said in wrong.items():
+        assert said in taximeter(*asked, code=1)
 
 
 def test_migrating_twice_changes_nothing(taximeter: Taximeter) -> None:
@@ -299,7 +325,7 @@ def test_budgets_are_set_once_of_a_kind_listed_and_removed(taximeter: Taximeter,
 
 
 def test_the_health_of_engines_is_listed_and_a_breaker_is_closed(taximeter: Taximeter, database_url: str, tmp_path: Path) -> None:
-    assert taximeter("health") == "none\n"
+    assert taximeter("health") == "no living process has called an engine yet\n"
 
     async def fail() -> None:
         async with open_command_office({"TAXIMETER_DATABASE_URL": database_url, "TAXIMETER_HOME": str(tmp_path)}) as office:

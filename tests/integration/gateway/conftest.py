@@ -27,6 +27,7 @@ from taximeter.metering import Office, VideoRunner, open_office
 from taximeter.metering.fares import METERS
 from taximeter.metering.guard import Guard
 from taximeter.pricing import apply_dir, builtin_dir
+from tests.support.described import document_of, undescribed
 
 ADMIN_KEY = "the admin key"
 # One Token a prompt token, two an output token; 0.01 a frame of speech; 0.5 a step of video.
@@ -248,6 +249,7 @@ class Gateway:
         """Status, headers and body; JSON is decoded."""
         headers = {"Authorization": f"Bearer {key}", **arguments.pop("headers", {})}
         async with self.http.request(method, self.url + path, headers=headers, **arguments) as answer:
+            assert undescribed(document_of(self.app), method, path, answer.status, answer.headers) == set()
             json = "json" in answer.content_type
             return answer.status, answer.headers, await (answer.json(content_type=None) if json else answer.read())
 

@@ -118,6 +118,37 @@ async def test_of_fifty_calls_at_a_half_open_breaker_one_reaches_the_engine(gate
     assert (await gateway.wallet(tenant))[1] == "0"
 
 
+async def test_a_project_alone_opens_nothing_that_works_for_others(gateway: Gateway, tenant: Tenant) -> None:
+    other = await gateway.tenant("Other")
+    assert (await chat(gateway, other)).status == 200
+    gateway.engine.failure = EngineFailed("it broke")
+    assert {(await chat(gateway, tenant)).status for _ in range(25)} == {502}
+    gateway.engine.failure = None
+    assert (await chat(gateway, other)).status == 200
+    # What fails for both opens it.
+    gateway.engine.failure = EngineFailed("it broke")
+    for caller in (tenant, other, tenant, other, tenant):
+        assert (await chat(gateway, caller)).status == 502
+    assert [(await chat(gateway, caller)).status for caller in (tenant, other)] == [503, 503]
+
+
+async def test_a_breaker_whose_pause_is_over_does_not_degrade_the_whole(gateway: Gateway, tenant: Tenant) -> None:
+    await open_it(gateway, tenant)
+    end_the_pause(gateway)
+
+    async def states() -> list[str]:
+        return [row["state"] for row in (await gateway.admin("GET", "/breakers"))["data"]]
+
+    async def is_half_open() -> bool:
+        return await states() == ["half_open"]
+
+    await until(is_half_open)
+    _, _, health = await gateway.call("GET", "/v1/health", "")
+    [model] = health["engines"][0]["models"]
+    assert (health["status"], model["state"], model["retry_after_s"], model["reason"]) == ("ok", "half_open", None, "engine_failed")
+    assert b"half open: the next call decides" in (await gateway.call("GET", "/health", ""))[2]
+
+
 async def test_a_probe_whose_caller_leaves_or_cannot_pay_makes_room_for_the_next_one(gateway: Gateway, tenant: Tenant) -> None:
     empty = await gateway.tenant("Empty", tokens=None)
     await open_it(gateway, tenant)

@@ -72,7 +72,9 @@ async def test_a_plan_that_is_asked_for_is_subscribed_to_and_shown_in_the_wallet
     changed = await gateway.admin("POST", path, json={"plan": "later"})
     assert (changed["subscription"]["plan"], changed["postpaid"]["line"]) == ("later", "500")
     assert [change["event"] for change in (await gateway.admin("GET", path))["changes"]] == ["changed", "started"]
-    assert (await gateway.admin("GET", f"/projects/{project['id']}"))["plan"] == "later"
+    shown = await gateway.admin("GET", f"/projects/{project['id']}")
+    assert (shown["plan"], shown["subscription"]["plan"]) == ("later", "later")
+    assert [each["subscription"]["plan"] for each in (await gateway.admin("GET", "/projects?limit=1"))["data"]] == ["later"]
     ended = await gateway.admin("DELETE", path)
     assert (ended["subscription"], ended["postpaid"]["active"], ended["granted"]) == (None, False, wallet["granted"])
     status, _, answer = await gateway.call("DELETE", f"/v1/admin{path}", ADMIN_KEY)

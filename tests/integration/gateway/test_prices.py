@@ -15,6 +15,7 @@ ASK = {"model": "teller", "messages": [{"role": "user", "content": "hello"}], "m
 
 async def test_a_projects_plan_and_currency_are_shown_changed_and_checked(gateway: Any) -> None:
     made = await gateway.admin("POST", "/projects", json={"name": "Research", "currency": "EUR"})
+    assert made["subscription"] is None, "it pays by this plan, and has not subscribed to it"
     assert (made["plan"], made["currency"]) == ("standard", "EUR")
     changed = await gateway.admin("PATCH", f"/projects/{made['id']}", json={"currency": "USD"})
     assert (changed["plan"], changed["currency"]) == ("standard", "USD")

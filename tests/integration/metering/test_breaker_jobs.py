@@ -126,7 +126,7 @@ async def test_what_is_at_a_provider_is_asked_about_in_any_case(studio: Studio) 
     guard = studio.town.office.desk.guard
     await studio.step()
     for _ in range(5):
-        guard.watched("demo-video", studio.video.job.payload["model"]).failed(EngineFailed("it broke"))
+        guard.watched("demo-video", studio.video.job.payload["model"], studio.video.job.project_id).failed(EngineFailed("it broke"))
     [breaker] = guard.breakers._breakers.values()
     assert breaker.state == "open"
     studio.upstream.film.finish()

@@ -10,6 +10,10 @@ SUBSCRIPTION = {
     "project_id": ID, "plan": "'p'", "anchor": "'2027-01-31'", "month": "0", "period_start": "now()", "period_end": "now() + interval '1 day'",
     "allowance_utok": "5", "started_at": "now()",
 }  # fmt: skip
+PERIOD = {
+    "project_id": ID, "anchor": "'2027-01-31'", "month": "0", "period_start": "now()", "period_end": "now() + interval '1 day'",
+    "due_utok": "5", "given_utok": "5",
+}  # fmt: skip
 ADJUSTMENT = {"id": ID, "project_id": ID, "kind": "'correction'", "amount_utok": "-5", "operator": "'o'"}
 CHANGE = {"id": ID, "project_id": ID, "event": "'started'", "plan": "'p'", "operator": "'o'"}
 
@@ -18,6 +22,7 @@ ROWS: dict[str, tuple[Columns, Columns]] = {
     "admission.expiries": ({"id": ID, "grant_id": ID, "amount_utok": "5"}, {"id": OTHER}),
     "admission.adjustments": (ADJUSTMENT, {"id": OTHER}),
     "admission.subscriptions": (SUBSCRIPTION, {"project_id": OTHER}),
+    "admission.plan_periods": (PERIOD, {"project_id": OTHER}),
     "admission.subscription_changes": (CHANGE, {"id": OTHER}),
     "admission.credit_lines": ({"project_id": ID, "account": "1", "line_utok": "5", "active": "true"}, {"project_id": OTHER}),
     "admission.credit_accounts": ({"account": "1", "project_id": ID, "lent_utok": "5"}, {"account": "2"}),
@@ -61,6 +66,9 @@ def attempts() -> dict[str, Attempt]:
         "admission.subscriptions.subscriptions_month_check": second("admission.subscriptions", month="-1"),
         "admission.subscriptions.subscriptions_allowance_utok_check": second("admission.subscriptions", allowance_utok="-1"),
         "admission.subscriptions.period_has_a_length": second("admission.subscriptions", period_end="now()"),
+        "admission.plan_periods.plan_periods_pkey": again("admission.plan_periods", "project_id"),
+        "admission.plan_periods.plan_periods_due_utok_check": second("admission.plan_periods", due_utok="-1"),
+        "admission.plan_periods.plan_periods_given_utok_check": second("admission.plan_periods", given_utok="-1"),
         "admission.subscription_changes.subscription_changes_pkey": again("admission.subscription_changes", "id"),
         "admission.subscription_changes.subscription_changes_event_check": second("admission.subscription_changes", event="'lost'"),
         **texts("subscription_changes", "subscription_changes", "operator"),

@@ -1,5 +1,7 @@
 """The circuit breaker's states, each at its boundary."""
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from taximeter.admission.breakers import Breaker, BreakerRules, Permit
 
 RULES = BreakerRules(failures=3, window_ms=10_000, calls_min=10, failure_percent=50, open_ms=1_000, open_max_ms=4_000, jitter_percent=20)
 PROBE_MS = 30_000
+BAD, GOOD, OTHER = (UUID(int=number) for number in (1, 2, 3))
 
 
 def state(breaker: Breaker) -> str:
@@ -15,9 +18,9 @@ def state(breaker: Breaker) -> str:
     return breaker.state
 
 
-def call(breaker: Breaker, now_ms: int, reason: str | None = None, chance: int = 0) -> bool:
+def call(breaker: Breaker, now_ms: int, reason: str | None = None, chance: int = 0, project: UUID | None = None) -> bool:
     """One call at one moment; whether it was let through."""
-    permit = breaker.admit(now_ms, PROBE_MS)
+    permit = breaker.admit(now_ms, PROBE_MS, project)
     if permit is None:
         return False
     if reason is None:
@@ -189,3 +192,84 @@ def test_whatever_happens_a_half_open_breaker_has_one_probe_and_an_open_one_ends
         assert breaker.closed_to(now_ms) == (breaker.state == "open" or (breaker.state == "half_open" and breaker._probe_until_ms is not None))
     last = breaker.admit(now_ms + PROBE_MS + RULES.open_max_ms * 2, PROBE_MS)
     assert last is not None, "nobody is shut out for ever"
+
+
+def test_one_project_alone_does_not_open_what_works_for_others() -> None:
+    breaker = Breaker(RULES)
+    assert call(breaker, 0, project=GOOD)
+    for number in range(500):
+        assert call(breaker, number, "engine_failed", project=BAD)
+    assert call(breaker, 500, "engine_failed", project=GOOD), "one failure of another may be chance"
+    assert state(breaker) == "closed"
+    for number in range(3):
+        assert call(breaker, 501 + number, "engine_failed", project=BAD)
+    call(breaker, 504, "engine_failed", project=GOOD)
+    assert state(breaker) == "open", "two are not"
+
+
+def test_what_others_did_before_the_window_does_not_keep_it_closed() -> None:
+    breaker = Breaker(RULES)
+    assert call(breaker, 0, project=GOOD)
+    for number in range(3):
+        assert call(breaker, 9_000 + number, "engine_failed", project=BAD)
+    assert state(breaker) == "closed"
+    assert call(breaker, 10_000, "engine_failed", project=BAD)
+    assert state(breaker) == "open"
+
+
+def test_of_a_share_the_worst_projects_calls_are_left_out_where_others_called() -> None:
+    breaker = Breaker(BreakerRules(failures=0, calls_min=10, failure_percent=50))
+    for number in range(40):
+        call(breaker, number, "engine_failed", project=BAD)
+        call(breaker, number, "engine_failed" if number % 5 > 2 else None, project=(GOOD, OTHER)[number % 2])
+        assert state(breaker) == "closed", "seven of ten failed, four of ten of the others'"
+    for number in range(16):
+        call(breaker, number, "engine_failed", project=OTHER)
+    assert state(breaker) == "open"
+
+
+calls_of_all = st.lists(st.tuples(st.sampled_from([BAD, GOOD, OTHER]), st.integers(0, 30)), max_size=200)
+
+
+@given(calls_of_all)
+def test_whoever_fails_alone_shuts_nobody_out(drawn: list[tuple[UUID, int]]) -> None:
+    breaker, now_ms = Breaker(RULES), 0
+    assert call(breaker, now_ms, project=GOOD)
+    for project, after_ms in drawn:
+        now_ms += after_ms
+        assert call(breaker, now_ms, "engine_failed" if project is BAD else None, project=project)
+    assert state(breaker) == "closed"
+
+
+@given(calls_of_all, st.integers(2, 5))
+def test_an_engine_that_fails_for_two_projects_opens_it_soon_whatever_was_before(drawn: list[tuple[UUID, int]], projects: int) -> None:
+    breaker, now_ms = Breaker(RULES), 0
+    for project, after_ms in drawn:
+        now_ms += after_ms
+        call(breaker, now_ms, project=project)
+    count = 0
+    while state(breaker) == "closed":
+        call(breaker, now_ms, "engine_failed", project=UUID(int=1 + count % projects))
+        count += 1
+    assert count <= max(RULES.failures, 4)
+
+
+def test_who_opened_it_leaves_the_next_probe_to_others_who_have_asked() -> None:
+    def opened_by_the_bad_one(*, others_ask: bool) -> Breaker:
+        breaker = Breaker(RULES)
+        for _ in range(3):
+            call(breaker, 0, "engine_failed", project=BAD)
+        assert breaker.admit(1, PROBE_MS, BAD) is None
+        if others_ask:
+            assert breaker.admit(2, PROBE_MS, GOOD) is None
+        return breaker
+
+    assert opened_by_the_bad_one(others_ask=False).admit(1_000, PROBE_MS, BAD) is not None
+    breaker = opened_by_the_bad_one(others_ask=True)
+    assert breaker.admit(1_999, PROBE_MS, BAD) is None
+    assert call(breaker, 1_999, project=GOOD)
+    for number in range(20):
+        assert call(breaker, 2_000 + number, "engine_failed", project=BAD)
+    assert state(breaker) == "closed", "the probe's success speaks for the engine"
+    assert opened_by_the_bad_one(others_ask=True).admit(2_000, PROBE_MS, BAD) is not None, "nobody came"
+    assert opened_by_the_bad_one(others_ask=True).admit(1_000, PROBE_MS, BAD, yields=False) is not None, "a worker's queue decides"

@@ -1,5 +1,6 @@
 """The rules of plans: which grants pay, what a part of a month is worth, what a change does."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
@@ -12,7 +13,18 @@ from hypothesis import strategies as st
 from taximeter.admission import Ask, wallet_legs
 from taximeter.admission.budgets.model import BUDGETS_MAX
 from taximeter.admission.plans.model import Grant, Subscription
-from taximeter.admission.plans.rules import MODALITIES, Change, change_of, prorated, spending_order, usable
+from taximeter.admission.plans.rules import (
+    MODALITIES,
+    Change,
+    change_of,
+    due_after,
+    monthly,
+    prorated,
+    spending_order,
+    to_give,
+    to_take_back,
+    usable,
+)
 from taximeter.identity import Caller, terms
 from taximeter.ledger import AccountCode, operator_account
 from taximeter.ledger.model import LEGS_MAX
@@ -108,10 +120,12 @@ def plan(name: str, allowance_utok: int = 0, *, modality: str | None = None, pos
     return Plan(name, 1, START, allowance_utok=allowance_utok, allowance_period=period, allowance_modality=modality, postpaid=postpaid)  # type: ignore[arg-type]
 
 
-def subscribed(allowance_utok: int, next_plan: str | None = None) -> Subscription:
+def subscribed(allowance_utok: int, next_plan: str | None = None, given_utok: int | None = None) -> Subscription:
+    given_utok = allowance_utok if given_utok is None else given_utok
     return Subscription(
         project_id=ID, plan="now", next_plan=next_plan, anchor=date(2027, 1, 31), month=0, period_start=START,
         period_end=START + timedelta(days=28), allowance_utok=allowance_utok, allowance_modality=None, started_at=START,
+        due_utok=given_utok, given_utok=given_utok,
     )  # fmt: skip
 
 
@@ -132,10 +146,52 @@ def subscribed(allowance_utok: int, next_plan: str | None = None) -> Subscriptio
         (subscribed(5), plan("line", postpaid=True), "now", Change.SWITCH),
         (subscribed(0), plan("any", 1), None, Change.RESTART),
         (subscribed(0), plan("any", 1), "period_end", Change.WAIT),
+        (subscribed(0, given_utok=1), plan("any", 1), None, Change.RAISE),
+        (subscribed(0, given_utok=1), plan("any", 1, modality="speech"), "now", Change.RAISE),
     ],
 )
 def test_what_a_change_of_plan_does(before: Subscription, wanted: Plan, when: str | None, change: Change) -> None:
     assert change_of(before, wanted, when) is change  # type: ignore[arg-type]
+
+
+PLANS = [plan("none"), plan("less", 40_001), plan("more", 100_003), plan("speech", 70_001, modality="speech")]
+flips = st.lists(st.tuples(st.integers(0, 3 * 86_400_000_000), st.sampled_from([None, *PLANS]), st.sampled_from([None, "now"]), st.integers(0, 100)))
+
+
+@given(st.sampled_from(PLANS[1:]), flips)
+def test_a_period_gives_no_more_than_each_plan_for_its_part_of_it_and_never_more_than_the_largest_months(
+    first: Plan, drawn: list[tuple[int, Plan | None, str | None, int]]
+) -> None:
+    """``None``: the subscription ends, and whatever comes next is another one within the period.  Of what is there a part is spent each time."""
+    whole_us = 28 * 86_400_000_000
+    now, left, largest, used = subscribed(monthly(first)), monthly(first), monthly(first), Fraction(0)
+    at_us, changes = 0, 0
+    for after_us, wanted, when, spent in drawn:
+        step_us = min(after_us, whole_us - at_us)
+        used += Fraction(now.allowance_utok * step_us, whole_us)
+        at_us += step_us
+        at = START + timedelta(microseconds=at_us)
+        left -= left * spent // 100
+        change = Change.RAISE if wanted is None or now.plan == "" else change_of(now, wanted, when)  # type: ignore[arg-type]
+        if change not in (Change.RAISE, Change.SWITCH):
+            assert change is not Change.RESTART or now.given_utok == 0, "what was granted for the period counts in it"
+            continue
+        allowance_utok = 0 if wanted is None else monthly(wanted)
+        taken = min(left, to_take_back(now, at)) if change is Change.SWITCH else 0
+        due = due_after(now, allowance_utok, at)
+        amount = 0 if wanted is None else to_give(due, now.given_utok - taken)
+        left += amount - taken
+        modality = None if wanted is None else wanted.allowance_modality
+        name = "" if wanted is None else wanted.name
+        now = replace(
+            now, plan=name, allowance_utok=allowance_utok, allowance_modality=modality, due_utok=due, given_utok=now.given_utok - taken + amount
+        )
+        changes, largest = changes + 1, max(largest, allowance_utok)
+        # A micro-Token a change is what rounding once a change may come to.
+        exact = used + Fraction(allowance_utok * (whole_us - at_us), whole_us)
+        assert abs(due - exact) <= changes
+        assert now.given_utok <= largest + changes
+        assert amount == 0 or now.given_utok <= exact + changes
 
 
 many = st.lists(st.tuples(st.one_of(st.none(), st.integers(1, 3)), st.integers(0, 2), st.sampled_from([None, "chat", "speech"])), max_size=12)

@@ -4,18 +4,22 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from taximeter.admission.events import WebhookAddressRefused, rules
+import taximeter
+from taximeter.admission.events import TYPES, WebhookAddressRefused, rules
 from taximeter.kernel.errors import InvalidRequest
 
+SOURCES = Path(taximeter.__file__).parent
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 secrets = st.binary(min_size=rules.SECRET_BYTES, max_size=rules.SECRET_BYTES).map(rules.make_secret)
 
@@ -133,8 +137,26 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 
 def test_types_are_exact_or_begin_so() -> None:
     assert rules.check_types(["approval.*", "budget.threshold", "approval.*"]) == ("approval.*", "budget.threshold")
-    for wrong in ("", "*", "Approval.requested", "approval.", "approval requested", "a" * 61):
-        with pytest.raises(InvalidRequest, match="types"):
+    for wrong in ("", "*", "Approval.requested", "approval.", "a" * 61, "nope.*", "budget", "budget.gone", "budget.threshold.*"):
+        with pytest.raises(InvalidRequest, match=r"'types' takes approval\.decided, .*, webhook\.test, or 'approval\.\*'"):
             rules.check_types([wrong])
-    with pytest.raises(InvalidRequest, match="more than 50"):
-        rules.check_types(["a.b"] * 51)
+    with pytest.raises(InvalidRequest, match="50 types at most, not 51"):
+        rules.check_types(["budget.*"] * 51)
+
+
+def test_events_are_looked_for_by_type_or_by_what_types_begin_with() -> None:
+    assert [rules.check_kind(kind) for kind in (None, "budget", "budget.*", "budget.threshold")] == [None, "budget", "budget", "budget.threshold"]
+    for wrong in ("", "nope", "bud", "budget.", "*"):
+        with pytest.raises(InvalidRequest, match="is no type of events: 'type' takes"):
+            rules.check_kind(wrong)
+
+
+def test_every_type_that_something_emits_is_known_and_in_the_guide() -> None:
+    emitted = set()
+    for path in [*SOURCES.rglob("*.sql"), *SOURCES.rglob("*.py")]:
+        emitted |= set(re.findall(r"'((?:approval|breaker|budget|grant|limit|plan|subscription|surge|webhook)\.[a-z]+)'", path.read_text("utf-8")))
+        emitted |= set(re.findall(r'"((?:grant|plan|subscription)\.[a-z]+)"', path.read_text("utf-8"))) if "plans" in path.parts else set()
+    assert emitted == set(TYPES)
+    guide = (SOURCES.parents[1] / "docs/guides/webhooks.md").read_text("utf-8")
+    listed = "".join(line.split("|")[1] for line in guide.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`([a-z]+\.[a-z]+)`", listed)) == set(TYPES)

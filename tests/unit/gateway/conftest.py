@@ -21,6 +21,7 @@ from taximeter.kernel.errors import NotFound
 from taximeter.kernel.ids import IdFactory, encode_id
 from taximeter.kernel.settings import Settings
 from taximeter.metering import Order, Receipt
+from tests.support.described import document_of, undescribed
 
 KEY = "Bearer good"
 ADMIN = "Bearer admin"
@@ -183,7 +184,9 @@ class Client:
             self.sent.append(message)
 
         await self.app(scope, receive, send)
-        return self.answer()
+        answer = self.answer()
+        assert undescribed(document_of(self.app), method, path, answer.status, answer.headers) == set()
+        return answer
 
     def leave(self) -> None:
         self.leaving.set()

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from taximeter.gateway import admin_values
+from tests.support.described import document_of, undescribed
 
 pytestmark = pytest.mark.anyio
 
@@ -249,6 +250,17 @@ async def test_the_document_names_every_route(client: Any, app: FastAPI) -> None
     assert paths(app) - pages <= described
     assert {("POST", "/v1/admin/projects"), ("DELETE", "/v1/admin/projects/{project_id}/keys/{key_id}")} <= described
     assert len(described) == len(ROUTES) + len(ADMIN_ROUTES) + 5
+
+
+async def test_an_answer_with_a_header_or_a_status_that_the_document_lacks_is_found(app: FastAPI) -> None:
+    document = document_of(app)
+    sent = ("x-request-id", "RateLimit-Policy", "taximeter-queue-position", "content-type")
+    assert undescribed(document, "POST", "/v1/chat/completions", 200, sent) == set()
+    assert undescribed(document, "POST", "/v1/chat/completions", 200, (*sent, "x-new", "retry-after")) == {"x-new", "retry-after"}
+    assert undescribed(document, "POST", "/v1/chat/completions", 429, (*sent, "retry-after", "openai-poll-after-ms")) == {"openai-poll-after-ms"}
+    assert undescribed(document, "GET", "/v1/models/up/stream?x=1", 200, ("x-request-id", "taximeter-balance")) == {"taximeter-balance"}
+    assert undescribed(document, "GET", "/v1/admin/limits", 401, ("WWW-Authenticate", "x-new")) == {"x-new"}
+    assert undescribed(document, "GET", "/v1/wallet", 302, ()) == {"status 302"}
 
 
 async def test_every_reference_of_the_document_resolves(client: Any) -> None:

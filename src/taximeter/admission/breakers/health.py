@@ -32,7 +32,7 @@ class Look:
     """One look at everything.
 
     Attributes:
-        status: ``ok``; ``degraded`` when an engine is down or a breaker not closed; ``down`` when the database does not answer.
+        status: ``ok``; ``degraded`` when an engine is down or a breaker open; ``down`` when the database does not answer.
         at: when it was.
         engines: by name, with the breakers of their models.
         jobs: how many wait and run; None: the database does not answer.
@@ -105,7 +105,8 @@ class Health:
 def _status(engines: tuple[dict[str, Any], ...], *, database: bool) -> str:
     if not database:
         return "down"
-    well = all(engine["state"] != "down" and all(each["state"] == "closed" for each in engine["models"]) for engine in engines)
+    # Half open refuses nobody: it may stay so until somebody calls, and that is no trouble of anybody's.
+    well = all(engine["state"] != "down" and all(each["state"] != "open" for each in engine["models"]) for engine in engines)
     return "ok" if well else "degraded"
 
 

@@ -41,7 +41,7 @@ class Resets:
     async def reset(self, engine: str, model: str, operator: str) -> dict[str, Any]:
         """Close a breaker in every process: here at once, elsewhere with the next heartbeat.  Raises NotFound."""
         if not await self._store.reset(engine, model, operator):
-            message = "No living process has a circuit breaker for this engine and model; GET /v1/admin/breakers lists them."
+            message = "No living process has a circuit breaker for this engine and model; `taximeter health` and GET /v1/admin/breakers list them."
             raise NotFound(message)
         self._breakers.reset(engine, model)
         return {"object": "breaker.reset", "engine": engine, "model": model, "operator": operator}

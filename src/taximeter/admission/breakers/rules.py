@@ -6,15 +6,20 @@ half open   one call at a time goes through as a probe: its success closes the b
 
 The pattern is that of M. Nygard, Release It! (2nd edition, 2018), chapter 5.  Only what began in the present spell of a state
 counts: an answer to a call from before the breaker opened says nothing about the engine as it is now.
+
+One project alone, whose requests make an engine fail, does not open it for others whose calls go well: the failures of the project
+that has the most of them count only as far as the others' calls do not contradict.
 """
 
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from taximeter.admission.breakers.model import BreakerRules, State
+from taximeter.admission.breakers.window import Window
 
-PIECES = 10
-"""Of the window: what is older than it leaves in so many steps."""
 PERMILLE = 1000
+OTHERS_MIN = 2
+"""So many failures must be of other projects than the one with the most, where a call of others went well: one may be chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +29,12 @@ class Permit:
     Attributes:
         spell: in which it was given.
         probe: the call decides about a half-open breaker.
+        project: whose call it is.
     """
 
     spell: int
     probe: bool = False
+    project: UUID | None = None
 
 
 @dataclass(slots=True)
@@ -52,7 +59,14 @@ class Breaker:
     reason: str | None = None
     _until_ms: int = 0
     _probe_until_ms: int | None = None
-    _pieces: list[tuple[int, int, int]] = field(default_factory=list)
+    _window: Window = field(init=False)
+    _row: dict[UUID | None, int] = field(default_factory=dict)
+    _opened_by: UUID | None = None
+    _others_ask: bool = False
+
+    def __post_init__(self) -> None:
+        """The rules say how long the window is."""
+        self._window = Window(self.rules.window_ms)
 
     def look(self, now_ms: int) -> State:
         """The state now: an open breaker is half open when its time is over."""
@@ -60,15 +74,19 @@ class Breaker:
             self._become("half_open", now_ms)
         return self.state
 
-    def admit(self, now_ms: int, probe_ms: int) -> Permit | None:
-        """Leave for one call, or None.  A probe that has not ended after ``probe_ms`` counts as lost, and the next one may go."""
+    def admit(self, now_ms: int, probe_ms: int, project: UUID | None = None, *, yields: bool = True) -> Permit | None:
+        """Leave for one call, or None.  A probe that has not ended after ``probe_ms`` counts as lost, and the next one may go.
+
+        With ``yields``, the project whose failure opened the breaker lets others have the next probe for a while, if they have asked.
+        """
         if self.state == "closed":
-            return Permit(self.spell)
-        if self.look(now_ms) == "open" or not self._is_free(now_ms):
+            return Permit(self.spell, project=project)
+        if self.look(now_ms) == "open" or not self._is_free(now_ms) or (yields and self._is_after_others(project, now_ms)):
+            self._others_ask = self._others_ask or project != self._opened_by
             return None
         self.spell += 1
         self._probe_until_ms = now_ms + probe_ms
-        return Permit(self.spell, probe=True)
+        return Permit(self.spell, probe=True, project=project)
 
     def lets(self, permit: Permit) -> bool:
         """Whether a permit still lets its call go out: not when the breaker has opened since."""
@@ -89,11 +107,10 @@ class Breaker:
             return
         if permit.probe:
             self._close(now_ms)
-            return
         self.failures = 0
         self.reason = None
-        if self.rules.failure_percent:
-            self._count(now_ms, 0)
+        self._row.clear()
+        self._window.count(now_ms, permit.project, 0)
 
     def failed(self, permit: Permit, now_ms: int, reason: str, chance_permille: int) -> None:
         """The engine failed.
@@ -108,7 +125,10 @@ class Breaker:
             return
         self.failures += 1
         self.reason = reason
-        if permit.probe or self._is_too_much(now_ms):
+        self._row[permit.project] = self._row.get(permit.project, 0) + 1
+        self._window.count(now_ms, permit.project, 1)
+        if permit.probe or self._is_too_long_a_row() or self._is_too_large_a_share():
+            self._opened_by, self._others_ask = permit.project, False
             self._open(now_ms, chance_permille)
 
     def given_back(self, permit: Permit) -> None:
@@ -128,27 +148,22 @@ class Breaker:
     def _is_free(self, now_ms: int) -> bool:
         return self._probe_until_ms is None or now_ms >= self._probe_until_ms
 
-    def _is_too_much(self, now_ms: int) -> bool:
-        rules = self.rules
-        if rules.failures and self.failures >= rules.failures:
-            return True
-        if not rules.failure_percent:
-            return False
-        self._count(now_ms, 1)
-        calls = sum(piece[1] for piece in self._pieces)
-        failed = sum(piece[2] for piece in self._pieces)
-        return calls >= rules.calls_min and failed * 100 >= rules.failure_percent * calls
+    def _is_after_others(self, project: UUID | None, now_ms: int) -> bool:
+        return self._others_ask and project == self._opened_by and now_ms < self.since_ms + self.rules.open_ms
 
-    def _count(self, now_ms: int, failed: int) -> None:
-        """Note the end of a call in the window."""
-        width = max(1, self.rules.window_ms // PIECES)
-        number = now_ms // width
-        if self._pieces and self._pieces[-1][0] == number:
-            _, calls, failures = self._pieces[-1]
-            self._pieces[-1] = (number, calls + 1, failures + failed)
-            return
-        self._pieces = [piece for piece in self._pieces if piece[0] > number - PIECES]
-        self._pieces.append((number, 1, failed))
+    def _is_too_long_a_row(self) -> bool:
+        if not self.rules.failures or self.failures < self.rules.failures:
+            return False
+        worst = max(self._row, key=self._row.__getitem__)
+        calls, failed = self._window.without(worst)
+        return calls == failed or self.failures - self._row[worst] >= min(OTHERS_MIN, self.rules.failures)
+
+    def _is_too_large_a_share(self) -> bool:
+        window, percent = self._window, self.rules.failure_percent
+        if not percent or window.calls < self.rules.calls_min or window.failed * 100 < percent * window.calls:
+            return False
+        calls, failed = window.without(window.worst())
+        return calls == failed or (failed >= OTHERS_MIN and failed * 100 >= percent * calls)
 
     def _open(self, now_ms: int, chance_permille: int) -> None:
         rules = self.rules
@@ -164,7 +179,7 @@ class Breaker:
         self.reason = None
         if self.state != "closed":
             self._become("closed", now_ms)
-        self._pieces = []
+        self._start_counting()
 
     def _become(self, state: State, now_ms: int) -> None:
         # The time at which an open breaker turns half open is known, whenever somebody looks.
@@ -172,4 +187,8 @@ class Breaker:
         self.state = state
         self.spell += 1
         self._probe_until_ms = None
-        self._pieces = []
+        self._start_counting()
+
+    def _start_counting(self) -> None:
+        self._row.clear()
+        self._window.clear()

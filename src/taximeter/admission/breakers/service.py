@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
+from uuid import UUID
 
 from taximeter.admission.breakers.errors import EngineCircuitOpen
 from taximeter.admission.breakers.model import BreakerRules, Change, State, View
@@ -54,26 +55,26 @@ class Breakers:
         self._changes: deque[Change] = deque(maxlen=CHANGES_MAX)
         self._number = 0
 
-    def admit(self, engine: str, model: str, probe_s: float) -> Call:
-        """Leave to call an engine with a version of a model (``name@version``).  Raises EngineCircuitOpen.
+    def admit(self, engine: str, model: str, probe_s: float, project: UUID | None = None, *, yields: bool = True) -> Call:
+        """Leave to call an engine with a version of a model (``name@version``) for a project.  Raises EngineCircuitOpen.
 
-        A probe that has not said how it ended after ``probe_s`` counts as lost.
+        A probe that has not said how it ended after ``probe_s`` counts as lost.  ``yields``: as in ``Breaker.admit``.
         """
         if self._rules.off:
             return _FREE
         breaker = self._of(engine, model)
-        permit = breaker.admit(self._now_ms(), int(probe_s * 1000))
+        permit = breaker.admit(self._now_ms(), int(probe_s * 1000), project, yields=yields)
         if permit is None:
             raise self._refusal(engine, model)
         if permit.probe:
             self._note(engine, model)
         return _Call(self, engine, model, permit)
 
-    def watched(self, engine: str, model: str) -> Call:
+    def watched(self, engine: str, model: str, project: UUID | None = None) -> Call:
         """A call that goes out whatever the state is, and counts as long as the breaker is closed: a question about a job that a provider makes."""
         if self._rules.off:
             return _FREE
-        return _Call(self, engine, model, Permit(self._of(engine, model).spell))
+        return _Call(self, engine, model, Permit(self._of(engine, model).spell, project=project))
 
     def closed_to(self) -> list[tuple[str, str]]:
         """Engines and models that ``admit`` would refuse now."""

@@ -14,6 +14,21 @@ DELIVERY_PREFIX = "dlv"
 
 DeliveryState = Literal["pending", "delivered", "failed"]
 
+TYPES = (
+    "approval.decided",
+    "approval.requested",
+    "breaker.changed",
+    "budget.threshold",
+    "grant.expired",
+    "grant.expiring",
+    "limit.changed",
+    "plan.changed",
+    "subscription.renewed",
+    "surge.changed",
+    "webhook.test",
+)
+"""Every type of event that there is; whatever calls ``admission.emit`` names one of these."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:

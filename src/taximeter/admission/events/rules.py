@@ -6,7 +6,6 @@ The specification: https://github.com/standard-webhooks/standard-webhooks (part 
 import base64
 import hashlib
 import hmac
-import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from yarl import URL
 
 from taximeter.admission.events.errors import WebhookAddressRefused
+from taximeter.admission.events.model import TYPES
 from taximeter.kernel.errors import InvalidRequest
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
@@ -28,8 +28,9 @@ RETRY_AFTER_S_MAX = 86_400
 TYPES_MAX = 50
 URL_CHARS_MAX = 2000
 GONE = 410
-_TYPE = re.compile(r"[a-z]+(_[a-z]+)*(\.[a-z]+(_[a-z]+)*)*(\.\*)?")
-_TYPE_CHARS_MAX = 60
+FAMILIES = tuple(dict.fromkeys(name.partition(".")[0] for name in TYPES))
+"""What types begin with."""
+_SHOWN_CHARS_MAX = 60
 # Addresses of IPv6 that stand for one of IPv4, as translators read them.
 _NAT64 = IPv6Network("64:ff9b::/96")
 _LOW_32 = 0xFFFF_FFFF
@@ -78,13 +79,29 @@ def retry_after_s(text: str | None, now: datetime) -> float | None:
 
 
 def check_types(types: Sequence[str]) -> tuple[str, ...]:
-    """The wanted types, each once.  Raises InvalidRequest for what is none."""
-    wrong = next((name for name in types if len(name) > _TYPE_CHARS_MAX or not _TYPE.fullmatch(name)), None)
-    if wrong is not None or len(types) > TYPES_MAX:
-        shown = "more than 50 of them" if wrong is None else repr(wrong[:_TYPE_CHARS_MAX])
-        message = f"'types' must be types of events such as 'approval.requested', or 'approval.*' for all that begin so, not {shown}"
+    """The wanted types, each once.  Raises InvalidRequest for what no event is of."""
+    if len(types) > TYPES_MAX:
+        message = f"'types' may name {TYPES_MAX} types at most, not {len(types)}"
+        raise InvalidRequest(message, param="types")
+    wrong = next((name for name in types if not _is_known(name)), None)
+    if wrong is not None:
+        message = f"{wrong[:_SHOWN_CHARS_MAX]!r} is no type of events: 'types' takes {', '.join(TYPES)}, or 'approval.*' for all that begin so"
         raise InvalidRequest(message, param="types")
     return tuple(dict.fromkeys(types))
+
+
+def _is_known(name: str) -> bool:
+    family = name.removesuffix(".*")
+    return name in TYPES if family == name else family in FAMILIES
+
+
+def check_kind(kind: str | None) -> str | None:
+    """The type, or what types begin with, that somebody looks for, without the ``.*`` that webhooks write.  Raises InvalidRequest when none does."""
+    name = None if kind is None else kind.removesuffix(".*")
+    if kind is not None and name not in (*TYPES, *FAMILIES):
+        message = f"{kind[:_SHOWN_CHARS_MAX]!r} is no type of events: 'type' takes {', '.join(TYPES)}, or 'approval' for all that begin so"
+        raise InvalidRequest(message, param="type")
+    return name
 
 
 def check_url(text: str, *, private: bool) -> str:

@@ -9,7 +9,7 @@ import asyncpg
 
 from taximeter.admission.events.errors import DeliveryNotFound, WebhookNotFound
 from taximeter.admission.events.model import EVENT_PREFIX, Delivery, DeliveryState, Event, Webhook
-from taximeter.admission.events.rules import SECRET_BYTES, check_types, check_url, make_secret
+from taximeter.admission.events.rules import SECRET_BYTES, check_kind, check_types, check_url, make_secret
 from taximeter.admission.events.store import EventStore, WebhookStore
 from taximeter.kernel.errors import InvalidRequest, NotFound
 from taximeter.kernel.ids import IdFactory, encode_id
@@ -100,8 +100,8 @@ class Webhooks:
         return await self._store.resend(webhook_id, None)
 
     async def events(self, after: UUID | None, kind: str | None, project_id: UUID | None, limit: int) -> Sequence[Event]:
-        """What happened, newest first; ``kind`` is a type, or its first part."""
-        return await self._events.page(after, kind, project_id, limit)
+        """What happened, newest first; ``kind`` is a type, or its first part.  Raises InvalidRequest when no event is of it."""
+        return await self._events.page(after, check_kind(kind), project_id, limit)
 
 
 def _found(webhook: Webhook | None) -> Webhook:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 GrantKind = Literal["renewal", "once", "proration", "promotional", "manual"]
@@ -92,6 +92,8 @@ class Subscription:
         allowance_utok: of a whole month, by the version of the plan that the period began with; 0: none.
         allowance_modality: what alone it may be spent on.
         started_at: when it was subscribed to first.
+        due_utok: what plans owe for this period: each its month, for the part of the period that the project has it, the present one to the end.
+        given_utok: what was granted for this period, less what was taken back.
     """
 
     project_id: UUID
@@ -104,6 +106,20 @@ class Subscription:
     allowance_utok: int
     allowance_modality: str | None
     started_at: datetime
+    due_utok: int
+    given_utok: int
+
+    def to_api(self) -> dict[str, Any]:
+        """The plan and its period, as wallets and projects show it."""
+        return {
+            "plan": self.plan,
+            "next_plan": self.next_plan,
+            "started_at": self.started_at.isoformat(),
+            "anchor": self.anchor.isoformat(),
+            "period_start": self.period_start.isoformat(),
+            "period_end": self.period_end.isoformat(),
+            "renews_at": self.period_end.isoformat(),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,9 +95,22 @@ from (
 where not exists (select from admission.events e where e.dedup = s.dedup)
 
 -- name: subscription
-select * from admission.subscriptions where project_id = $1
+select s.*, p.due_utok, p.given_utok from admission.subscriptions s join admission.plan_periods p using (project_id) where s.project_id = $1
+
+-- name: subscriptions
+select s.*, p.due_utok, p.given_utok
+from admission.subscriptions s join admission.plan_periods p using (project_id)
+where s.project_id = any ($1::uuid[])
 
 -- name: put_subscription
+-- With its period, which outlives it.
+with period as (
+    insert into admission.plan_periods (project_id, anchor, month, period_start, period_end, due_utok, given_utok)
+    values ($1, $4, $5, $6, $7, $11, $12)
+    on conflict (project_id) do update
+    set anchor = excluded.anchor, month = excluded.month, period_start = excluded.period_start, period_end = excluded.period_end,
+        due_utok = excluded.due_utok, given_utok = excluded.given_utok
+)
 insert into admission.subscriptions (
     project_id, plan, next_plan, anchor, month, period_start, period_end, allowance_utok, allowance_modality, started_at
 )
@@ -106,6 +119,15 @@ on conflict (project_id) do update
 set plan = excluded.plan, next_plan = excluded.next_plan, anchor = excluded.anchor, month = excluded.month,
     period_start = excluded.period_start, period_end = excluded.period_end, allowance_utok = excluded.allowance_utok,
     allowance_modality = excluded.allowance_modality
+
+-- name: open_period
+-- The period of a subscription that has ended, while it runs and when something was granted for it.
+select anchor, month, period_start, period_end, due_utok, given_utok
+from admission.plan_periods where project_id = $1 and period_end > $2 and given_utok > 0
+
+-- name: close_period
+-- What is due of a period whose subscription ends.
+update admission.plan_periods set due_utok = $2 where project_id = $1
 
 -- name: end_subscription
 delete from admission.subscriptions where project_id = $1

@@ -27,11 +27,11 @@ class Change(Enum):
 
     NOTHING = "nothing"
     RAISE = "raise"
-    """Now, in the same period: the difference is given for the rest of it."""
+    """Now, in the same period: what is then due for it and was not given is given."""
     RESTART = "restart"
     """Now: a period begins, with all of its allowance."""
     SWITCH = "switch"
-    """Now, in the same period: the rest of the old allowance is taken back as far as it is there, that of the new one given."""
+    """Now, in the same period: the rest of the old allowance is taken back as far as it is there, then as with ``RAISE``."""
     WAIT = "wait"
     """When the period ends."""
 
@@ -68,6 +68,22 @@ def prorated(amount_utok: int, start: datetime, now: datetime, end: datetime) ->
     return divide_half_even(amount_utok * left, whole)
 
 
+def due_after(subscription: Subscription, allowance_utok: int, now: datetime) -> int:
+    """What is due for the whole period when the rest of it has another allowance a month; rounded once, half-even."""
+    difference_utok = prorated(allowance_utok - subscription.allowance_utok, subscription.period_start, now, subscription.period_end)
+    return max(subscription.due_utok + difference_utok, 0)
+
+
+def to_give(due_utok: int, given_utok: int) -> int:
+    """What a change grants: what is due and was not given.  What was given above that, and spent, is not given again."""
+    return max(due_utok - given_utok, 0)
+
+
+def to_take_back(subscription: Subscription, now: datetime) -> int:
+    """What was given above what is due up to now; some of it may be spent."""
+    return max(subscription.given_utok - due_after(subscription, 0, now), 0)
+
+
 def monthly(plan: Plan) -> int:
     """What a plan gives each month."""
     return plan.allowance_utok if plan.allowance_period == "month" else 0
@@ -84,7 +100,8 @@ def change_of(subscription: Subscription, plan: Plan, when: When | None) -> Chan
     if when == "period_end":
         return Change.WAIT
     if subscription.allowance_utok == 0:
-        return Change.RESTART
+        # What was granted for this period counts in it: leaving a plan and coming back begins no month of its own.
+        return Change.RESTART if subscription.given_utok == 0 else Change.RAISE
     same_kind = monthly(plan) >= subscription.allowance_utok and plan.allowance_modality == subscription.allowance_modality
     if same_kind or (plan.postpaid and when is None):
         return Change.RAISE

@@ -75,9 +75,14 @@ class Plans:
         """See ``Subscriptions.subscribe``.  Raises NotFound too."""
         return await self.subscriptions.subscribe(await self._project(project_id), plan, by, when=when, anchor=anchor, now=now)
 
-    async def unsubscribe(self, project_id: UUID, by: By) -> Subscription:
+    async def unsubscribe(self, project_id: UUID, by: By, now: datetime | None = None) -> Subscription:
         """End a project's subscription.  Raises NotFound, NotSubscribed."""
-        return await self.subscriptions.end(await self._project(project_id), by)
+        return await self.subscriptions.end(await self._project(project_id), by, now)
+
+    async def subscribed(self, project_ids: Sequence[UUID]) -> dict[UUID, Subscription]:
+        """The subscriptions of those of these projects that have one."""
+        async with self._pool.acquire() as connection:
+            return {found.project_id: found for found in await store.subscriptions(connection, project_ids)}
 
     async def renew(self, project_id: UUID, now: datetime | None = None) -> bool:
         """Begin the period that it is time for, unless that was done."""

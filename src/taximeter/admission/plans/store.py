@@ -134,18 +134,29 @@ async def find_subscription(connection: asyncpg.Connection, project_id: UUID) ->
     return None if row is None else Subscription(**row)
 
 
+async def subscriptions(connection: asyncpg.Connection, project_ids: Sequence[UUID]) -> list[Subscription]:
+    """What some projects have subscribed to."""
+    return [Subscription(**row) for row in await connection.fetch(_SQL["subscriptions"], list(project_ids))]
+
+
 async def put_subscription(connection: asyncpg.Connection, subscription: Subscription) -> None:
     """Record a subscription as it is now."""
     new = subscription
     await connection.execute(
         _SQL["put_subscription"], new.project_id, new.plan, new.next_plan, new.anchor, new.month, new.period_start, new.period_end,
-        new.allowance_utok, new.allowance_modality, new.started_at,
+        new.allowance_utok, new.allowance_modality, new.started_at, new.due_utok, new.given_utok,
     )  # fmt: skip
 
 
-async def end_subscription(connection: asyncpg.Connection, project_id: UUID) -> None:
-    """It has none any more."""
+async def end_subscription(connection: asyncpg.Connection, project_id: UUID, due_utok: int) -> None:
+    """It has none any more, and so much is due of the period that it was in."""
     await connection.execute(_SQL["end_subscription"], project_id)
+    await connection.execute(_SQL["close_period"], project_id, due_utok)
+
+
+async def open_period(connection: asyncpg.Connection, project_id: UUID, at: datetime) -> asyncpg.Record | None:
+    """The period that a subscription which has ended was in, while it runs; None also when nothing was granted for it."""
+    return await connection.fetchrow(_SQL["open_period"], project_id, at)
 
 
 async def insert_change(

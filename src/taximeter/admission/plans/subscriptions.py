@@ -13,7 +13,7 @@ from taximeter.admission.plans.credit import Credit
 from taximeter.admission.plans.errors import CreditLineInUse, NotSubscribed
 from taximeter.admission.plans.grants import WORKER, give, take_back
 from taximeter.admission.plans.model import By, GrantOrder, Subscription, When
-from taximeter.admission.plans.rules import YEARS, Change, change_of, monthly, prorated
+from taximeter.admission.plans.rules import YEARS, Change, change_of, due_after, monthly, prorated, to_give, to_take_back
 from taximeter.identity import Project
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.ids import IdFactory, named_id
@@ -41,38 +41,41 @@ class Subscriptions:
             plan_name: a plan that is in force.
             by: who does it.
             when: for a change; None: as the change itself decides.
-            anchor: for a start: the day that months are counted from, today or before; the first month is then a part of one, and so is
-                its allowance.
+            anchor: where a period begins: the day that months are counted from, today or before; the first month is then a part of
+                one, and so is its allowance.
             now: for tests; None: by the database's clock.
 
-        Raises InvalidRequest for a plan that is not in force or an anchor in the future, and CreditLineInUse.
+        Raises InvalidRequest for a plan that is not in force, an anchor in the future or in the middle of a period, and for a period's
+        end that nobody can wait for; and CreditLineInUse.
         """
         plan = self._catalog().plans.get(plan_name)
         if plan is None:
-            message = f"there is no plan {plan_name[:100]!r} in force; GET /v1/admin/plans lists those that are"
+            message = f"there is no plan {plan_name[:100]!r} in force; there are {', '.join(sorted(self._catalog().plans)) or 'none'}"
             raise InvalidRequest(message, param="plan")
         async with store.locked(self._pool, project.lane) as connection:
             now = now or await store.database_now(connection)
             before = await store.find_subscription(connection, project.id)
-            if before is None:
-                return await self._start(connection, project, plan, by, anchor or await store.today(connection, project.id, now), now)
-            if before.period_end <= now:
+            if before is None and when == "period_end":
+                message = "this project has no subscription whose period's end could be waited for; leave 'when' out"
+                raise InvalidRequest(message, param="when")
+            if before is not None and before.period_end <= now:
                 before = await self._renew(connection, project, before, now)
-            change = change_of(before, plan, when)
-            if change is Change.NOTHING:
-                return before
-            if change is Change.RESTART:
-                return await self._start(connection, project, plan, by, await store.today(connection, project.id, now), now, before)
-            return await self._change(connection, project, before, (plan, change), by, now)
+            going_on = before or await _left_one(connection, project, now)
+            change = Change.RESTART if going_on is None else Change.RAISE if before is None else change_of(going_on, plan, when)
+            if going_on is None or change is Change.RESTART:
+                return await self._start(connection, project, plan, by, anchor or await store.today(connection, project.id, now), now, before)
+            _check_anchor(going_on, anchor)
+            return going_on if change is Change.NOTHING else await self._change(connection, project, going_on, (plan, change), by, now)
 
-    async def end(self, project: Project, by: By) -> Subscription:
+    async def end(self, project: Project, by: By, now: datetime | None = None) -> Subscription:
         """End it at once.  What was granted may be used to its end; nothing more is lent.  Raises NotSubscribed."""
         async with store.locked(self._pool, project.lane) as connection:
+            now = now or await store.database_now(connection)
             before = await store.find_subscription(connection, project.id)
             if before is None:
                 message = "this project has not subscribed to a plan"
                 raise NotSubscribed(message)
-            await store.end_subscription(connection, project.id)
+            await store.end_subscription(connection, project.id, due_after(before, 0, now))
             await self._credit.end(connection, project, by)
             await self._keep(connection, "ended", before, before.plan, by)
             return before
@@ -113,7 +116,7 @@ class Subscriptions:
         subscription = Subscription(
             project_id=project.id, plan=plan.name, next_plan=None, anchor=anchor, month=month, period_start=now if is_whole else start,
             period_end=end, allowance_utok=monthly(plan), allowance_modality=plan.allowance_modality,
-            started_at=now if before is None else before.started_at,
+            started_at=now if before is None else before.started_at, due_utok=amount_utok, given_utok=amount_utok,
         )  # fmt: skip
         await store.put_subscription(connection, subscription)
         await self._give_month(connection, project, subscription, amount_utok, now)
@@ -131,31 +134,28 @@ class Subscriptions:
             await store.put_subscription(connection, after)
             await self._keep(connection, "planned", after, before.plan, by)
             return after
-        old_utok = before.allowance_utok
         keeps = change is Change.RAISE and (plan.postpaid or plan.name == before.plan)
+        allowance_utok = max(before.allowance_utok, monthly(plan)) if keeps else monthly(plan)
+        modality = before.allowance_modality if keeps else plan.allowance_modality
+        change_id, unsigned = self._ids.new(), replace(by, reference="")
+        given_utok, due_utok = before.given_utok, due_after(before, allowance_utok, now)
+        if change is Change.SWITCH:
+            accounts = [grant.account for grant in await store.grants_of_period(connection, project.id, before.period_end)]
+            rest_utok = to_take_back(before, now)
+            given_utok -= await take_back(connection, named_id(change_id, "proration", "back"), project, accounts, rest_utok, unsigned)
+        amount_utok = to_give(due_utok, given_utok)
+        if amount_utok > 0:
+            order = GrantOrder(amount_utok=amount_utok, kind="proration", expires_at=before.period_end, modality=modality, plan=plan.name)
+            await give(connection, named_id(change_id, "proration", "given"), project, order, unsigned, now)
         after = replace(
-            before, plan=plan.name, next_plan=None,
-            allowance_utok=max(old_utok, monthly(plan)) if keeps else monthly(plan),
-            allowance_modality=before.allowance_modality if keeps else plan.allowance_modality,
+            before, plan=plan.name, next_plan=None, allowance_utok=allowance_utok, allowance_modality=modality,
+            due_utok=due_utok, given_utok=given_utok + amount_utok,
         )  # fmt: skip
         await store.put_subscription(connection, after)
-        change_id = self._ids.new()
-        amount_utok = after.allowance_utok
-        if change is Change.RAISE:
-            amount_utok -= old_utok
-        else:
-            accounts = [grant.account for grant in await store.grants_of_period(connection, project.id, before.period_end)]
-            rest_utok = prorated(old_utok, before.period_start, now, before.period_end)
-            await take_back(connection, named_id(change_id, "proration", "back"), project, accounts, rest_utok, replace(by, reference=""))
-        amount_utok = prorated(amount_utok, before.period_start, now, before.period_end)
-        if amount_utok > 0:
-            order = GrantOrder(
-                amount_utok=amount_utok, kind="proration", expires_at=after.period_end, modality=after.allowance_modality, plan=plan.name
-            )
-            await give(connection, named_id(change_id, "proration", "given"), project, order, replace(by, reference=""), now)
+        plan_before = before.plan or None
         await self._give_once(connection, project, plan, by, now)
-        await self._agree(connection, project, plan, before.plan, by)
-        await self._keep(connection, "changed", after, before.plan, by)
+        await self._agree(connection, project, plan, plan_before, by)
+        await self._keep(connection, "changed" if plan_before else "started", after, plan_before, by)
         return after
 
     async def _renew(self, connection: asyncpg.Connection, project: Project, before: Subscription, now: datetime) -> Subscription:
@@ -168,14 +168,14 @@ class Subscriptions:
             start = before.period_end
         if plan is None:
             log.error("the plan %s of project %s is not in force: nothing is granted", name, project.id)
+        amount_utok = 0 if plan is None else monthly(plan)
         after = replace(
-            before, plan=name, next_plan=None, month=month, period_start=start, period_end=end,
-            allowance_utok=0 if plan is None else monthly(plan),
-            allowance_modality=None if plan is None else plan.allowance_modality,
+            before, plan=name, next_plan=None, month=month, period_start=start, period_end=end, allowance_utok=amount_utok,
+            allowance_modality=None if plan is None else plan.allowance_modality, due_utok=amount_utok, given_utok=amount_utok,
         )  # fmt: skip
         by = By(operator=WORKER)
         await store.put_subscription(connection, after)
-        await self._give_month(connection, project, after, after.allowance_utok, start)
+        await self._give_month(connection, project, after, amount_utok, start)
         if plan is not None and name != before.plan:
             await self._give_once(connection, project, plan, by, now)
             try:
@@ -223,3 +223,21 @@ class Subscriptions:
         }  # fmt: skip
         kind = "subscription.renewed" if event == "renewed" else "plan.changed"
         await store.emit(connection, kind, after.project_id, data, f"{kind}/{change_id}")
+
+
+async def _left_one(connection: asyncpg.Connection, project: Project, now: datetime) -> Subscription | None:
+    """A subscription that has ended within its period, as one to a plan without a name that gives nothing; None when there is none."""
+    period = await store.open_period(connection, project.id, now)
+    if period is None:
+        return None
+    return Subscription(project_id=project.id, plan="", next_plan=None, allowance_utok=0, allowance_modality=None, started_at=now, **period)
+
+
+def _check_anchor(subscription: Subscription, anchor: date | None) -> None:
+    """Raises InvalidRequest for a day that the months of a period which goes on are not counted from."""
+    if anchor is not None and anchor != subscription.anchor:
+        message = (
+            f"'anchor' counts where a period begins, and this one goes on until {subscription.period_end.isoformat()}: its months are counted from"
+            f" {subscription.anchor}; leave 'anchor' out"
+        )
+        raise InvalidRequest(message, param="anchor")

@@ -69,6 +69,11 @@ fuzz: ## Play schedules of misfortune on simulated ground (ARGS='--seconds 600',
 	$(SETUP) dev
 	@$(BIN)/python -m tests.support.simulator $(ARGS)
 
+.PHONY: seasons
+seasons: ## Play weeks of quotes, grants, budgets, limits and queues on PostgreSQL and on paper (ARGS='--seconds 600', ARGS='--seed 7')
+	$(SETUP) dev
+	@$(BIN)/python -m tests.support.seasons $(ARGS)
+
 .PHONY: mutants
 mutants: ## Remove each constraint and trigger in turn and show that its test breaks
 	$(SETUP) dev

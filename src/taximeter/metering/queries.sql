@@ -213,9 +213,11 @@ join lateral (select max(x.settled_at) as settled_at from metering.receipts x wh
 where f.project_id = $1 and f.created_at >= $2 and r.settled_at >= $2 and r.settled_at < $3
 group by 1, 2, 3, 4
 -- name: settled_by
+-- The receipts of these ends: a hold that expired and was settled late has one of each, and 8 in the log is a settlement that came late.
 select count(*) as receipts, coalesce(sum(r.charged_utok), 0)::bigint as charged_utok
-from metering.receipts r
-where r.id = any ($1::uuid[]) and r.settled_by = $2
+from unnest($1::uuid[], $3::smallint[]) e (id, kind)
+join metering.receipts r on r.id = e.id and r.settled_by = $2
+join ledger.transfers t on t.id = r.id and t.leg = 0 and t.phase = r.phase and (t.kind = e.kind or e.kind = 2 and t.kind = 8)
 
 -- name: report_counters
 insert into metering.process_counters (process_id, kind, receipts, charged_utok, uncertain, ended) values ($1, $2, $3, $4, $5, $6)

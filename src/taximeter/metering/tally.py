@@ -35,8 +35,9 @@ class Tally:
         self.charged_utok = 0
         self._process_id = process_id
         self._kind = kind
-        self._uncertain: set[UUID] = set()
-        self._to_look_up: set[UUID] = set()
+        # By hold and kind: one that expired may be settled late, and has a receipt of each.
+        self._uncertain: set[tuple[UUID, Kind]] = set()
+        self._to_look_up: set[tuple[UUID, Kind]] = set()
 
     async def post(self, connection: asyncpg.Connection, lane: int, operations: Sequence[Operation]) -> list[Outcome]:
         """As ``store.post``, and count what it did."""
@@ -44,21 +45,21 @@ class Tally:
             outcomes = await post(connection, lane, operations)
         except (*DATABASE_ERRORS, asyncio.CancelledError):
             # Whether it was done is not known before the same operations are answered.
-            self._uncertain.update(operation.id for operation in operations if _writes_receipt(operation))
+            self._uncertain.update((operation.id, operation.kind) for operation in operations if _writes_receipt(operation))
             raise
         for operation, outcome in zip(operations, outcomes, strict=True):
             if _writes_receipt(operation):
-                self._count(operation.id, outcome)
+                self._count((operation.id, operation.kind), outcome)
         return outcomes
 
-    def _count(self, operation_id: UUID, outcome: Outcome) -> None:
+    def _count(self, end: tuple[UUID, Kind], outcome: Outcome) -> None:
         if outcome.status in (Status.APPLIED, Status.SETTLED_LATE):
             self.receipts += 1
             self.charged_utok += outcome.total_utok
-        elif operation_id in self._uncertain and outcome.status is Status.REPLAYED:
+        elif end in self._uncertain and outcome.status is Status.REPLAYED:
             # Done before: by us, with the answer that was lost, or by somebody else.  The receipt will tell.
-            self._to_look_up.add(operation_id)
-        self._uncertain.discard(operation_id)
+            self._to_look_up.add(end)
+        self._uncertain.discard(end)
 
     async def report(self, pool: asyncpg.Pool, *, ended: bool = False) -> None:
         """Tell the database how far we have counted.  Raises what the database raises.
@@ -69,7 +70,8 @@ class Tally:
         """
         look_up = self._to_look_up | (self._uncertain if ended else set())
         if look_up:
-            found = await pool.fetchrow(_SQL["settled_by"], list(look_up), self._process_id)
+            ids, kinds = zip(*look_up, strict=True)
+            found = await pool.fetchrow(_SQL["settled_by"], ids, self._process_id, kinds)
             assert found is not None
             self._to_look_up -= look_up
             self._uncertain -= look_up if ended else set()

@@ -92,3 +92,22 @@ async def test_the_last_word_looks_up_what_was_never_answered(town: Town, databa
         await tally.post(connection, settlement.lane, [settlement])
     await tally.report(town.office.pool, ended=True)
     assert await reported(town.office.pool, process_id) == (1, 60, 0, True)
+
+
+async def test_an_expiry_whose_answer_was_lost_does_not_count_the_late_settlement_twice(town: Town, database_url: str) -> None:
+    """Found by a season: the answer to an expiry was lost, and before it was looked up, the hold was settled late by the same process."""
+    process_id = town.office.desk.ids.new()
+    tally = Tally(process_id, "worker")
+    connection = await connect_app(database_url, process_id)
+    settlement = await held(town, connection)
+    expiry = Operation(id=settlement.id, kind=Kind.EXPIRE, lane=settlement.lane, fact=json.dumps({"receipt": {**RECEIPT, "outcome": "expired"}}))
+    lost = await connect_app(database_url, process_id)
+    await post(lost, expiry.lane, [expiry])
+    await lost.close()
+    with pytest.raises(asyncpg.InterfaceError):
+        await tally.post(lost, expiry.lane, [expiry])
+    for end in (expiry, settlement):
+        await tally.post(connection, end.lane, [end])
+    await tally.report(town.office.pool)
+    assert await reported(town.office.pool, process_id) == (2, 60, 0, False)
+    await connection.close()

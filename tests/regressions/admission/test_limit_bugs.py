@@ -42,14 +42,20 @@ def body() -> dict[str, Any]:
 
 
 async def test_litellm_18730_envoy_680_parallel_requests_do_not_pass_a_token_limit(gateway: Any) -> None:
-    """litellm #18730: 663 tokens ran against a limit of 100; envoy ai-gateway #680: tokens are counted when an answer has ended."""
+    """litellm #18730: 663 tokens ran against a limit of 100; envoy ai-gateway #680: tokens are counted when an answer has ended.
+
+    Here a request takes its maximum from its limits with its hold, and gives back what it did not use.
+    """
     tenant = await gateway.tenant("Parallel")
     await gateway.admin("POST", "/limits", json={"scope": "project", "project_id": tenant.id, **MINUTE})
     await assert_as_many_ran_as_their_maxima_allow(gateway, tenant.key, stream=False)
 
 
 async def test_litellm_41610_envoy_2394_streams_are_in_a_models_token_limit_before_they_start(gateway: Any) -> None:
-    """litellm #41610: a deployment's tokens a minute are not kept for streams; envoy ai-gateway #2394: streams are limited after the fact."""
+    """litellm #41610: a deployment's tokens a minute are not kept for streams; envoy ai-gateway #2394: streams are limited after the fact.
+
+    Here a stream takes its maximum before it starts, as any other request does.
+    """
     tenant = await gateway.tenant("Streams")
     await gateway.admin("POST", "/limits", json={"scope": "model", "model": "teller", **MINUTE})
     await assert_as_many_ran_as_their_maxima_allow(gateway, tenant.key, stream=True)

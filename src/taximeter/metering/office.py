@@ -132,9 +132,7 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     Raises SetupError when the database, the object store or the spool's folder cannot be used.
     """
     ids = IdFactory(clock)
-    # A server that is started again while the database is must not take that for a wrong setting: nobody would start it a third time.
-    patience_s = 0.0 if kind == "command" else settings.database_patience_s
-    pool = await open_pool(settings.database_url, settings.pool_size, patience_s)
+    pool = await open_pool(settings.database_url, settings.pool_size, _patience_s(settings, kind))
     objects = Objects.open(settings.object_url, settings.home)
     store = MeteringStore(pool)
     catalog_store = CatalogStore(pool)
@@ -197,6 +195,11 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
             task.cancel()
         await asyncio.gather(*upkeep, return_exceptions=True)
         await _close(office, books, tally, watch, presence)
+
+
+def _patience_s(settings: Settings, kind: str) -> float:
+    """A server that is started again while the database is must not take that for a wrong setting: nobody would start it a third time."""
+    return 0.0 if kind == "command" else settings.database_patience_s
 
 
 async def _close(office: Office, books: Books, tally: Tally, watch: breakers.BreakerWatch, presence: Presence) -> None:

@@ -291,7 +291,6 @@ async def check_budgets(crowd: Crowd) -> None:
         assert name == "soft" or 0 < state.used_utok <= state.limit_utok
     # Who of them is served is luck: limits and the other budgets refuse whole crowds.
     by_user = [(await crowd.charged(project=first.id, user=f"user {user}"))["charged"] for user in range(3)]
-    assert any(by_user)
     assert max(by_user) <= parse_tokens("400")
     # Sums: what wallets paid is what the operator earned is what receipts say.
     everything = await crowd.charged()

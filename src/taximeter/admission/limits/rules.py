@@ -64,19 +64,9 @@ def _plan_limits(plan: Plan, project_id: UUID) -> tuple[terms.Limit, ...]:
     return tuple(found)
 
 
-def take(limits: Sequence[terms.Limit], maximum_utok: int) -> list[dict[str, Any]]:
-    """What a hold asks of its limits: a request, its maximum in Tokens, and a slot while it runs."""
-    return [
-        {
-            "bucket": limit.bucket,
-            "kind": limit.kind,
-            "most": limit.most,
-            "window_s": limit.window_s,
-            "amount": maximum_utok if limit.kind == "tokens" else 1,
-            "shadow": limit.shadow,
-        }
-        for limit in limits
-    ]
+def take(limits: Sequence[terms.Limit]) -> tuple[tuple[str, str, int, int, bool], ...]:
+    """What a hold asks of its limits, as ``Operation.take`` has it: a request, its amount in Tokens, and a slot while it runs."""
+    return tuple((limit.bucket, limit.kind, limit.most, limit.window_s, limit.shadow) for limit in limits)
 
 
 def refusal(limit: terms.Limit, model: str, maximum_utok: int, wait_ns: int) -> Refusal:

@@ -105,12 +105,23 @@ class Gate:
         self._books = books
         self._wallets = wallets
         self._takes = [limits.take(limits_of(number, which)) for number in range(CALLERS)]
+        self._shared = which == ALL
 
     async def hold(self, transfer: UUID, wallet: int) -> bool:
         """Reserve on a wallet."""
         paid = self._wallets[wallet]
         held = await self._books.submit(
-            Operation(id=transfer, kind=Kind.HOLD, lane=paid.lane, amount_utok=HELD_UTOK, legs=paid.legs(), ttl_s=600, fact=FACT, take=self._takes[wallet])
+            Operation(
+                id=transfer,
+                kind=Kind.HOLD,
+                lane=paid.lane,
+                amount_utok=HELD_UTOK,
+                legs=paid.legs(),
+                ttl_s=600,
+                fact=FACT,
+                take=self._takes[wallet],
+                shared=self._shared,
+            )
         )
         assert held.applied, held
         return True

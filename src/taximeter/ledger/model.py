@@ -112,6 +112,7 @@ class Operation:
         code: the caller's reason, kept in the log.
         fact: JSON that is written in the same transaction (see ``metering.post``).
         take: limits that a hold must fit into, for ``metering.post``: bucket, kind, most, seconds of its window, whether it is a shadow.
+        shared: on a hold, whether operations of other lanes take from the same limits.
         undo: on a hold, the fact of the void that follows when it was given up with its fate unknown.
     """
 
@@ -124,6 +125,7 @@ class Operation:
     code: int = 0
     fact: str | None = None
     take: tuple[tuple[str, str, int, int, bool], ...] = ()
+    shared: bool = False
     undo: str | None = None
 
     def __post_init__(self) -> None:

@@ -221,6 +221,7 @@ async def hold(  # noqa: PLR0913 - who posts it is another one where an approval
             ttl_s=ttl_s,
             fact=encode_fact(fact),
             take=limits.take(met),
+            shared=any(limit.scope == "model" for limit in met),
             undo=_UNDO[job is not None],
         )
     )

@@ -158,7 +158,14 @@ def asked_of(operation: Operation) -> list[Mapping[str, Any]]:
     """What a hold asks of its limits, by the operation or spelled out in its fact."""
     if operation.take:
         return [
-            {"bucket": bucket, "kind": kind, "most": most, "window_s": window_s, "shadow": shadow, "amount": operation.amount_utok if kind == "tokens" else 1}
+            {
+                "bucket": bucket,
+                "kind": kind,
+                "most": most,
+                "window_s": window_s,
+                "shadow": shadow,
+                "amount": operation.amount_utok if kind == "tokens" else 1,
+            }
             for bucket, kind, most, window_s, shadow in operation.take
         ]
     return json.loads(operation.fact).get("take", []) if operation.fact is not None else []

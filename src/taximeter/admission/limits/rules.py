@@ -6,7 +6,6 @@ generic cell rate algorithm (all of a window may be used at once, and comes back
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 from uuid import UUID, uuid5
 
 from taximeter.admission.errors import AboveRateLimit, ConcurrencyLimited, RateLimited

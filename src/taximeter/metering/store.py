@@ -37,7 +37,7 @@ def facts(operations: Sequence[Operation]) -> list[str | None]:
     numbers = [lists.setdefault(operation.take, len(lists) + 1) if operation.take else 0 for operation in operations]
     if not lists:
         return [operation.fact for operation in operations]
-    spelled = f',"limits":{_spell(lists)}'
+    spelled = f',"lists":{_spell(lists)}'
     made: list[str | None] = []
     for operation, number in zip(operations, numbers, strict=True):
         if not number:

@@ -32,7 +32,7 @@ def test_each_list_of_limits_is_sent_once_with_the_first_hold_that_has_one() -> 
     assert first == {
         "take": 1,
         "b": 2,
-        "limits": {
+        "lists": {
             "bucket": f"{{{REQUESTS[0]},{TOKENS[0]},{RUNNING[0]}}}",
             "kind": "{1,2,3}",
             "most": "{600,90000000000,4}",

@@ -1,7 +1,7 @@
 -- metering.post_limits as before, with less to do per call and per limit: what a batch's limits are comes once, in arrays, and a hold
 -- names its list of them; a limit is one level, whatever it counts; and a batch goes past the layers that have nothing to decide.
 --   fact {"take": 3, ...}          with a hold: it must fit into the third list; what it takes of Tokens is its own amount
---   fact {"limits": {...}, ...}    with one operation of the batch: the lists, end to end; "ends" says which limit is the last of each
+--   fact {"lists": {...}, ...}    with one operation of the batch: the lists, end to end; "ends" says which limit is the last of each
 -- Notes 100 + place tell of each kind the limit with the least left: what is left of it, and in how many nanoseconds all of it is there.
 -- Facts of an earlier release, {"take": [{"bucket", "kind", "most", "window_s", "amount", "shadow"}], ...}, are read as before.
 
@@ -55,7 +55,7 @@ begin
         select (x.l ->> 'bucket')::uuid[], (x.l ->> 'kind')::smallint[], (x.l ->> 'most')::bigint[], (x.l ->> 'window_s')::int[],
                (x.l ->> 'shadow')::boolean[], (x.l ->> 'ends')::int[]
         into l_bucket, l_kind, l_most, l_window_s, l_shadow, v_last
-        from (select f -> 'limits' as l from unnest(p_facts) f where f ? 'limits' limit 1) x;
+        from (select f -> 'lists' as l from unnest(p_facts) f where f ? 'lists' limit 1) x;
         for j in 1..cardinality(o_i) loop
             k := o_to[j];
             o_from[j] := case when k = 1 then 1 else v_last[k - 1] + 1 end;
@@ -323,7 +323,7 @@ as $$
 declare
     v_budgets boolean; v_limited boolean; v_due uuid[];
 begin
-    select bool_or(f ? 'budgets'), bool_or(f ? 'take') into v_budgets, v_limited from unnest(p_facts) f;
+    select bool_or(f ? 'budgets'), coalesce(bool_or(f ? 'take'), false) into v_budgets, v_limited from unnest(p_facts) f;
     if v_budgets then
         -- The ledger's lock, before the first look at the clock: what is posted below is posted in the period that is looked up here.
         perform pg_advisory_xact_lock(7466, p_lane);
@@ -332,7 +332,7 @@ begin
             -- Another lane's batch that rolls nothing locks its buckets first and then the accounts: so does this one.
             perform from admission.buckets b
             where b.id = any (
-                array(select u.id from unnest(p_facts) f cross join lateral unnest((f #>> '{limits,bucket}')::uuid[]) u (id))
+                array(select u.id from unnest(p_facts) f cross join lateral unnest((f #>> '{lists,bucket}')::uuid[]) u (id))
                 || array(
                     select (q ->> 'bucket')::uuid
                     from unnest(p_facts) f

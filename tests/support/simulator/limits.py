@@ -1,4 +1,4 @@
-"""Limits as ``metering.post`` keeps them (migration 0113)."""
+"""Limits as ``metering.post`` keeps them (migration 0130)."""
 
 import json
 from collections import Counter

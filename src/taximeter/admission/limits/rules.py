@@ -1,6 +1,6 @@
 """What a hold must fit into, and what its sender is told when it does not.  Pure.
 
-The limits themselves are decided in the database, in the transaction of the hold (migration 0113): requests and Tokens by the
+The limits themselves are decided in the database, in the transaction of the hold (migration 0130): requests and Tokens by the
 generic cell rate algorithm (all of a window may be used at once, and comes back evenly), requests at the same time by rows.
 """
 

@@ -53,6 +53,7 @@ REQUEST: dict[str, Any] = {
     "fare": {},
     "end_user": None,
 }
+FACT = json.dumps({"request": REQUEST})
 RECEIPT = json.dumps(
     {
         "receipt": {
@@ -103,13 +104,24 @@ class Gate:
     def __init__(self, books: Books, wallets: Sequence[Wallet], which: str) -> None:
         self._books = books
         self._wallets = wallets
-        self._facts = [_fact(number, which) for number in range(CALLERS)]
+        self._takes = [limits.take(limits_of(number, which)) for number in range(CALLERS)]
+        self._shared = which == ALL
 
     async def hold(self, transfer: UUID, wallet: int) -> bool:
         """Reserve on a wallet."""
         paid = self._wallets[wallet]
         held = await self._books.submit(
-            Operation(id=transfer, kind=Kind.HOLD, lane=paid.lane, amount_utok=HELD_UTOK, legs=paid.legs(), ttl_s=600, fact=self._facts[wallet])
+            Operation(
+                id=transfer,
+                kind=Kind.HOLD,
+                lane=paid.lane,
+                amount_utok=HELD_UTOK,
+                legs=paid.legs(),
+                ttl_s=600,
+                fact=FACT,
+                take=self._takes[wallet],
+                shared=self._shared,
+            )
         )
         assert held.applied, held
         return True
@@ -119,11 +131,6 @@ class Gate:
         lane = self._wallets[wallet].lane
         settled = await self._books.submit(Operation(id=transfer, kind=Kind.SETTLE, lane=lane, amount_utok=CHARGED_UTOK, fact=RECEIPT))
         assert settled.applied, settled
-
-
-def _fact(project: int, which: str) -> str:
-    met = limits_of(project, which)
-    return json.dumps({"request": REQUEST, **({"take": limits.take(met, HELD_UTOK)} if met else {})})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from uuid import UUID
 
 import asyncpg
@@ -107,6 +109,7 @@ class Lane:
     post: Post
     clock: Clock
     limits: Limits = field(default_factory=Limits)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     counters: Counters = field(default_factory=Counters)
 
     def __post_init__(self) -> None:
@@ -115,6 +118,7 @@ class Lane:
         self._wake = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
         self._closing = False
+        self._has_turn = False
         self._backoff_s = BACKOFF_S_MIN
         self._failing_since_s: float | None = None
         self._asked_at_s: float | None = None
@@ -175,13 +179,32 @@ class Lane:
     async def _run(self) -> None:
         while self._queue or not self._closing:
             if self._queue:
-                await self._post_until_answered(self._take())
+                await self._wait_for_turn()
+                try:
+                    await self._post_until_answered(self._take())
+                finally:
+                    self._end_turn()
             elif self._failing_since_s is not None:
                 # Nothing is left to post, and new holds are refused: somebody must find out when the database is back.
                 await self._knock()
             else:
                 self._wake.clear()
                 await self._wake.wait()
+
+    async def _wait_for_turn(self) -> None:
+        """Lanes that take from the same rows go one at a time: in the database they would wait for each other, with what they have.
+
+        Here the next batch grows meanwhile.  Not for long: a lane that has trouble must not stop the others.
+        """
+        if any(item.operation.shared for item in islice(self._queue, self.limits.batch_max)):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.limits.outage_s):
+                    self._has_turn = await self.turn.acquire()
+
+    def _end_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            self.turn.release()
 
     def _take(self) -> list[_Item]:
         """The next batch.  An id stands in it once; a second operation on it waits for the next one."""
@@ -227,6 +250,7 @@ class Lane:
 
     async def _wait_with(self, batch: list[_Item], error: Exception) -> list[_Item]:
         """A batch whose answer did not come, after a pause; without those that nobody waits for any more."""
+        self._end_turn()
         await self._lost(error)
         rest = self._refuse_late(batch)
         for item in rest:
@@ -333,12 +357,13 @@ class Books:
         self._clock = clock
         self._limits = limits or Limits()
         self._lanes: dict[int, Lane] = {}
+        self._turn = asyncio.Lock()
 
     def begin(self, operation: Operation) -> asyncio.Future[Outcome]:
         """Queue one operation in its lane (see ``Lane.begin``)."""
         lane = self._lanes.get(operation.lane)
         if lane is None:
-            lane = self._lanes[operation.lane] = Lane(operation.lane, self._connect, self._post, self._clock, self._limits)
+            lane = self._lanes[operation.lane] = Lane(operation.lane, self._connect, self._post, self._clock, self._limits, self._turn)
         return lane.begin(operation)
 
     async def submit(self, operation: Operation) -> Outcome:

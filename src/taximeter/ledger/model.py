@@ -111,6 +111,8 @@ class Operation:
         ttl_s: life of a hold, on the database's clock.
         code: the caller's reason, kept in the log.
         fact: JSON that is written in the same transaction (see ``metering.post``).
+        take: limits that a hold must fit into, for ``metering.post``: bucket, kind, most, seconds of its window, whether it is a shadow.
+        shared: on a hold, whether operations of other lanes take from the same limits.
         undo: on a hold, the fact of the void that follows when it was given up with its fate unknown.
     """
 
@@ -122,6 +124,8 @@ class Operation:
     ttl_s: int = 0
     code: int = 0
     fact: str | None = None
+    take: tuple[tuple[str, str, int, int, bool], ...] = ()
+    shared: bool = False
     undo: str | None = None
 
     def __post_init__(self) -> None:

@@ -208,8 +208,6 @@ async def hold(  # noqa: PLR0913 - who posts it is another one where an approval
     if queue is not None:
         fact["queue"] = queue
     met = limits.limits_on(ask)
-    if met:
-        fact["take"] = limits.take(met, fare.maximum_utok)
     bounds = await bounds_of(desk, ask)
     if bounds:
         fact["budgets"] = [bound.id for bound in bounds]
@@ -222,6 +220,8 @@ async def hold(  # noqa: PLR0913 - who posts it is another one where an approval
             legs=(*admission.wallet_legs(ask, desk.clock.now_ms()), *budgets.budget_legs(bounds, order.caller.lane, fare.maximum_utok)),
             ttl_s=ttl_s,
             fact=encode_fact(fact),
+            take=limits.take(met),
+            shared=any(limit.scope == "model" for limit in met),
             undo=_UNDO[job is not None],
         )
     )

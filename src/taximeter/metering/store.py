@@ -1,9 +1,10 @@
 """Metering's SQL: posting with facts, receipts and usage."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from taximeter.metering.model import Answer, Earlier, Price, Receipt, Refund, Re
 from taximeter.metering.rules import whole_days
 
 _SQL = sql.load("taximeter.metering")
+_KINDS = {"requests": 1, "tokens": 2, "concurrency": 3}
 RECONCILED = "all"
 """The row of ``metering.reconciliations`` about a whole run."""
 
@@ -31,8 +33,43 @@ class Grip:
 
 async def post(connection: asyncpg.Connection, lane: int, operations: Sequence[Operation]) -> list[Outcome]:
     """Post a batch, and write each operation's fact in the same transaction."""
-    rows = await connection.fetch(_SQL["post"], *store.columns(lane, operations), [operation.fact for operation in operations])
+    rows = await connection.fetch(_SQL["post"], *store.columns(lane, operations), facts(operations))
     return store.outcomes(rows)
+
+
+def facts(operations: Sequence[Operation]) -> list[str | None]:
+    """The operations' facts as ``metering.post`` takes them: each with the number of its list of limits, the first of those with all lists.
+
+    Requests of one key meet the same limits: what is alike goes to the database once a batch (migration 0130).
+    """
+    lists: dict[tuple[tuple[str, str, int, int, bool], ...], int] = {}
+    numbers = [lists.setdefault(operation.take, len(lists) + 1) if operation.take else 0 for operation in operations]
+    if not lists:
+        return [operation.fact for operation in operations]
+    spelled = f',"lists":{_spell(lists)}'
+    made: list[str | None] = []
+    for operation, number in zip(operations, numbers, strict=True):
+        if not number:
+            made.append(operation.fact)
+            continue
+        rest = (operation.fact or "{}")[1:]
+        made.append(f'{{"take":{number}{spelled}{"" if rest == "}" else ","}{rest}')
+        spelled = ""
+    return made
+
+
+def _spell(lists: Collection[Sequence[tuple[str, str, int, int, bool]]]) -> str:
+    """Lists of limits end to end, as arrays of PostgreSQL: a column each, and where each list ends."""
+    limits = [limit for each in lists for limit in each]
+    columns = {
+        "bucket": [bucket for bucket, *_ in limits],
+        "kind": [str(_KINDS[kind]) for _, kind, *_ in limits],
+        "most": [str(most) for _, _, most, _, _ in limits],
+        "window_s": [str(window_s) for *_, window_s, _ in limits],
+        "shadow": ["t" if shadow else "f" for *_, shadow in limits],
+        "ends": [str(end) for end in accumulate(map(len, lists))],
+    }
+    return json.dumps({name: "{" + ",".join(values) + "}" for name, values in columns.items()})
 
 
 class MeteringStore:

@@ -1,6 +1,7 @@
 """The posting function keeps limits as the model in ``tests/support/simulator/limits.py`` does, batch by batch, to the nanosecond."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
@@ -58,9 +59,11 @@ class World:
         self.space = self.ids.new()
         self.holds: list[Operation] = []
 
-    def hold(self, takes: list[dict[str, Any]], amount: int) -> Operation:
-        fact = json.dumps({"take": takes})
-        return Operation(id=self.ids.new(), kind=Kind.HOLD, lane=LANE, amount_utok=amount, legs=self.wallet.legs(), ttl_s=60, fact=fact)
+    def hold(self, takes: list[dict[str, Any]], amount: int, *, spelled: bool) -> Operation:
+        made = Operation(id=self.ids.new(), kind=Kind.HOLD, lane=LANE, amount_utok=amount, legs=self.wallet.legs(), ttl_s=60)
+        if spelled:
+            return replace(made, fact=json.dumps({"take": takes}))
+        return replace(made, take=tuple((take["bucket"], take["kind"], take["most"], take["window_s"], take["shadow"]) for take in takes))
 
     def operation(self, action: tuple[Any, ...]) -> Operation | None:
         """What an action is here and now; None when there is nothing for it to be about."""
@@ -70,7 +73,8 @@ class World:
             takes = [
                 {**KINDS[n], "bucket": str(uuid5(self.space, str(n))), "amount": amount if KINDS[n]["kind"] == "tokens" else 1} for n in sorted(what)
             ]
-            return self.hold(takes, amount)
+            # Gateways of an earlier release spell out in each fact what a hold takes.
+            return self.hold(takes, amount, spelled=(amount + len(what)) % 2 == 1)
         open_ones = [hold for hold in self.holds if hold.id in self.tables.ledger.holds]
         if not open_ones:
             return None
@@ -86,7 +90,7 @@ class World:
             return
         found = {one.id: one for one in map(self.operation, batch) if one is not None}
         # A hold on a bucket of its own tells at what moment the function decided.
-        clock = self.hold([{**KINDS[0], "bucket": str(self.ids.new()), "most": 1, "amount": 1}], 0)
+        clock = self.hold([{**KINDS[0], "bucket": str(self.ids.new()), "most": 1, "amount": 1}], 0, spelled=True)
         operations = [*found.values(), clock]
         told = await post(connection, LANE, operations)
         bucket = json.loads(clock.fact or "")["take"][0]["bucket"]

@@ -53,13 +53,10 @@ RECEIPT: dict[str, Any] = {
     "detail": {},
     "engine_ms": 1,
 }
-BUCKET = {"bucket": REQUEST["key_id"], "most": 10**9, "window_s": 60, "amount": 1, "shadow": False}
-TAKE = [
-    {**BUCKET, "kind": "requests"},
-    {**BUCKET, "kind": "tokens"},
-    {**BUCKET, "kind": "concurrency"},
-    {**BUCKET, "kind": "requests", "shadow": True},
-]
+TAKE = tuple(
+    (REQUEST["key_id"], kind, 10**15, 60, shadow)
+    for kind, shadow in (("requests", False), ("tokens", False), ("concurrency", False), ("requests", True))
+)
 JOB = {"project_id": REQUEST["project_id"], "kind": "video", "payload": {}}
 JOB_END: dict[str, Any] = {
     "state": "completed",
@@ -88,8 +85,8 @@ async def fill(bench: Bench) -> None:
 def hold_of(bench: Bench, wallet: Wallet, amount: int, *, facts: bool) -> Operation:
     request_id = bench.ids.new()
     key = {"project_id": REQUEST["project_id"], "key": str(request_id), "fingerprint": "00" * 32, "keeps_answer": True}
-    fact = json.dumps({"request": REQUEST, "job": JOB, "idempotency": key, "take": TAKE}) if facts else None
-    return Operation(id=request_id, kind=Kind.HOLD, lane=0, amount_utok=amount, legs=wallet.legs(), ttl_s=60, fact=fact)
+    fact = json.dumps({"request": REQUEST, "job": JOB, "idempotency": key}) if facts else None
+    return Operation(id=request_id, kind=Kind.HOLD, lane=0, amount_utok=amount, legs=wallet.legs(), ttl_s=60, fact=fact, take=TAKE if facts else ())
 
 
 def settlement_of(held: Operation, amount: int, code: int = 0, *, facts: bool) -> Operation:

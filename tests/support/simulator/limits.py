@@ -1,4 +1,4 @@
-"""Limits as ``metering.post`` keeps them (migration 0113)."""
+"""Limits as ``metering.post`` keeps them (migration 0130)."""
 
 import json
 from collections import Counter
@@ -43,18 +43,21 @@ class Asked:
     refused: Outcome | None = None
 
     def notes(self) -> tuple[Note, ...]:
-        """What is left of each limit that refuses, and when all of it is there."""
-        notes = []
+        """What is left of the limits that refuse, and when all of it is there: of each kind of the one with the least left."""
+        tightest: dict[str, Note] = {}
         for place, take in enumerate(self.takes):
             if take["shadow"]:
                 continue
             if take["kind"] == "concurrency":
-                notes.append(Note(place, max(take["most"] - self.at[place], 0), 0))
+                note = Note(place, max(take["most"] - self.at[place], 0), 0)
             else:
                 window_ns, full_ns = take["window_s"] * SECOND_NS, max(self.at[place] - self.now_ns, 0)
                 # Towards zero, as PostgreSQL's div.
-                notes.append(Note(place, max(window_ns - full_ns, 0) * take["most"] // window_ns, full_ns))
-        return tuple(notes)
+                note = Note(place, max(window_ns - full_ns, 0) * take["most"] // window_ns, full_ns)
+            known = tightest.setdefault(take["kind"], note)
+            if (note.first, -note.second) < (known.first, -known.second):
+                tightest[take["kind"]] = note
+        return tuple(sorted(tightest.values(), key=lambda note: note.kind))
 
 
 @dataclass
@@ -69,7 +72,7 @@ class Buckets:
         """For each hold with limits that is not open yet: what it took, all or nothing."""
         asked: dict[UUID, Asked] = {}
         for operation in operations:
-            takes = json.loads(operation.fact).get("take") if operation.fact is not None else None
+            takes = asked_of(operation)
             if operation.kind is Kind.HOLD and takes and operation.id not in open_holds:
                 asked[operation.id] = self._ask_one(now_ns, operation.id, takes)
         return asked
@@ -149,6 +152,23 @@ class Buckets:
             self.buckets[take["bucket"]].tokens_at -= min(back, max(full_at - now_ns, 0))
         for bucket in self.buckets.values():
             bucket.running.discard(operation.id)
+
+
+def asked_of(operation: Operation) -> list[Mapping[str, Any]]:
+    """What a hold asks of its limits, by the operation or spelled out in its fact."""
+    if operation.take:
+        return [
+            {
+                "bucket": bucket,
+                "kind": kind,
+                "most": most,
+                "window_s": window_s,
+                "shadow": shadow,
+                "amount": operation.amount_utok if kind == "tokens" else 1,
+            }
+            for bucket, kind, most, window_s, shadow in operation.take
+        ]
+    return json.loads(operation.fact).get("take", []) if operation.fact is not None else []
 
 
 def step(take: Mapping[str, Any]) -> int:

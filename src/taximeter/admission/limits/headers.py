@@ -37,7 +37,8 @@ def headers(limits: Sequence[terms.Limit], outcome: Outcome) -> dict[str, str]:
     if not tightest:
         return {}
     policies, states, told = [], [], {}
-    for kind, (rest, full_ns, limit) in tightest.items():
+    for kind in dict.fromkeys(limit.kind for limit in limits if limit.kind in tightest):
+        rest, full_ns, limit = tightest[kind]
         # Whole Tokens: what is promised is there.
         unit = UTOK_PER_TOKEN if kind == "tokens" else 1
         most, left = limit.most // unit, rest // unit

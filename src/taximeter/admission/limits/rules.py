@@ -1,12 +1,11 @@
 """What a hold must fit into, and what its sender is told when it does not.  Pure.
 
-The limits themselves are decided in the database, in the transaction of the hold (migration 0113): requests and Tokens by the
+The limits themselves are decided in the database, in the transaction of the hold (migration 0130): requests and Tokens by the
 generic cell rate algorithm (all of a window may be used at once, and comes back evenly), requests at the same time by rows.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 from uuid import UUID, uuid5
 
 from taximeter.admission.errors import AboveRateLimit, ConcurrencyLimited, RateLimited
@@ -64,19 +63,9 @@ def _plan_limits(plan: Plan, project_id: UUID) -> tuple[terms.Limit, ...]:
     return tuple(found)
 
 
-def take(limits: Sequence[terms.Limit], maximum_utok: int) -> list[dict[str, Any]]:
-    """What a hold asks of its limits: a request, its maximum in Tokens, and a slot while it runs."""
-    return [
-        {
-            "bucket": limit.bucket,
-            "kind": limit.kind,
-            "most": limit.most,
-            "window_s": limit.window_s,
-            "amount": maximum_utok if limit.kind == "tokens" else 1,
-            "shadow": limit.shadow,
-        }
-        for limit in limits
-    ]
+def take(limits: Sequence[terms.Limit]) -> tuple[tuple[str, str, int, int, bool], ...]:
+    """What a hold asks of its limits, as ``Operation.take`` has it: a request, its amount in Tokens, and a slot while it runs."""
+    return tuple((limit.bucket, limit.kind, limit.most, limit.window_s, limit.shadow) for limit in limits)
 
 
 def refusal(limit: terms.Limit, model: str, maximum_utok: int, wait_ns: int) -> Refusal:

@@ -11,6 +11,7 @@ import msgspec
 from taximeter.admission import approvals
 from taximeter.db import sql
 from taximeter.ledger import Operation, Outcome, store
+from taximeter.metering.store import facts
 
 _SQL = sql.load("taximeter.metering.approvals")
 _COLUMNS = (
@@ -72,7 +73,7 @@ class ApprovalStore:
 
     async def submit_approved(self, operator: str, reason: str | None, operation: Operation) -> Outcome:
         """Approve a job and start it: its hold, whose id is the approval's.  See ``metering.submit_approved``."""
-        rows = await self._pool.fetch(_SQL["submit_approved"], operator, reason, *store.columns(operation.lane, [operation]), [operation.fact])
+        rows = await self._pool.fetch(_SQL["submit_approved"], operator, reason, *store.columns(operation.lane, [operation]), facts([operation]))
         return store.outcomes(rows)[0]
 
     async def set_problem(self, approval_id: UUID, problem: str) -> None:

@@ -1,7 +1,6 @@
 """A thousand holds at once on one budget: as many as it affords, on one lane and on two, in one process and in four."""
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -70,8 +69,7 @@ async def test_a_hold_that_begins_a_period_locks_its_limits_before_its_budgets(o
     """As one that begins none does: on two lanes, the two would wait for each other otherwise."""
     world = await BudgetWorld.begin(owner, [("month", 100, True)])
     hold, bucket = world.hold(0, 7, [0]), uuid4()
-    take = {"bucket": str(bucket), "kind": "requests", "most": 5, "window_s": 60, "amount": 1, "shadow": False}
-    fact = json.dumps({**json.loads(hold.fact or ""), "take": [take]})
+    hold = replace(hold, take=((str(bucket), "requests", 5, 60, False),))
     await owner.execute("insert into admission.buckets (id) values ($1)", bucket)
     books = Books(lambda: connect_app(database_url), store.post, SystemClock())
 
@@ -80,7 +78,7 @@ async def test_a_hold_that_begins_a_period_locks_its_limits_before_its_budgets(o
 
     async with owner.transaction():
         await owner.execute("select from admission.buckets where id = $1 for update", bucket)
-        posted = asyncio.create_task(books.submit(replace(hold, fact=fact)))
+        posted = asyncio.create_task(books.submit(hold))
         await until(waits)
         await owner.execute("select from ledger.accounts where code = 4 for update nowait")
     assert (await posted).status is Status.APPLIED

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from taximeter.admission import AboveRateLimit, ConcurrencyLimited, RateLimited
+from taximeter.admission.limits import LimitOrder, LimitsOffice, LimitStore
 from taximeter.db.pool import connect_owner
 from taximeter.engines import Chunk, Done
 from taximeter.identity import Caller
@@ -143,6 +144,31 @@ async def test_an_expired_hold_gives_its_slot_and_its_tokens_back(town: Town) ->
     await town.office.desk.books.submit(Operation(id=ride.id, kind=Kind.EXPIRE, lane=caller.lane))
     assert (await finish(town, caller)).charged_utok > 0
     await town.assert_books_agree()
+
+
+@pytest.mark.parametrize(("times", "divided"), [(8, 1), (1, 2)])
+async def test_a_limit_of_another_height_gets_back_what_a_running_request_holds_of_it_now(town: Town, database_url: str, times: int, divided: int) -> None:
+    free = await town.caller()
+    top = maximum(town, free)
+    office = LimitsOffice(LimitStore(town.office.pool), town.office.desk.ids)
+    order = LimitOrder(owner=free.project_id, scope="project", model=None, kind="tokens", most=2 * top, window_s=60, shadow=False, operator="test")
+    limit = await office.set(order)
+    caller = replace(free, terms=Terms(limits=(Limit(bucket=str(limit.id), scope="project", kind="tokens", most=2 * top, window_s=60),)))
+    owner = await connect_owner(database_url)
+    began_ns = await owner.fetchval("select (extract(epoch from clock_timestamp()) * 1000000000)::bigint")
+    ride = await town.metering.open(town.order(caller))
+    after = 2 * top * times // divided
+    await office.set(replace(order, most=after))
+    charged_utok = (await end(ride)).charged_utok
+    # In the window stands what was charged, less what time has given back since the hold.
+    level_ns, now_ns = await owner.fetchrow(
+        "select tokens_at, (extract(epoch from clock_timestamp()) * 1000000000)::bigint from admission.buckets where id = $1", limit.id
+    )
+    charged_ns = charged_utok * 60_000_000_000 // after
+    passed_ns = now_ns - began_ns
+    assert 0 < charged_utok < top
+    assert charged_ns - max(2, times) * passed_ns - times <= level_ns - now_ns <= charged_ns + 2
+    await owner.close()
 
 
 async def test_a_settlement_of_an_earlier_release_frees_what_its_hold_took_and_its_own_words_are_ignored(town: Town) -> None:

@@ -20,6 +20,7 @@ from taximeter.metering import Receipt
 from tests.support.tenants import Town, open_town
 
 Taximeter = Callable[..., str]
+ROOT = Path(__file__).parents[3]
 TODAY = datetime.now(UTC).date()
 CARD = """
 kind: rate_card
@@ -137,7 +138,9 @@ context_bands: [{quantity: prompt_tokens, above: 3, factor: 2}]
 """
 
 
-def test_past_receipts_are_priced_by_another_tariff(taximeter: Taximeter, database_url: str, tmp_path: Path, prices: Path) -> None:
+def test_past_receipts_are_priced_by_another_tariff(
+    taximeter: Taximeter, database_url: str, tmp_path: Path, prices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, receipts = asyncio.run(spend(database_url, tmp_path / "town"))
     (prices / "tariff.yaml").write_text(TARIFF, encoding="utf-8")
     command = ("cards", "diff", "standard", "standard@9", "--on", "usage", "--tariffs", "-f", str(prices))
@@ -157,6 +160,12 @@ def test_past_receipts_are_priced_by_another_tariff(taximeter: Taximeter, databa
     assert "4 receipts by both tariffs" in taximeter(*command)
     assert "tariffs says nothing about a grid" in taximeter("cards", "diff", "standard", "standard", "--tariffs", code=2, err=True)
     assert "there is no tariff 'nothing'" in taximeter("cards", "diff", "nothing", "standard", "--on", "usage", "--tariffs", code=1, err=True)
+    # The example's folder is published beside the built-in catalog, and its command runs as it stands.
+    monkeypatch.chdir(ROOT)
+    for line in ("apply -f examples/composite_price/catalog", "cards diff composite composite-volume --on usage --tariffs"):
+        assert f"$ taximeter {line}\n" in (ROOT / "examples/composite_price/README.md").read_text(encoding="utf-8")
+        printed = taximeter(*line.split())
+    assert printed.startswith("A composite@1, B composite-volume@1: 0 receipts by both tariffs\n")
     left = json.loads(taximeter("cards", "diff", "article-text", "article-text", "--on", "usage", "--tariffs", "--json"))["left_out"]
     assert {row["reason"] for row in left} == {"it was held by the tariff standard"}
 

@@ -162,6 +162,7 @@ def test_past_receipts_are_priced_by_another_tariff(
     assert "there is no tariff 'nothing'" in taximeter("cards", "diff", "nothing", "standard", "--on", "usage", "--tariffs", code=1, err=True)
     # The example's folder is published beside the built-in catalog, and its command runs as it stands.
     monkeypatch.chdir(ROOT)
+    printed = ""
     for line in ("apply -f examples/composite_price/catalog", "cards diff composite composite-volume --on usage --tariffs"):
         assert f"$ taximeter {line}\n" in (ROOT / "examples/composite_price/README.md").read_text(encoding="utf-8")
         printed = taximeter(*line.split())

@@ -311,7 +311,10 @@ async def test_a_new_key_signs_and_the_old_one_still_checks(gateway: Any, tenant
     assert (await ride(gateway, tenant, CHATS, {**CHAT, "model": "teller"}, before))[0] == 200
 
 
-async def test_a_revoked_key_signs_nothing_and_its_later_quotes_bind_nobody(gateway: Any, tenant: Any, database_url: str) -> None:
+async def test_a_revoked_key_signs_nothing_and_its_later_quotes_bind_nobody(
+    gateway: Any, tenant: Any, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taximeter.metering.quotes.service.KEYS_REFRESH_S", 0.05)
     early, late = [await quote(gateway, tenant, "teller", CHAT) for _ in range(2)]
     kid = early["signature"]["key"]
     owner = await connect_owner(database_url)

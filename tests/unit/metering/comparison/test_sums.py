@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from uuid import UUID
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taximeter.metering.comparison import Comparer, Held, Left, MoneySums, Side, Sums
@@ -115,6 +115,7 @@ HELD = st.builds(
 WHOLE = st.fixed_dictionaries({"steps": st.integers(0, 10**9), "frames": st.integers(0, 10**6)})
 
 
+@settings(max_examples=50)
 @given(receipts=st.lists(st.tuples(st.sampled_from([UUID(int=1), UUID(int=2)]), st.sampled_from(["wan", "kokoro"]), WHOLE, HELD), max_size=20),
        first=st.tuples(RATES, RATES), second=st.tuples(RATES, RATES))  # fmt: skip
 def test_money_is_rounded_once_a_receipt_and_adds_up_by_model_customer_and_currency(

@@ -300,8 +300,11 @@ ATTEMPTS: dict[str, Attempt] = {
     "metering.signing_keys.signing_keys_id_check": second("metering.signing_keys", id="'short'"),
     "metering.signing_keys.signing_keys_public_key": again("metering.signing_keys", "public"),
     "metering.signing_keys.signing_keys_public_check": second("metering.signing_keys", public="''"),
-    "metering.signing_keys.append_only": does("update metering.signing_keys set public = sha256('c'); delete from metering.signing_keys"),
-    "metering.signing_keys.append_only_truncate": does("truncate metering.signing_keys"),
+    "metering.signing_keys.append_only": does(
+        "update metering.signing_keys set public = sha256('c'); delete from metering.signing_keys",
+        "alter table metering.signing_key_revocations drop constraint signing_key_revocations_key_id_fkey",
+    ),
+    "metering.signing_keys.append_only_truncate": does("truncate metering.signing_keys cascade"),
     "metering.quotes.quotes_pkey": again("metering.quotes", "id"),
     "metering.quotes.quotes_fingerprint_check": second("metering.quotes", fingerprint="''"),
     "metering.quotes.quotes_maximum_utok_check": second("metering.quotes", maximum_utok="-1"),

@@ -1,7 +1,7 @@
 """Types of arguments that several commands take."""
 
 import argparse
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TypeAlias
 from uuid import UUID
 
@@ -50,3 +50,18 @@ def public_id(prefix: str, text: str, noun: str, listed_by: str | None = None) -
         message = f"{text!r} is not {noun} id ({prefix}_...){shown}"
         raise InvalidRequest(message)
     return value
+
+
+def moment_of(text: str) -> datetime:
+    """A time as 2026-01-31T12:00:00Z; in UTC when it names no zone.  Raises ValueError."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def moment(text: str) -> datetime:
+    """The same for ``type=``."""
+    try:
+        return moment_of(text)
+    except ValueError as error:
+        message = f"{text!r} is not a time like 2026-01-31T12:00:00Z"
+        raise argparse.ArgumentTypeError(message) from error

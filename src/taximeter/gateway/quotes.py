@@ -49,7 +49,8 @@ def routes(services: Services) -> list[Route]:
         return json_response(await services.quotes.find(caller, request.path_params["quote_id"]))
 
     async def keys(_request: Request) -> Response:
-        return json_response(public_set(await services.quotes.public_keys()), _KEYS_HEADERS)
+        found = await services.quotes.public_keys()
+        return json_response(public_set(found, await services.quotes.revocations()), _KEYS_HEADERS)
 
     return [
         Route("/v1/quotes", create, methods=["POST"]),

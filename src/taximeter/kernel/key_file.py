@@ -7,7 +7,9 @@ import contextlib
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +90,10 @@ def read_keys(path: Path) -> KeyRing:
     return KeyRing(signing[0], (signing[0].public, *others))
 
 
-def public_set(keys: tuple[PublicKey, ...]) -> dict[str, Any]:
-    """Public keys as a JSON Web Key Set."""
-    return {"keys": [key.to_jwk() for key in keys]}
+def public_set(keys: tuple[PublicKey, ...], revoked: Mapping[str, datetime] | None = None) -> dict[str, Any]:
+    """Public keys as a JSON Web Key Set; those that are revoked say from when on (``revoked_from``)."""
+    times = revoked or {}
+    return {"keys": [key.to_jwk() | ({"revoked_from": times[key.id].isoformat()} if key.id in times else {}) for key in keys]}
 
 
 def _write(path: Path, ring: KeyRing) -> Path:

@@ -16,10 +16,12 @@ IdempotencyInProgress 409 idempotency_in_progress   may be sent again: Retry-Aft
 IdempotencyAnswerGone 409 idempotency_answer_gone
 QuoteNotFound         404 quote_not_found
 QuoteExpired          410 quote_expired
+QuoteKeyRevoked       410 quote_key_revoked
 QuoteUsed             422 quote_used
 QuoteMismatch         422 quote_mismatch
 TooManyQuotes         400 too_many_quotes
 QuoteLimitExceeded    429 quote_limit_exceeded  may be sent again: Retry-After
+SigningKeyRevoked     503 signing_key_revoked   may be sent again once there is another key
 DiskFull              503 disk_full
 """
 
@@ -133,6 +135,13 @@ class QuoteExpired(Refusal):
     status = 410
 
 
+class QuoteKeyRevoked(Refusal):
+    """The quote was made when the key that has signed it was not trusted any more."""
+
+    code = "quote_key_revoked"
+    status = 410
+
+
 class QuoteUsed(Refusal):
     """Another request has used the quote; each is for one.
 
@@ -162,6 +171,12 @@ class QuoteLimitExceeded(Refusal):
     code = "quote_limit_exceeded"
     status = 429
     openai_type = "rate_limit_error"
+
+
+class SigningKeyRevoked(Unavailable):
+    """The key that this machine would sign quotes with was revoked, and it has no other one yet."""
+
+    code = "signing_key_revoked"
 
 
 class DiskFull(Unavailable):

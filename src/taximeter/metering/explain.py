@@ -10,13 +10,10 @@ from typing import Any
 from taximeter import meters, pricing
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.explanation import Explanation, Phase, Record, Step
-from taximeter.metering.inputs import Inputs, read_inputs
+from taximeter.metering.inputs import OF_TARIFF, Inputs, read_inputs
 from taximeter.metering.model import Price
 from taximeter.metering.rules import NOTHING, Bill, Terms, bill
 from taximeter.pricing import Buyer, Catalog, Factors, ModelNotPriced, RateCard, Versions
-
-# Factors that the tariff decides; any other was passed in when the request was held, and stands in its fare alone.
-_OF_TARIFF = frozenset({"base", "service_tier", "size_class", "committed_volume"})
 
 
 def explain(catalog: Catalog, record: Record) -> Explanation:
@@ -82,7 +79,7 @@ class _Walk:
 
     def _factors_again(self, inputs: Inputs) -> Factors | str:
         """The factors by the versions that the receipt names; a text: why there are none."""
-        extra = tuple(multiplier for multiplier in inputs.factors.fixed if multiplier.name not in _OF_TARIFF)
+        extra = tuple(multiplier for multiplier in inputs.factors.fixed if multiplier.name not in OF_TARIFF)
         plan = inputs.plan if inputs.plan is not None and "@" in inputs.plan else None
         versions = Versions(model=inputs.model, card=self._record.rate_card, tariff=self._record.tariff, plan=plan)
         buyer = Buyer(currency=inputs.currency, extra=extra)

@@ -12,6 +12,8 @@ from taximeter.metering.model import jsonable_work
 
 # Words and numbers that set a request up; what a caller wrote himself is not kept.
 _SETTING = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.:/_-]{0,39}")
+# Factors that the tariff decides; any other was passed in when the request was held, and stands in its fare alone.
+OF_TARIFF = frozenset({"base", "service_tier", "size_class", "committed_volume"})
 _WRITTEN = frozenset({"input", "instructions", "messages", "metadata", "negative_prompt", "prompt", "stop", "text", "user"})
 
 

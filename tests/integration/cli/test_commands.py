@@ -342,3 +342,24 @@ def test_the_health_of_engines_is_listed_and_a_breaker_is_closed(taximeter: Taxi
                 await asyncio.sleep(0.02)
 
     asyncio.run(asyncio.wait_for(fail(), 20))
+
+
+def test_a_key_is_revoked_on_record_and_the_file_signs_with_another_one(taximeter: Taximeter) -> None:
+    taximeter("signing-keys", "create")
+    taximeter("migrate")
+
+    def signing() -> str:
+        return str(json.loads(taximeter("signing-keys", "show"))["keys"][0]["kid"])
+
+    first = signing()
+    assert "there is no key 'nobody'" in taximeter("signing-keys", "revoke", "nobody", code=1)
+    assert "is still to come" in taximeter("signing-keys", "revoke", first, "--from", "2999-01-01T00:00:00Z", code=1)
+    assert signing() == first, "what was refused changes nothing"
+    said = taximeter("signing-keys", "revoke", first, "--from", "2026-01-31T13:00:00+01:00")
+    second = signing()
+    assert second != first
+    assert said.splitlines()[0] == f"{first} is revoked for what was issued from 2026-01-31T12:00:00+00:00 on"
+    assert f"signs with {second}" in said
+    # Once more, from a later time: nothing changes, and nothing is rotated.
+    assert "2026-01-31T12:00:00+00:00" in taximeter("signing-keys", "revoke", first)
+    assert signing() == second

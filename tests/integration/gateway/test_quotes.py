@@ -5,6 +5,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +18,7 @@ from taximeter.db.pool import connect_owner
 from taximeter.engines import EngineFailed
 from taximeter.kernel.key_file import key_path, rotate_keys
 from taximeter.kernel.signatures import PublicKey
-from taximeter.metering.quotes import read_quote, verify_quote
+from taximeter.metering.quotes import read_quote, revoke_key, verify_quote
 
 pytestmark = pytest.mark.anyio
 
@@ -308,6 +309,37 @@ async def test_a_new_key_signs_and_the_old_one_still_checks(gateway: Any, tenant
     assert [verify_quote(offer, public).id for offer in (after, before)] == [key.id for key in public]
     # The old quote binds as before.
     assert (await ride(gateway, tenant, CHATS, {**CHAT, "model": "teller"}, before))[0] == 200
+
+
+async def test_a_revoked_key_signs_nothing_and_its_later_quotes_bind_nobody(
+    gateway: Any, tenant: Any, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taximeter.metering.quotes.service.KEYS_REFRESH_S", 0.05)
+    early, late = [await quote(gateway, tenant, "teller", CHAT) for _ in range(2)]
+    kid = early["signature"]["key"]
+    owner = await connect_owner(database_url)
+    made = {row["document"]: row["created_at"] for row in await owner.fetch("select document, created_at from metering.quotes")}
+    start = next(at for document, at in made.items() if late["id"] in document)
+    assert await revoke_key(owner, kid, start) == start
+    assert await revoke_key(owner, kid, None) == start, "a later time changes nothing"
+    await owner.close()
+    # Whatever the gateway has seen by now, what was put on record since then does not count.
+    status, _, refusal = await ride(gateway, tenant, CHATS, {**CHAT, "model": "teller"}, late)
+    assert (status, error(refusal)) == (410, ("quote_key_revoked", "taximeter-quote"))
+    assert (await gateway.call("GET", f"/v1/quotes/{late['id']}", tenant.key))[2]["state"] == "revoked"
+    assert (await ride(gateway, tenant, CHATS, {**CHAT, "model": "teller"}, early))[0] == 200
+    async with asyncio.timeout(10):
+        while (answer := await gateway.call("POST", "/v1/quotes", tenant.key, json={"model": "teller", "request": CHAT}))[0] == 200:
+            await asyncio.sleep(0.1)
+        assert (answer[0], answer[2]["code"]) == (503, "signing_key_revoked")
+        while "revoked_from" not in (key := (await gateway.call("GET", "/v1/keys", ""))[2]["keys"][0]):
+            await asyncio.sleep(0.1)
+        assert (key["kid"], datetime.fromisoformat(key["revoked_from"])) == (kid, start)
+        rotate_keys(key_path(gateway.office.settings))
+        while (answer := await gateway.call("POST", "/v1/quotes", tenant.key, json={"model": "teller", "request": CHAT}))[0] == 503:
+            await asyncio.sleep(0.1)
+    assert (answer[0], answer[2]["signature"]["key"] != kid) == (200, True)
+    assert (await ride(gateway, tenant, CHATS, {**CHAT, "model": "teller"}, answer[2]))[0] == 200
 
 
 async def test_quotes_long_gone_are_forgotten_and_those_in_use_are_not(gateway: Any, tenant: Any) -> None:

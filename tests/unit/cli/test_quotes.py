@@ -30,6 +30,8 @@ def test_a_good_quote_says_who_signed_it_what_for_and_until_when(tmp_path: Path,
     [
         ({**VECTOR["quote"], "tokens_max": "0.1"}, VECTOR["key"], "the signature does not fit"),
         (VECTOR["quote"], {"keys": []}, "not among those given"),
+        (VECTOR["quote"], {**VECTOR["key"], "revoked_from": "2026-11-22T00:00:00Z"}, "is revoked for what was issued from 2026-11-22T00:00:00"),
+        (VECTOR["quote"], {**VECTOR["key"], "revoked_from": "yesterday"}, "no JSON Web Key Set"),
         (VECTOR["quote"], "[1]", "no JSON Web Key Set"),
         (VECTOR["quote"], {"kty": "RSA"}, "no JSON Web Key Set"),
         ("{", VECTOR["key"], "not the JSON of a quote"),
@@ -40,6 +42,11 @@ def test_anything_else_is_refused_in_one_line(tmp_path: Path, capsys: pytest.Cap
     told = capsys.readouterr().err
     assert says in told
     assert told.count("\n") == 1
+
+
+def test_a_quote_from_before_the_revocation_is_good_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(tmp_path, VECTOR["quote"], {"keys": [{**VECTOR["key"], "revoked_from": "2026-11-22T00:00:01Z"}]}) == 0
+    assert "that key is revoked for what was issued from 2026-11-22T00:00:01+00:00 on; the quote says that it is older" in capsys.readouterr().out
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,6 +90,11 @@ def test_a_quote_is_checked_with_the_public_key_alone(model: str) -> None:
     document = read_quote(text)
     assert verify_quote(document, [SigningKey.generate().public, KEY.public]).id == KEY.id
     # What stands beside the offer is not part of it.
+    issued = datetime.fromisoformat(document["issued_at"])
+    later = issued + timedelta(microseconds=1)
+    assert verify_quote(document, [KEY.public], {KEY.id: later, "another": issued}).id == KEY.id
+    with pytest.raises(InvalidQuote, match="is revoked for what was issued from"):
+        verify_quote(document, [KEY.public], {KEY.id: issued})
     verify_quote({**document, "state": "open", "receipt": None, "alternatives": []}, [KEY.public])
     total = sum(float(line["tokens_max"]) for line in (*document["breakdown"], *document["multipliers"]))
     assert total == pytest.approx(float(document["tokens_max"]))

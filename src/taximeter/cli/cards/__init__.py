@@ -4,7 +4,7 @@ new, diff, check, gpus   one verb each: ``add_parser(verbs)`` and ``run(args) ->
 folder, families         a model's configuration files, and the meters' readers of them
 drafting                 from what the files say and a GPU profile to a catalog file
 published                the catalogs that cards are looked up in
-tables                   a comparison for people and for programs
+tables, usage_tables     a comparison for people and for programs
 """
 
 import argparse

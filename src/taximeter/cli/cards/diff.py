@@ -1,4 +1,4 @@
-"""``taximeter cards diff``: what past usage, or typical requests, would have cost by another card."""
+"""``taximeter cards diff``: what past usage, or typical requests, would have cost by another card, or past usage by another tariff."""
 
 import argparse
 import asyncio
@@ -9,15 +9,15 @@ from pathlib import Path
 from uuid import UUID
 
 from taximeter.cli.arguments import Subparsers, day, positive
-from taximeter.cli.cards import grid, published, tables
+from taximeter.cli.cards import grid, published, tables, usage_tables
+from taximeter.cli.cards.usage_tables import UsageComparison
 from taximeter.cli.database import open_database
 from taximeter.cli.progress import Progress
 from taximeter.cli.projects import find_project, make_identity, open_command_office
 from taximeter.db.pool import connect_owner
 from taximeter.kernel.clock import Clock, SystemClock, utc_from_ms
 from taximeter.kernel.errors import InvalidRequest
-from taximeter.metering.comparison import Comparison, Customer, Span, compare_usage, customers
-from taximeter.pricing import RateCard
+from taximeter.metering.comparison import Side, Span, compare_usage, customers
 from taximeter.pricing.store import CatalogStore
 
 DAYS = 30
@@ -28,14 +28,15 @@ def add_parser(verbs: Subparsers) -> None:
     """Declare the verb."""
     parser = verbs.add_parser(
         "diff",
-        help="what usage or typical requests would have cost by another card",
+        help="what usage or typical requests would have cost by another card or tariff",
         description="Compare two rate cards: over a grid of typical requests (offline), or over the receipts of past days (--on usage). "
-        "Receipts stay as they are.",
+        "Compares two tariffs over the receipts of past days (--on usage --tariffs).  Receipts stay as they are.",
     )
-    parser.add_argument("first", metavar="A", help="a rate card: name@version, or a name for the version in force")
+    parser.add_argument("first", metavar="A", help="a rate card (or tariff): name@version, or a name for the version in force")
     parser.add_argument("second", metavar="B", help="the other one")
     parser.add_argument("--on", choices=("grid", "usage"), default="grid", help="typical requests, or past receipts (grid)")
-    parser.add_argument("-f", "--folder", type=Path, metavar="DIR", help="also the cards of this folder, published or not")
+    parser.add_argument("--tariffs", action="store_true", help="usage: A and B are tariffs; each receipt by its own card")
+    parser.add_argument("-f", "--folder", type=Path, metavar="DIR", help="also the cards and tariffs of this folder, published or not")
     parser.add_argument("--from", dest="start", type=day, metavar="DAY", help=f"usage: first day, as 2026-01-31, in UTC ({DAYS} days ago)")
     parser.add_argument("--to", dest="end", type=day, metavar="DAY", help="usage: day after the last (tomorrow)")
     parser.add_argument("--project", help="usage: only this project, by id or name")
@@ -58,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _misplaced(args: argparse.Namespace) -> str:
-    given = {name for name in ("start", "end", "project", "only", "agree_at", "picture") if getattr(args, name)}
+    given = {name for name in ("start", "end", "project", "tariffs", "only", "agree_at", "picture") if getattr(args, name)}
     names = {"start": "--from", "end": "--to", "agree_at": "--agree-at"}
-    alien = given & ({"start", "end", "project"} if args.on == "grid" else {"only", "agree_at", "picture"})
+    alien = given & ({"start", "end", "project", "tariffs"} if args.on == "grid" else {"only", "agree_at", "picture"})
     if not alien:
         return ""
     shown = ", ".join(sorted(names.get(name, f"--{name}") for name in alien))
@@ -86,15 +87,15 @@ def _run_grid(args: argparse.Namespace) -> int:
 
 
 def _run_usage(args: argparse.Namespace) -> int:
-    cards, found, names = asyncio.run(_usage(args))
+    compared = asyncio.run(_usage(args))
     if args.json:
-        print(json.dumps(tables.usage_json(cards, found, names), ensure_ascii=False))
+        print(json.dumps(usage_tables.usage_json(compared), ensure_ascii=False))
     else:
-        tables.show_usage(cards, found, names, args.limit)
+        usage_tables.show_usage(compared, args.limit)
     return 0
 
 
-async def _usage(args: argparse.Namespace) -> tuple[tuple[RateCard, RateCard], Comparison, dict[UUID, Customer]]:
+async def _usage(args: argparse.Namespace) -> UsageComparison:
     clock: Clock = SystemClock()
     today = utc_from_ms(clock.now_ms()).date()
     start, end = args.start or today - timedelta(days=DAYS), args.end or today + timedelta(days=1)
@@ -108,12 +109,21 @@ async def _usage(args: argparse.Namespace) -> tuple[tuple[RateCard, RateCard], C
         try:
             existing = await CatalogStore(connection).documents()
             shelf = published.shelve(existing, published.folder_documents(args.folder, existing), utc_from_ms(clock.now_ms()))
-            cards = shelf.card(args.first), shelf.card(args.second)
-            found = await compare_usage(connection, cards, Span(_midnight(start), _midnight(end), project, args.model), tell)
+            ids, sides = _sides(shelf, args)
+            found = await compare_usage(connection, shelf.coming, sides, Span(_midnight(start), _midnight(end), project, args.model), tell)
             named = await customers(connection, {project_id for project_id, _ in found.cells})
         finally:
             await connection.close()
-    return cards, found, named
+    return UsageComparison(ids, "tariffs" if args.tariffs else "cards", found, named)
+
+
+def _sides(shelf: published.Shelf, args: argparse.Namespace) -> tuple[tuple[str, str], tuple[Side, Side]]:
+    """Both by their ids, and as what receipts are priced by."""
+    if args.tariffs:
+        first, second = shelf.tariff(args.first), shelf.tariff(args.second)
+        return (first, second), (Side(tariff=first), Side(tariff=second))
+    cards = shelf.card(args.first), shelf.card(args.second)
+    return (cards[0].id, cards[1].id), (Side(cards[0]), Side(cards[1]))
 
 
 async def _project_id(environ: dict[str, str], text: str | None) -> UUID | None:

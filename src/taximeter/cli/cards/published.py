@@ -73,6 +73,18 @@ class Shelf:
             raise InvalidRequest(message)
         return card
 
+    def tariff(self, reference: str) -> str:
+        """The id of a tariff by ``name@version``, or by its name: the published version in force, else the folder's newest.
+
+        Raises InvalidRequest, naming those there are.
+        """
+        tariff = self.published.tariffs.get(reference) or self.coming.tariffs.get(reference)
+        if tariff is None:
+            names = sorted({known.name for known in self.coming.tariffs.values()})
+            message = f"there is no tariff {reference[:120]!r}; there are {', '.join(names)}; one of a folder that is not published needs -f DIR"
+            raise InvalidRequest(message)
+        return tariff.id
+
 
 def shelve(published: Sequence[Document], folder: Sequence[Document], as_of: datetime) -> Shelf:
     """Both catalogs at a moment; a folder's versions count as if they came into force now."""

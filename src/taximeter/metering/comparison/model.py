@@ -1,4 +1,4 @@
-"""Two cards side by side: sums over receipts, and a grid of requests."""
+"""Two cards, or two tariffs, side by side: sums over receipts, and a grid of requests."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,16 +11,47 @@ from taximeter.meters import Work
 Key = TypeVar("Key", UUID, str)
 
 
+Pair = tuple[int, int]
+"""An amount by the first, and by the second."""
+
+
 @dataclass(slots=True)
-class Sums:
-    """Receipts, by both cards.
+class MoneySums:
+    """Receipts in one currency, in billionths of its unit.
 
     Attributes:
         receipts: how many.
-        first_utok: what they consume by the first card.
+        first_nano: what they cost by the first; each is rounded once, as on its receipt.
+        second_nano: by the second.
+    """
+
+    receipts: int = 0
+    first_nano: int = 0
+    second_nano: int = 0
+
+    @property
+    def difference_nano(self) -> int:
+        """Above 0: the second asks more."""
+        return self.second_nano - self.first_nano
+
+    def merge(self, other: "MoneySums") -> None:
+        """The receipts of ``other`` as well."""
+        self.receipts += other.receipts
+        self.first_nano += other.first_nano
+        self.second_nano += other.second_nano
+
+
+@dataclass(slots=True)
+class Sums:
+    """Receipts, by both.
+
+    Attributes:
+        receipts: how many.
+        first_utok: what they consume by the first card, or are charged by the first tariff.
         second_utok: by the second.
-        dearer: how many cost more by the second.
+        dearer: how many cost more by the second: of cards in Tokens, of tariffs in money.
         cheaper: how many cost less.
+        money: what they cost, by currency; without those that kept no price.
     """
 
     receipts: int = 0
@@ -28,19 +59,24 @@ class Sums:
     second_utok: int = 0
     dearer: int = 0
     cheaper: int = 0
+    money: dict[str, MoneySums] = field(default_factory=dict)
 
     @property
     def difference_utok(self) -> int:
-        """Above 0: the second card asks more."""
+        """Above 0: the second asks more."""
         return self.second_utok - self.first_utok
 
-    def add(self, first_utok: int, second_utok: int) -> None:
-        """One receipt more."""
+    def add(self, utok: Pair, judged: Pair) -> None:
+        """One receipt more; ``judged`` says which one is dearer."""
         self.receipts += 1
-        self.first_utok += first_utok
-        self.second_utok += second_utok
-        self.dearer += second_utok > first_utok
-        self.cheaper += second_utok < first_utok
+        self.first_utok += utok[0]
+        self.second_utok += utok[1]
+        self.dearer += judged[1] > judged[0]
+        self.cheaper += judged[1] < judged[0]
+
+    def add_money(self, currency: str, nano: Pair) -> None:
+        """What one of the receipts costs."""
+        self.money.setdefault(currency, MoneySums()).merge(MoneySums(1, *nano))
 
     def merge(self, other: "Sums") -> None:
         """The receipts of ``other`` as well."""
@@ -49,6 +85,8 @@ class Sums:
         self.second_utok += other.second_utok
         self.dearer += other.dearer
         self.cheaper += other.cheaper
+        for currency, sums in other.money.items():
+            self.money.setdefault(currency, MoneySums()).merge(sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +113,8 @@ class Comparison:
 
     cells: dict[tuple[UUID, str], Sums] = field(default_factory=dict)
     left_out: dict[Left, int] = field(default_factory=dict)
+    unpriced: dict[Left, int] = field(default_factory=dict)
+    """Receipts that are compared in Tokens and not in money."""
 
     def total(self) -> Sums:
         """Everything."""

@@ -1,4 +1,4 @@
-"""Past receipts by two cards: one pass over a snapshot with a cursor on the server, so memory does not grow with the span."""
+"""Past receipts by two cards or tariffs: one pass over a snapshot with a cursor on the server, so memory does not grow with the span."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import msgspec
 from taximeter import pricing
 from taximeter.db import sql
 from taximeter.metering.comparison.model import Comparison, Span
+from taximeter.metering.comparison.sides import Held, Side
 from taximeter.metering.comparison.sums import Comparer
 
 _SQL = sql.load("taximeter.metering.comparison")
@@ -20,6 +21,7 @@ CUSTOMERS_MAX = 10_000
 """Names asked for at a time."""
 
 _WORK = msgspec.json.Decoder(dict[str, int | str])
+_HELD = msgspec.json.Decoder(Held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +33,18 @@ class Customer:
 
 
 async def compare_usage(
-    connection: asyncpg.Connection, cards: tuple[pricing.RateCard, pricing.RateCard], span: Span, progress: Callable[[int, int], None]
+    connection: asyncpg.Connection, catalog: pricing.Catalog, sides: tuple[Side, Side], span: Span, progress: Callable[[int, int], None]
 ) -> Comparison:
-    """Rate the work of every receipt in the span by both cards; no receipt is changed.
+    """Price every receipt in the span by both sides; no receipt is changed.
 
     Args:
         connection: one without a limit on the time of a statement.
-        cards: the first and the second.
+        catalog: every version that is published, and the tariffs of both sides.
+        sides: the first and the second: two cards, or two tariffs.
         span: which receipts.
         progress: called with (done, of) after each chunk.
     """
-    comparer = Comparer(*cards)
+    comparer = Comparer(*sides, catalog)
     arguments = (span.start, span.end, span.project_id, span.model)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         of: int = await connection.fetchval(_SQL["count"], *arguments)
@@ -49,7 +52,8 @@ async def compare_usage(
         done = 0
         while rows := await cursor.fetch(CHUNK_ROWS):
             for row in rows:
-                comparer.add(row["project_id"], row["model"], {name: int(value) for name, value in _WORK.decode(row["work"]).items()})
+                work = {name: int(value) for name, value in _WORK.decode(row["work"]).items()}
+                comparer.add(row["project_id"], row["model"], work, _HELD.decode(row["held"]))
             done += len(rows)
             progress(done, of)
     return comparer.found

@@ -12,7 +12,7 @@ from taximeter.metering.quotes.alternatives import ALTERNATIVES_MAX, Alternative
 from taximeter.metering.quotes.document import InvalidQuote, priced, read_quote, verify_quote
 from taximeter.metering.quotes.offers import Offer, open_offer, taken
 from taximeter.metering.quotes.service import Quotes
-from taximeter.metering.quotes.store import QuoteLimits, QuoteStore
+from taximeter.metering.quotes.store import QuoteLimits, QuoteStore, revoke_key
 
 __all__ = [
     "ALTERNATIVES_MAX",
@@ -26,6 +26,7 @@ __all__ = [
     "open_offer",
     "priced",
     "read_quote",
+    "revoke_key",
     "taken",
     "verify_quote",
 ]

@@ -5,7 +5,7 @@ What is signed: ``taximeter-quote/1``, a line feed, and the document without the
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -93,11 +93,16 @@ def read_quote(text: str | bytes) -> dict[str, Any]:
     return document
 
 
-def verify_quote(document: Mapping[str, Any], keys: Iterable[PublicKey]) -> PublicKey:
+def verify_quote(document: Mapping[str, Any], keys: Iterable[PublicKey], revoked: Mapping[str, datetime] | None = None) -> PublicKey:
     """Check a quote's signature; returns the key that has made it.
 
     Says nothing about time and use: ``expires_at`` is in the document, and whether it was used only the server knows.
-    Raises InvalidQuote when it is not signed by one of the keys, or was changed since.
+    Raises InvalidQuote when it is not signed by one of the keys, was changed since, or was issued when its key was not trusted any more.
+
+    Args:
+        document: as ``read_quote`` gives it.
+        keys: those that are trusted, or were.
+        revoked: from when on some of them are not, by their ids.
     """
     signature = document.get("signature")
     if not isinstance(signature, dict) or signature.keys() != {"algorithm", "key", "value"} or signature["algorithm"] != ALGORITHM:
@@ -116,7 +121,21 @@ def verify_quote(document: Mapping[str, Any], keys: Iterable[PublicKey]) -> Publ
     if not key.verifies(signature["value"], CONTEXT, body):
         message = "the quote is not what was signed: the signature does not fit it"
         raise InvalidQuote(message)
+    start = (revoked or {}).get(key.id)
+    if start is not None and issued_at(document) >= start:
+        message = f"the quote was issued at {document['issued_at']}, and its key {key.id} is revoked for what was issued from {start.isoformat()} on"
+        raise InvalidQuote(message)
     return key
+
+
+def issued_at(document: Mapping[str, Any]) -> datetime:
+    """When a quote was made, by what it says.  Raises InvalidQuote."""
+    try:
+        found = datetime.fromisoformat(document["issued_at"])
+    except (KeyError, TypeError, ValueError) as error:
+        message = "the quote does not say when it was issued"
+        raise InvalidQuote(message) from error
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def money(fare: Fare) -> dict[str, str]:

@@ -8,7 +8,7 @@ from taximeter.admission import surge
 from taximeter.identity import Caller
 from taximeter.kernel.ids import decode_id, encode_id
 from taximeter.metering.desk import Desk
-from taximeter.metering.errors import QuoteExpired, QuoteMismatch, QuoteNotFound, QuoteUsed
+from taximeter.metering.errors import QuoteExpired, QuoteKeyRevoked, QuoteMismatch, QuoteNotFound, QuoteUsed
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import QUOTE_PREFIX, RECEIPT_PREFIX, Order
 from taximeter.metering.quotes.fingerprint import differences, fingerprint, job_of, parts_of
@@ -63,7 +63,7 @@ async def find_offer(store: QuoteStore, caller: Caller, quote_id: str) -> Kept:
 async def open_offer(desk: Desk, store: MeteringStore, order: Order) -> Offer | None:
     """The offer that an order names; None when it names none.
 
-    Raises QuoteNotFound, QuoteUsed, QuoteExpired, and QuoteMismatch when it is for another model.
+    Raises QuoteNotFound, QuoteUsed, QuoteExpired, QuoteKeyRevoked, and QuoteMismatch when it is for another model.
     """
     if order.quote_id is None:
         return None
@@ -73,6 +73,9 @@ async def open_offer(desk: Desk, store: MeteringStore, order: Order) -> Offer | 
     if kept.expired:
         message = f"the quote was good until {kept.expires_at.isoformat()}; ask for a new one with POST /v1/quotes; nothing was run or charged"
         raise QuoteExpired(message, param=HEADER)
+    if kept.revoked:
+        message = "the quote was signed with a key that had been revoked; ask for a new one with POST /v1/quotes; nothing was run or charged"
+        raise QuoteKeyRevoked(message, param=HEADER)
     offer = kept.offer
     if offer["model"] != order.model:
         raise mismatch(["model"])

@@ -20,7 +20,7 @@ from taximeter.kernel.key_file import KeyRing, key_path, open_keys
 from taximeter.kernel.signatures import PublicKey
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.desk import Desk, buyer_of, check_amount, plan_of
-from taximeter.metering.errors import TooManyQuotes
+from taximeter.metering.errors import SigningKeyRevoked, TooManyQuotes
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import RECEIPT_PREFIX
 from taximeter.metering.moment import buyer_at, check_multiplier
@@ -53,6 +53,7 @@ class Quotes:
         self._ring_stamp = self._stamp()
         self._ring_looked_s = desk.clock.monotonic_s()
         self._registered = ""
+        self._revoked: Mapping[str, datetime] = {}
         self._public: tuple[PublicKey, ...] = ()
         self._public_looked_s: float | None = None
 
@@ -123,12 +124,12 @@ class Quotes:
         return {"object": "list", "items": items, "totals": _totals(fares, len(items) - len(fares))}
 
     async def find(self, caller: Caller, quote_id: str) -> dict[str, Any]:
-        """One of the caller's quotes: its document, whether it is open, used or expired, and the receipt that has used it.
+        """One of the caller's quotes: its document, whether it is open, used, revoked or expired, and the receipt that has used it.
 
         Raises QuoteNotFound.
         """
         kept = await find_offer(self._store, caller, quote_id)
-        state = "used" if kept.used_by is not None else "expired" if kept.expired else "open"
+        state = "used" if kept.used_by is not None else "revoked" if kept.revoked else "expired" if kept.expired else "open"
         receipt = None if kept.used_by is None else encode_id(RECEIPT_PREFIX, kept.used_by)
         return {**kept.offer, "state": state, "receipt": receipt}
 
@@ -138,13 +139,19 @@ class Quotes:
         if self._public_looked_s is None or now_s >= self._public_looked_s + KEYS_REFRESH_S:
             self._public_looked_s = now_s
             try:
-                ring, on_record = await self._signer(), await self._store.keys()
+                ring, on_record = await self._ring_on_record(), await self._store.keys()
+                self._revoked = await self._store.revocations()
             except DATABASE_ERRORS as error:
                 # What checks quotes must not depend on what is checked.
                 log.warning("the keys on record cannot be read: %s", error)
                 ring, on_record = self._ring, list(self._public)
             self._public = tuple({key.id: key for key in (*ring.public, *on_record)}.values())
         return self._public
+
+    async def revocations(self) -> Mapping[str, datetime]:
+        """From when on keys are not trusted, by their ids, as ``public_keys`` has seen it."""
+        await self.public_keys()
+        return self._revoked
 
     def _now(self) -> datetime:
         return utc_from_ms(self._desk.clock.now_ms())
@@ -175,16 +182,26 @@ class Quotes:
         )
 
     async def _signer(self) -> KeyRing:
-        """The keys, as the file has them now; the one that signs is on record."""
+        """The keys, as the file has them now; the one that signs is on record and not revoked.  Raises SigningKeyRevoked."""
+        ring = await self._ring_on_record()
+        if ring.signing.id in self._revoked:
+            message = "the key that quotes are signed with was revoked, and there is no other one; ask your administrator to rotate it"
+            raise SigningKeyRevoked(message)
+        return ring
+
+    async def _ring_on_record(self) -> KeyRing:
         now_s = self._desk.clock.monotonic_s()
         if now_s >= self._ring_looked_s + KEYS_REFRESH_S:
             self._ring_looked_s = now_s
             stamp = self._stamp()
             if stamp != self._ring_stamp:
                 self._reload(stamp)
+            if self._registered:
+                self._revoked = await self._store.revocations()
         if self._registered != self._ring.signing.id:
             ring = self._ring
             await self._store.register_key(ring.signing.public)
+            self._revoked = await self._store.revocations()
             self._registered = ring.signing.id
             return ring
         return self._ring

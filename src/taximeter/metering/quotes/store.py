@@ -12,7 +12,7 @@ import asyncpg
 import msgspec
 
 from taximeter.db import sql
-from taximeter.kernel.errors import Refusal
+from taximeter.kernel.errors import InvalidRequest, Refusal
 from taximeter.kernel.signatures import PublicKey
 from taximeter.metering.errors import QuoteLimitExceeded, TooManyQuotes
 
@@ -67,6 +67,7 @@ class Kept(msgspec.Struct, frozen=True):
         document: as it was sent.
         parts: a digest of each of the job's fields.
         expired: its time is over, by the database's clock.
+        revoked: the key that has signed it was not trusted any more when it was put on record.
         used_by: the request that has used it and was not released.
         approved: an operator has approved it, above its plan's cap.
     """
@@ -80,6 +81,7 @@ class Kept(msgspec.Struct, frozen=True):
     expired: bool
     used_by: UUID | None
     approved: bool = False
+    revoked: bool = False
 
     @property
     def offer(self) -> dict[str, Any]:
@@ -151,6 +153,10 @@ class QuoteStore:
         """Every key that was ever put on record, the newest first."""
         return [PublicKey(row["public"]) for row in await self._pool.fetch(_SQL["keys"])]
 
+    async def revocations(self) -> dict[str, datetime]:
+        """From when on keys are not trusted, by their ids; those that are trusted are left out."""
+        return {row["key_id"]: row["revoked_from"] for row in await self._pool.fetch(_SQL["revocations"])}
+
     async def _write(self, batch: _Batch) -> None:
         async with self._one_in_flight:
             if batch is self._next:
@@ -189,3 +195,29 @@ class QuoteStore:
         else:
             message = f"a project may have {limits.open_max:,} open quotes at a time; the first of them expires in {wait_s} s"
         return QuoteLimitExceeded(message, headers={"retry-after": str(wait_s)})
+
+
+async def revoke_key(connection: asyncpg.Connection, key_id: str, start: datetime | None, public: PublicKey | None = None) -> datetime | None:
+    """Trust nothing that a key has signed from a time on (None: from now), or from an earlier one if that is on record already.
+
+    Returns from when on; None: no such key is on record.  Raises InvalidRequest when the time is still to come.
+
+    Args:
+        connection: the owner's.
+        key_id: its thumbprint.
+        start: from when on.
+        public: the key itself, where it is at hand: it may have signed nothing here yet.
+    """
+    async with connection.transaction():
+        if public is not None:
+            await connection.execute(_SQL["register_key"], public.id, public.raw)
+        if not await connection.fetchval(_SQL["knows_key"], key_id):
+            return None
+        try:
+            await connection.execute(_SQL["revoke_key"], key_id, start)
+        except asyncpg.CheckViolationError as error:
+            message = f"a key is revoked from now or from an earlier time on, and {start} is still to come; rotate it, or revoke it then"
+            raise InvalidRequest(message) from error
+        rows = await connection.fetch(_SQL["revocations"])
+    found: dict[str, datetime] = {row["key_id"]: row["revoked_from"] for row in rows}
+    return found[key_id]

@@ -1,4 +1,4 @@
-"""The product's queue in PostgreSQL: callers in four processes, an engine with slots, one tenant who wants everything."""
+"""The product's queue in PostgreSQL: callers in four processes, one engine with slots, one tenant who wants everything."""
 
 import asyncio
 import json
@@ -32,23 +32,55 @@ HEAVY_AT_ONCE, LIGHT_AT_ONCE = 30, 1
 RUN_S = 0.02
 WORDS = 20
 MODEL = "smollm2-135m"
-ONE, MANY = "fair queue, a tenant each", "the same, one tenant for all (plain FIFO)"
+ONE, AHEAD, MANY = "fair queue, a tenant each", "the same, one in hand", "the same, one tenant for all (plain FIFO)"
+RUNS = ((ONE, LIGHT + 1, 0), (AHEAD, LIGHT + 1, 1), (MANY, 1, 0))
+"""Tenants, and ``TAXIMETER_QUEUE_AHEAD``."""
+
+
+class Floor:
+    """What all processes ask: it works on as many as it has slots, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(SLOTS)
+        self._working: set[asyncio.Task[None]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Each line is a request, and is sent back when that is done."""
+        while line := await reader.readline():
+            task = asyncio.create_task(self._work(line, writer))
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
+
+    async def _work(self, line: bytes, writer: asyncio.StreamWriter) -> None:
+        async with self._slots:
+            await asyncio.sleep(RUN_S)
+        writer.write(line)
 
 
 class Sleeper:
-    """An engine that takes its time, and remembers when it was busy."""
+    """The engine as one process sees it: it remembers how long each request was there."""
 
     name = "demo-text"
     modalities: frozenset[Modality] = frozenset({"chat"})
     slots: int | None = SLOTS
 
-    def __init__(self) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.busy: list[tuple[float, float]] = []
+        self._writer = writer
+        self._asked: dict[bytes, asyncio.Future[None]] = {}
+        self._hearing = asyncio.create_task(self._hear(reader))
+
+    async def _hear(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            self._asked.pop(line).set_result(None)
 
     async def run(self, job: Job) -> AsyncGenerator[Event]:
-        """Sleep, answer."""
+        """Ask, wait, answer."""
         began = monotonic()
-        await asyncio.sleep(RUN_S)
+        line = f"{job.id}\n".encode()
+        self._asked[line] = asyncio.get_running_loop().create_future()
+        self._writer.write(line)
+        await self._asked[line]
         self.busy.append((began, monotonic()))
         tokens = min(WORDS, job.bound["output_tokens"])
         yield Chunk(choices=[{"index": 0, "delta": {"content": "so"}, "finish_reason": "stop"}], output_tokens=tokens)
@@ -59,7 +91,9 @@ class Sleeper:
         return {}
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Hang up."""
+        self._hearing.cancel()
+        self._writer.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,17 +104,19 @@ class Orders:
     home: str
     callers: list[dict[str, Any]]
     seconds: float
+    ahead: int
+    port: int
 
 
 async def run(seconds: float) -> tuple[Table, bool]:
     """The table, and whether a slot was given twice or somebody was lost."""
     made = Table(
         f"The queue in PostgreSQL: {PROCESSES} processes, {SLOTS} slots of {RUN_S * 1000:.0f} ms, {seconds:.0f} s",
-        ("callers", "answers/s", "heavy's part", "Jain's index", "light p50 ms", "light p99 ms", "heavy p50 ms", "at once"),
+        ("callers", "answers/s", "slots busy", "heavy's part", "Jain's index", "light p50 ms", "light p99 ms", "heavy p50 ms", "at once"),
     )
     wrong = False
-    for name in (ONE, MANY):
-        found = await _measure(seconds, tenants=LIGHT + 1 if name == ONE else 1)
+    for name, tenants, ahead in RUNS:
+        found = await _measure(seconds, tenants, ahead)
         heavy, light = found["0"], [wait for number, waits in found.items() if number.isdecimal() and number != "0" for wait in waits]
         parts = [len(waits) for number, waits in found.items() if number.isdecimal()]
         at_once = _most_at_once(found["busy"])
@@ -88,13 +124,14 @@ async def run(seconds: float) -> tuple[Table, bool]:
             (
                 name,
                 f"{sum(parts) / seconds:,.0f}",
+                f"{100 * sum(parts) * RUN_S / seconds / SLOTS:.0f} %",
                 f"{100 * len(heavy) / sum(parts):.1f} %",
                 f"{jain(parts):.3f}",
                 *(f"{percentile(waits, part):,.0f}" for waits, part in ((light, 0.5), (light, 0.99), (heavy, 0.5))),
                 str(at_once),
             )
         )
-        wrong = wrong or at_once > SLOTS or found["left"] != [0, 0, 0]
+        wrong = wrong or at_once > SLOTS + ahead or found["left"] != [0, 0, 0]
         made.notes = (*made.notes, f"{name}: holds, running and waiting places left at the end: {found['left']}")
     made.notes = (
         *made.notes,
@@ -103,7 +140,7 @@ async def run(seconds: float) -> tuple[Table, bool]:
     return made, wrong
 
 
-async def _measure(seconds: float, tenants: int) -> dict[str, Any]:
+async def _measure(seconds: float, tenants: int, ahead: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="taximeter-bench-") as name:
         home = Path(name)
         home.chmod(0o755)  # noqa: ASYNC240 - nobody else waits yet
@@ -112,8 +149,11 @@ async def _measure(seconds: float, tenants: int) -> dict[str, Any]:
             url = server.start()
             await migrate(url)
             callers = await _set_up(url, home, tenants)
-            orders = [Orders(database_url=url, home=str(home / f"home-{number}"), callers=callers, seconds=seconds) for number in range(PROCESSES)]
-            parts = await asyncio.gather(*(_process(each) for each in orders))
+            async with await asyncio.start_server(Floor().serve, "127.0.0.1", 0) as engine:
+                port = engine.sockets[0].getsockname()[1]
+                homes = [str(home / f"home-{number}") for number in range(PROCESSES)]
+                orders = [Orders(database_url=url, home=each, callers=callers, seconds=seconds, ahead=ahead, port=port) for each in homes]
+                parts = await asyncio.gather(*(_process(each) for each in orders))
             owner = await connect_owner(url)
             left = [await owner.fetchval(f"select {what}") for what in LEFT]
             await owner.close()
@@ -156,9 +196,9 @@ async def _set_up(url: str, home: Path, tenants: int) -> list[dict[str, Any]]:
 NAMED = ("organisation_id", "project_id", "key_id", "key_name", "lane", "allowance_account", "prepaid_account")
 
 
-def _settings(url: str, home: Path) -> Settings:
+def _settings(url: str, home: Path, ahead: int = 0) -> Settings:
     home.mkdir(exist_ok=True)
-    return Settings(home=home, database_url=url, demo=False)
+    return Settings(home=home, database_url=url, demo=False, queue_ahead=ahead)
 
 
 async def _process(orders: Orders) -> dict[str, Any]:
@@ -176,8 +216,9 @@ def _caller(written: Mapping[str, Any]) -> Caller:
 
 
 async def _callers(orders: Orders) -> dict[str, Any]:
-    engine = Sleeper()
-    async with open_office(_settings(orders.database_url, Path(orders.home)), {engine.name: engine}, "bench", SystemClock()) as office:
+    engine = Sleeper(*await asyncio.open_connection("127.0.0.1", orders.port))
+    settings = _settings(orders.database_url, Path(orders.home), orders.ahead)
+    async with open_office(settings, {engine.name: engine}, "bench", SystemClock()) as office:
         callers = [_caller(each) for each in orders.callers]
         waits: dict[str, list[int]] = {str(number): [] for number in range(len(callers))}
         until_s = asyncio.get_running_loop().time() + orders.seconds

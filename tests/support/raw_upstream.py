@@ -32,7 +32,7 @@ class RawUpstream:
     Attributes:
         script: what every request is answered with, step by step, or what says that of a request's body; the connection is closed at its end.
         requests: bodies that arrived.
-        running: requests being answered now.
+        running: requests being answered now: up to the last byte, however long the other side then takes to close the connection.
         most: the most of them at once so far.
         sent: bytes that the other side has taken.
     """
@@ -65,29 +65,40 @@ class RawUpstream:
         self._open[task] = writer
         self.running += 1
         self.most = max(self.most, self.running)
+        gone: asyncio.Task[bytes] | None = None
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await self._answer(reader, writer)
+                try:
+                    gone = await self._answer(reader, writer)
+                finally:
+                    self.running -= 1
+                if gone is not None:
+                    writer.write_eof()
+                    # Closing earlier than the other side would take unread bytes along.
+                    await gone
         finally:
-            self.running -= 1
+            if gone is not None:
+                gone.cancel()
             del self._open[task]
             writer.transport.abort()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> asyncio.Task[bytes] | None:
+        """Play the script; what ends when the other side hangs up, or None when nothing may follow."""
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
         asked = json.loads(await reader.readexactly(length))
         self.requests.append(asked)
         gone = asyncio.create_task(reader.read())
+        played = False
         try:
             for step in self.script(asked) if callable(self.script) else self.script:
                 if await self._play(step, writer, gone) is None:
-                    return
-            writer.write_eof()
-            # Closing earlier than the other side would take unread bytes along.
-            await gone
+                    return None
+            played = True
         finally:
-            gone.cancel()
+            if not played:
+                gone.cancel()
+        return gone
 
     async def _play(self, step: Step, writer: asyncio.StreamWriter, gone: asyncio.Task[bytes]) -> Step | None:
         """One step; None when nothing can follow it."""

@@ -92,7 +92,9 @@ returning true
 
 -- name: release
 update jobs.jobs
-set state = 'queued', lease_until = null, progress = 0, given_back = given_back + 1, ordered_at = null, provider_until = null
+set state = 'queued', lease_until = null, progress = 0, given_back = given_back + 1, ordered_at = null, provider_until = null,
+    rests = case when $3 > 0 then rests + 1 else 0 end,
+    rests_until = case when $3 > 0 then clock_timestamp() + make_interval(secs => least($3, power(2, least(rests, 20))) * (0.5 + random() / 2)) end
 where id = $1 and attempt = $2 and state = 'in_progress' and provider_job is null
 returning true
 

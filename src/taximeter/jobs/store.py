@@ -107,12 +107,17 @@ class JobStore:
         """Renew the lease; False when the job is not this claim's any more (taken over, cancelled, expired)."""
         return bool(await self._pool.fetchval(_SQL["heartbeat"], job.id, job.attempt, lease_s, progress))
 
-    async def release(self, job: Job) -> bool:
+    async def release(self, job: Job, rest_max_s: float = 0.0) -> bool:
         """Put a job back that could not run, or whose worker stops; the claim does not count as a try.
 
         An order that a provider has not taken is as if it had never been sent; one that it has taken cannot be put back.
+
+        Args:
+            job: as it was claimed.
+            rest_max_s: its engine is away.  It is left for half a second to a second, and for twice as long each time in a row, at most
+                for so long; others are claimed meanwhile.  0: it may be claimed at once.
         """
-        return bool(await self._pool.fetchval(_SQL["release"], job.id, job.attempt))
+        return bool(await self._pool.fetchval(_SQL["release"], job.id, job.attempt, rest_max_s))
 
     async def find(self, job_id: UUID, project_id: UUID) -> Job | None:
         """A project's job, unless it was deleted."""

@@ -27,6 +27,8 @@ _RANGES = {
     "shed_standard_s": (0, 86_400),
     "shed_flex_s": (0, 86_400),
     "shed_batch_s": (0, 86_400),
+    "job_rest_max_s": (0.1, 3_600),
+    "queue_ahead": (0, 1_000),
     "key_failures_max": (0, 1_000_000),
     "key_block_max_s": (1, 86_400),
 }
@@ -147,6 +149,8 @@ class Settings:
     """A video that has not ended two days after it was ordered is given up and costs nothing."""
     video_ttl_s: int = 86_400
     job_lease_s: float = 15.0
+    job_rest_max_s: float = 5.0
+    """A job whose engine is away is left for longer each time, at most for so long."""
     jobs_parallel: int = 1
     provider_poll_s: float = 5.0
     """How often a provider is asked what became of a video that it makes; without an answer, later and later."""
@@ -173,6 +177,8 @@ class Settings:
     shed_batch_s: float = 60.0
     queue_wait_max_s: float = 300.0
     """How long a synchronous request waits for a slot of its engine, at most: then it is refused and costs nothing."""
+    queue_ahead: int = 0
+    """Synchronous requests that are sent to an engine beyond its slots, so that none stands empty between two of them."""
     queue_standard_s: int = 60
     """Who has waited for so long in the class of standard requests goes on in that of priority ones."""
     queue_flex_s: int = 300

@@ -335,7 +335,8 @@ def _place_wanted(desk: Desk, order: Order, fare: Fare, ask: Ask, *, is_job: boo
         )
         raise fairness.DeadlineTooNear(message, param="taximeter-deadline")
     deadline = None if deadline_ms is None else utc_from_ms(deadline_ms).isoformat()
-    return fairness.queue_fact(ask, amount_utok, slots, bounds_s, settings.queue_long_s, deadline)
+    fact = fairness.queue_fact(ask, amount_utok, slots, bounds_s, settings.queue_long_s, deadline)
+    return {**fact, "ahead": settings.queue_ahead} if settings.queue_ahead and not is_job else fact
 
 
 def use_quote(order: Order, fact: dict[str, Any]) -> None:

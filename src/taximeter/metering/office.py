@@ -27,7 +27,7 @@ from taximeter.metering.approvals import ApprovalStore
 from taximeter.metering.desk import Desk
 from taximeter.metering.disk import Disk
 from taximeter.metering.objects import Objects
-from taximeter.metering.presence import BEATS_PER_LIFE, keep_alive
+from taximeter.metering.presence import BEATS_PER_LIFE, Presence
 from taximeter.metering.settlements import Settlements
 from taximeter.metering.spool import Spool, spool_folder, survey
 from taximeter.metering.store import MeteringStore
@@ -165,11 +165,12 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     kept = plans.Plans(pool, identity_store, ids, lambda: desk.catalog)
     desk.fresh_terms = kept.fresh_terms
     breaker_store = breakers.BreakerStore(pool, settings.process_dead_s)
-    publisher = breakers.Publisher(process_id, kind)
-    watch = breakers.BreakerWatch(desk.guard.breakers, breaker_store, publisher, settings.process_dead_s / BEATS_PER_LIFE)
+    beat_s = settings.process_dead_s / BEATS_PER_LIFE
+    watch = breakers.BreakerWatch(desk.guard.breakers, breaker_store, breakers.Publisher(process_id, kind), beat_s)
+    presence = Presence(desk, store, kind, lambda: connect_app(settings.database_url))
     await store.hello(desk.process_id, kind)
     upkeep = [
-        asyncio.create_task(keep_alive(desk, store, kind, tally, pool), name="heartbeat"),
+        asyncio.create_task(presence.run(tally, pool), name="heartbeat"),
         asyncio.create_task(_keep_catalog(desk, catalog_store, surge_store), name="catalog"),
         asyncio.create_task(room.run(), name="queue"),
         asyncio.create_task(_adopt_spools(Adoption(folder, books, jobs, objects)), name="adoption"),
@@ -195,10 +196,10 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
         for task in upkeep:
             task.cancel()
         await asyncio.gather(*upkeep, return_exceptions=True)
-        await _close(office, books, tally, watch)
+        await _close(office, books, tally, watch, presence)
 
 
-async def _close(office: Office, books: Books, tally: Tally, watch: breakers.BreakerWatch) -> None:
+async def _close(office: Office, books: Books, tally: Tally, watch: breakers.BreakerWatch, presence: Presence) -> None:
     desk, pool = office.desk, office.pool
     await _finish_background(desk)
     await desk.settlements.finish(office.settings.stop_grace_s)
@@ -209,6 +210,7 @@ async def _close(office: Office, books: Books, tally: Tally, watch: breakers.Bre
         await asyncio.wait_for(_say_goodbye(desk, office.store, tally, pool), 2.0)
         await asyncio.wait_for(watch.say_goodbye(), 2.0)
     pool.terminate()
+    presence.close()
     for engine in desk.engines.values():
         await engine.close()
 

@@ -123,8 +123,13 @@ order by c.model
 select metering.fold_usage($1)
 
 -- name: hello
-insert into metering.processes (id, kind) values ($1, $2)
-on conflict (id) do update set heartbeat_at = clock_timestamp()
+insert into metering.processes (id, kind, lock_key, server_started_at) values ($1, $2, $3, $4)
+on conflict (id) do update
+set heartbeat_at = clock_timestamp(), lock_key = excluded.lock_key, server_started_at = excluded.server_started_at
+
+-- name: hold_on
+-- Shared, so that two processes with the same key do not wait for each other; they are found out a little later then.
+select pg_postmaster_start_time() from pg_advisory_lock_shared(7469, $1)
 
 -- name: goodbye
 delete from metering.processes where id = $1
@@ -145,9 +150,19 @@ where (
         and not exists (
             select from metering.processes p
             where p.id = q.process_id and p.heartbeat_at > clock_timestamp() - make_interval(secs => $1)
+                -- Of a server that was started again, or took over from another, nobody has a lock: that says nothing.
+                and (
+                    p.heartbeat_at > clock_timestamp() - make_interval(secs => $2)
+                    or p.server_started_at is distinct from pg_postmaster_start_time()
+                    or exists (
+                        select from pg_locks l
+                        where l.locktype = 'advisory' and l.classid = 7469 and l.objid = p.lock_key::oid and l.objsubid = 2 and l.granted
+                            and l.database = (select d.oid from pg_database d where d.datname = current_database())
+                    )
+                )
         )
     )
-limit $2
+limit $3
 
 -- name: forget_processes
 delete from metering.processes p

@@ -48,7 +48,7 @@ class Ride:
         self._held_utok = held.total_utok
         self._output_tokens = 0
         self._terms = terms_of(fare)
-        self._seat = None if desk.room is None or not held.notes else desk.room.seat(request_id, held, job.deadline_s)
+        self._seat = None if desk.room is None or not held.notes else desk.room.seat(request_id, fare.model.engine or "", held, job.deadline_s)
         self._ended = False
 
     @property
@@ -179,6 +179,8 @@ class Ride:
         assert not self._ended
         if done is not None:
             self._passage.succeeded()
+            if self._seat is not None:
+                self._seat.leave(charge.consumed_utok)
         self._passage.given_back(worked=self._output_tokens > 0)
         reach("metering.ride.ended")
         detail = {} if done is None else done.detail

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,14 @@ from taximeter.metering.rules import whole_days
 _SQL = sql.load("taximeter.metering")
 RECONCILED = "all"
 """The row of ``metering.reconciliations`` about a whole run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grip:
+    """A lock that a process holds on to with a connection, and since when the server runs that granted it."""
+
+    key: int
+    server_started_at: datetime
 
 
 async def post(connection: asyncpg.Connection, lane: int, operations: Sequence[Operation]) -> list[Outcome]:
@@ -129,17 +138,26 @@ class MeteringStore:
             figures[f"taximeter_reconcile_unexplained_utok{check}"] = ("Micro-Tokens by which it differed.", float(row["unexplained_utok"]))
         return figures
 
-    async def hello(self, process_id: UUID, kind: str) -> None:
-        """This process lives."""
-        await self._pool.execute(_SQL["hello"], process_id, kind)
+    async def hello(self, process_id: UUID, kind: str, grip: Grip | None = None) -> None:
+        """This process lives, and its connection holds this lock."""
+        key, server_started_at = (None, None) if grip is None else (grip.key, grip.server_started_at)
+        await self._pool.execute(_SQL["hello"], process_id, kind, key, server_started_at)
+
+    async def hold_on(self, connection: asyncpg.Connection, process_id: UUID) -> Grip:
+        """Take a lock that others can see, and that is free when the connection ends."""
+        key = process_id.int & 0x7FFF_FFFF
+        return Grip(key, await connection.fetchval(_SQL["hold_on"], key))
 
     async def goodbye(self, process_id: UUID) -> None:
         """This process ends; holds that it left are free to be released."""
         await self._pool.execute(_SQL["goodbye"], process_id)
 
-    async def orphans(self, dead_after_s: float, limit: int) -> list[asyncpg.Record]:
-        """Open holds that are overdue or whose process is gone: id, lane, process_died, is_job."""
-        rows: list[asyncpg.Record] = await self._pool.fetch(_SQL["orphans"], dead_after_s, limit)
+    async def orphans(self, dead_after_s: float, cut_off_after_s: float, limit: int) -> list[asyncpg.Record]:
+        """Open holds that are overdue or whose process is gone: id, lane, process_died, is_job.
+
+        A process is gone when it was silent for ``dead_after_s``; for ``cut_off_after_s`` when its connection has ended too.
+        """
+        rows: list[asyncpg.Record] = await self._pool.fetch(_SQL["orphans"], dead_after_s, cut_off_after_s, limit)
         return rows
 
     async def forget_processes(self) -> None:

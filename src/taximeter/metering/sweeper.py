@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 BATCH_MAX = 1000
 PARTITION_DAYS = 7
+CUT_OFF = 0.4
+"""The part of its life after which a silent process is dead whose connection has ended: it has missed a beat, and could have come back."""
 HOUSEKEEPING_EVERY = 60
 """Partitions and expired objects are looked after once in so many sweeps."""
 
@@ -66,7 +68,8 @@ class Sweeper:
 
     async def sweep(self) -> int:
         """Release what is overdue or orphaned; returns how many holds."""
-        rows = await self._store.orphans(self._desk.settings.process_dead_s, BATCH_MAX)
+        dead_s = self._desk.settings.process_dead_s
+        rows = await self._store.orphans(dead_s, dead_s * CUT_OFF, BATCH_MAX)
         await asyncio.gather(*(self._release(row) for row in rows))
         if self._desk.room is not None:
             await self._desk.room.store.tend(())

@@ -196,9 +196,9 @@ class VideoRunner:
         nothing_taken = isinstance(error, EngineUnavailable) and not job.ordered and not take.taken
         if nothing_taken:
             log.warning("video %s waits: %s", job.id, error.message)
-            # Not an attempt: nothing ran.  It waits for the engine to come back, at most until its hold ends.
-            await self._jobs.release(job)
-            await asyncio.sleep(BEAT_S)
+            # Not an attempt: nothing ran.  It waits for the engine to come back, at most until its hold ends, and others go first.
+            await self._jobs.release(job, self._desk.settings.job_rest_max_s)
+            await asyncio.sleep(POLL_S)
             return
         if at_provider and isinstance(error, (EngineTimeout, EngineUnavailable)):
             if job.ordered and self._is_still_made(take, left_s):

@@ -29,6 +29,7 @@ from taximeter.metering.quotes import open_offer, taken
 from taximeter.metering.repeats import Repeats, in_progress
 from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
 from taximeter.metering.store import MeteringStore
+from taximeter.metering.tasks import calm_s
 
 log = logging.getLogger(__name__)
 
@@ -294,11 +295,12 @@ class Videos:
         room = self._desk.room
         if job.state != "queued" or room is None:
             return None
-        standing = await room.store.job_standing(job.id)
+        standing = await room.store.job_standing(job.id, calm_s(self._desk.settings))
         if standing.position == 0:
             return None
         begins = None if standing.wait_ms is None else utc_from_ms(self._desk.clock.now_ms() + standing.wait_ms).isoformat()
-        return {"position": standing.position, "expected_start_at": begins}
+        calm = {} if standing.calm_until is None else {"waits_for_calm_until": standing.calm_until.isoformat()}
+        return {"position": standing.position, "expected_start_at": begins, **calm}
 
     async def _again(self, caller: Caller, earlier: Earlier) -> VideoView:
         try:

@@ -20,8 +20,8 @@ TENANTS = [UUID(int=number) for number in range(1, 6)]
 class Both:
     """The rule, and the database, given the same."""
 
-    def __init__(self, connection: asyncpg.Connection, slots: int) -> None:
-        self.rule = FairPool(slots, BOUNDS_S)
+    def __init__(self, connection: asyncpg.Connection, slots: int, ahead: int) -> None:
+        self.rule = FairPool(slots, BOUNDS_S, ahead=ahead)
         self.connection = connection
         self.now_ms = 0
         self.running: list[Arrival] = []
@@ -54,6 +54,13 @@ class Both:
         self.running = [one for one in self.running if one.id != arrival_id]
         await self.connection.execute("select admission.leave_pools($1, $2)", [UUID(int=arrival_id)], [used])
 
+    async def hand_over(self, arrival_id: int, used: int) -> None:
+        self.rule.leave(arrival_id, used)
+        granted = self.rule.fill(self.now_ms)
+        self.running = [one for one in self.running if one.id != arrival_id] + granted
+        found = await self.connection.fetch("select admission.hand_over($1, $2) as id", [UUID(int=arrival_id)], [used])
+        assert [row["id"].int for row in found] == [one.id for one in granted]
+
     async def let_pass(self, seconds: int) -> None:
         self.now_ms += seconds * 1000
         await self.connection.execute(
@@ -81,9 +88,9 @@ async def connection(database_url: str) -> asyncpg.Connection:
 @pytest.mark.parametrize("seed", range(12))
 async def test_the_database_and_the_rule_agree_on_everything(connection: asyncpg.Connection, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - a history, not a secret
-    slots = dice.randint(1, 3)
-    await connection.execute("insert into admission.pools (name, slots, bounds) values ('p', $1, $2)", slots, list(BOUNDS_S))
-    both = Both(connection, slots)
+    slots, ahead = dice.randint(1, 3), dice.choice([0, 0, 1, 2])
+    await connection.execute("insert into admission.pools (name, slots, ahead, bounds) values ('p', $1, $2, $3)", slots, ahead, list(BOUNDS_S))
+    both = Both(connection, slots, ahead)
     for number in range(1, 70):
         chance = dice.random()
         if chance < 0.55 or not both.arrivals:
@@ -97,7 +104,8 @@ async def test_the_database_and_the_rule_agree_on_everything(connection: asyncpg
             await both.join(arrival)
         elif chance < 0.85 and both.running:
             arrival = dice.choice(both.running)
-            await both.leave(arrival.id, dice.choice([arrival.amount_utok, dice.randint(0, 60)]))
+            end = both.leave if dice.random() < 0.5 else both.hand_over
+            await end(arrival.id, dice.choice([arrival.amount_utok, dice.randint(0, 60)]))
         elif chance < 0.92 and both.rule.waiting:
             await both.leave(dice.choice(both.rule.order()), 0)
         else:

@@ -1,8 +1,11 @@
 """Holds that nobody will end are released, and only those."""
 
 import asyncio
+import dataclasses
+from datetime import timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from taximeter.engines import Chunk, Done
@@ -75,3 +78,61 @@ async def test_sweeping_twice_at_once_releases_once(town: Town) -> None:
     await asyncio.gather(town.sweeper.sweep(), town.sweeper.sweep())
     assert (await town.wallet(caller))["balance"] == "1000"
     await town.assert_books_agree()
+
+
+GRIP = "from pg_locks l join metering.processes p on p.lock_key::oid = l.objid where l.locktype = 'advisory' and l.classid = 7469 and p.id = $1"
+
+
+async def grow_silent(town: Town, connection: asyncpg.Connection) -> None:
+    """As if its process had missed a beat, and not all of them."""
+    silence = timedelta(seconds=town.office.settings.process_dead_s / 2)
+    statement = "update metering.processes set heartbeat_at = clock_timestamp() - $2::interval where id = $1"
+    await connection.execute(statement, town.office.desk.process_id, silence)
+
+
+async def has_grip(town: Town, connection: asyncpg.Connection) -> bool:
+    return bool(await connection.fetchval(f"select exists (select {GRIP})", town.office.desk.process_id))
+
+
+async def cut_off(town: Town, connection: asyncpg.Connection) -> None:
+    """End the connection that it holds on to, as its kernel does when it is killed."""
+    process_id = town.office.desk.process_id
+    await connection.execute(f"select pg_terminate_backend(l.pid) {GRIP}", process_id)
+    await until(lambda: connection.fetchval(f"select not exists (select {GRIP})", process_id))
+
+
+async def test_a_silent_process_whose_connection_has_ended_is_dead_long_before_its_time(database_url: str, tmp_path: Path) -> None:
+    owner = await asyncpg.connect(database_url)
+    async with open_town(database_url, tmp_path, process_dead_s=600) as town, open_town(database_url, tmp_path) as survivor:
+        await town.metering.open(town.order(await town.caller("1000")))
+        await until(lambda: has_grip(town, owner))
+        sweeper = town.sweeper
+        await grow_silent(town, owner)
+        # It is slow, or its network is: its connection is there.
+        assert await sweeper.sweep() == 0
+        await cut_off(town, owner)
+        # The lock may have been lost with its server: that one can say nothing about it.
+        await owner.execute("update metering.processes set server_started_at = server_started_at - interval '1 day'")
+        assert await sweeper.sweep() == 0
+        await owner.execute("update metering.processes set server_started_at = pg_postmaster_start_time()")
+        assert await sweeper.sweep() == 1
+        assert await survivor.open_holds() == 0
+    await owner.close()
+
+
+async def test_a_process_that_lost_its_connection_and_beats_is_alive_and_takes_hold_again(database_url: str, tmp_path: Path) -> None:
+    owner = await asyncpg.connect(database_url)
+    async with open_town(database_url, tmp_path, process_dead_s=2) as town:
+        await town.metering.open(town.order(await town.caller("1000")))
+        await until(lambda: has_grip(town, owner))
+        held_by = await owner.fetchval(f"select l.pid {GRIP}", town.office.desk.process_id)
+        await owner.execute("select pg_terminate_backend($1)", held_by)
+
+        async def holds_again() -> bool:
+            return await owner.fetchval(f"select l.pid {GRIP}", town.office.desk.process_id) not in (None, held_by)
+
+        await until(holds_again)
+        # It beats every 0.4 s, however slow this machine is: whoever looks must be patient.
+        town.office.desk.settings = dataclasses.replace(town.office.settings, process_dead_s=600)
+        assert await town.sweeper.sweep() == 0
+    await owner.close()

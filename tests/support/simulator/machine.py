@@ -21,7 +21,7 @@ from taximeter.metering.disk import Disk as DiskCheck
 from taximeter.metering.fares import read_catalog
 from taximeter.metering.objects import Objects as RealObjects
 from taximeter.metering.office import _adopt_spools, _finish_background
-from taximeter.metering.presence import keep_alive
+from taximeter.metering.presence import Presence
 from taximeter.metering.settlements import Settlements
 from taximeter.metering.spool import Spool, spool_folder
 from taximeter.metering.store import MeteringStore
@@ -101,6 +101,11 @@ class Ground:
     ids: Ids
 
 
+async def _no_grip() -> Any:  # noqa: ANN401 - never there
+    """Here processes are known to live by their heartbeats alone."""
+    raise ConnectionRefusedError
+
+
 @dataclass(eq=False)
 class Program:
     """A gateway or a worker: one life of it."""
@@ -154,7 +159,8 @@ class Program:
                 logging.getLogger(__name__).info("not started: %r", error)
                 await asyncio.sleep(0.5)
         adoption = Adoption(spool_folder(self.desk.settings.home), self.books, self.jobs, self.objects)
-        beat = keep_alive(self.desk, self.store, "gateway", Tally(self.desk.process_id, "gateway"), self.pool)
+        presence = Presence(self.desk, self.store, "gateway", _no_grip)
+        beat = presence.run(Tally(self.desk.process_id, "gateway"), self.pool)
         self.upkeep = [asyncio.create_task(beat), asyncio.create_task(_adopt_spools(adoption))]
         if self.works:
             sweeper = Sweeper(self.desk, self.store, self.jobs, self.objects, self.pool)

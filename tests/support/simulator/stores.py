@@ -49,13 +49,13 @@ class Store:
     def pool(self) -> Pool:
         return self._pool
 
-    async def hello(self, process_id: UUID, _kind: str) -> None:
+    async def hello(self, process_id: UUID, _kind: str, _grip: object = None) -> None:
         await self._pool.ask(lambda tables, now_s: tables.processes.update({process_id: now_s}))
 
     async def goodbye(self, process_id: UUID) -> None:
         await self._pool.ask(lambda tables, _now_s: tables.processes.pop(process_id, None))
 
-    async def orphans(self, dead_after_s: float, limit: int) -> list[dict[str, Any]]:
+    async def orphans(self, dead_after_s: float, _cut_off_after_s: float, limit: int) -> list[dict[str, Any]]:
         def find(tables: Tables, now_s: float) -> list[dict[str, Any]]:
             found = []
             for id_, legs in tables.ledger.holds.items():
@@ -157,7 +157,7 @@ class Jobs:
 
         return await self._pool.ask(beat)
 
-    async def release(self, job: Job) -> bool:
+    async def release(self, job: Job, _rest_max_s: float = 0.0) -> bool:
         def put_back(tables: Tables, _now_s: float) -> bool:
             row = tables.jobs[job.id]
             if row.attempt != job.attempt or row.state != "in_progress":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 
 CLASSES: Mapping[str, int] = MappingProxyType({"priority": 0, "standard": 1, "flex": 2, "batch": 3})
@@ -18,11 +19,13 @@ class Standing:
 
     Attributes:
         position: 1: it is next; 0: it does not wait.
-        wait_ms: how long it can expect to wait; None: nothing is known of the pool's pace yet.
+        wait_ms: how long it can expect to wait; None: nothing is known of the pool's pace yet, or it waits for the calm.
+        calm_until: it waits until the engine's price has no surge, and from this moment on no longer for that; None: it does not.
     """
 
     position: int
     wait_ms: int | None
+    calm_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
@@ -41,27 +41,39 @@ class WaitingRoom:
         self._waiting: dict[UUID, asyncio.Future[bool]] = {}
         self._heard: OrderedDict[UUID, None] = OrderedDict()
         self._wanted = asyncio.Event()
+        # How many wait for each engine, and whose slots are to be handed over; None: nobody listens, and nobody could do it.
+        self._line: Counter[str] = Counter()
+        self._left: list[tuple[UUID, int]] | None = None
+        self._leaving = asyncio.Event()
 
-    def seat(self, request_id: UUID, held: Outcome, wait_max_s: float) -> "Seat | None":
-        """A seat for a request whose hold took a place; None when its engine has no queue."""
+    def seat(self, request_id: UUID, pool: str, held: Outcome, wait_max_s: float) -> "Seat | None":
+        """A seat for a request whose hold took a place in an engine's pool; None when its engine has no queue."""
         for note in held.notes:
             if note.kind == NOTE:
                 standing = Standing(note.first, None if note.second < 0 else note.second)
-                return Seat(self, request_id, standing, min(wait_max_s, self.wait_max_s))
+                return Seat(self, request_id, pool, standing, min(wait_max_s, self.wait_max_s))
         return None
 
-    async def granted(self, request_id: UUID, patience_s: float) -> bool:
+    async def granted(self, request_id: UUID, pool: str, patience_s: float) -> bool:
         """Wait until a request has its turn; False when its place is gone.  Raises TimeoutError."""
         if self._heard.pop(request_id, 0) is None:
             return True
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = turn
+        self._line[pool] += 1
         self._wanted.set()
         try:
             async with asyncio.timeout(patience_s):
                 return await turn
         finally:
             del self._waiting[request_id]
+            self._line[pool] -= 1
+
+    def left(self, request_id: UUID, pool: str, used_utok: int) -> None:
+        """An engine is through with a request: the next one who waits here need not wait for the settlement.  Best effort."""
+        if self._left is not None and self._line[pool] > 0:
+            self._left.append((request_id, used_utok))
+            self._leaving.set()
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -76,9 +88,11 @@ class WaitingRoom:
     async def _listen(self) -> None:
         connection = await self._connect()
         lost = asyncio.Event()
+        handing: asyncio.Task[None] | None = None
         try:
             connection.add_termination_listener(lambda *_: lost.set())
             await connection.add_listener(CHANNEL, self._hear)
+            handing = asyncio.create_task(self._hand_over(connection), name="hand-over")
             while not lost.is_set():
                 # The first look is for what was told before anybody listened.
                 await self._look()
@@ -88,7 +102,23 @@ class WaitingRoom:
                 except TimeoutError:
                     continue
         finally:
+            self._left = None
+            if handing is not None:
+                handing.cancel()
             connection.terminate()
+
+    async def _hand_over(self, connection: asyncpg.Connection) -> None:
+        """Hand slots over while the connection lasts.  What fails is done by the settlements."""
+        self._left = []
+        while True:
+            await self._leaving.wait()
+            self._leaving.clear()
+            left, self._left = self._left or [], []
+            try:
+                for request_id in await self.store.hand_over(connection, left):
+                    self._tell(request_id, granted=True)
+            except DATABASE_ERRORS as error:
+                log.warning("%s slots were not handed over, their settlements will do it: %s", len(left), error)
 
     async def _look(self) -> None:
         asked = tuple(self._waiting)
@@ -98,7 +128,7 @@ class WaitingRoom:
         for request_id in asked:
             granted = found.get(request_id)
             if granted is not False:
-                self._tell(request_id, granted is True)
+                self._tell(request_id, granted=granted is True)
 
     def _hear(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:  # noqa: ANN401 - the driver's
         request_id = UUID(str(payload))
@@ -109,7 +139,7 @@ class WaitingRoom:
         if len(self._heard) > HEARD_MAX:
             self._heard.popitem(last=False)
 
-    def _tell(self, request_id: UUID, granted: bool) -> None:  # noqa: FBT001 - the answer itself
+    def _tell(self, request_id: UUID, *, granted: bool) -> None:
         turn = self._waiting.get(request_id)
         if turn is not None and not turn.done():
             turn.set_result(granted)
@@ -123,11 +153,12 @@ class Seat:
         wait_ms: how long it has waited.
     """
 
-    def __init__(self, room: WaitingRoom, request_id: UUID, standing: Standing, wait_max_s: float) -> None:
+    def __init__(self, room: WaitingRoom, request_id: UUID, pool: str, standing: Standing, wait_max_s: float) -> None:
         self.position = standing.position
         self.wait_ms = 0
         self._room = room
         self._id = request_id
+        self._pool = pool
         self._expected_ms = standing.wait_ms
         self._wait_max_s = wait_max_s
 
@@ -137,7 +168,7 @@ class Seat:
             return
         began_s = self._room.clock.monotonic_s()
         try:
-            granted = await self._room.granted(self._id, self._wait_max_s)
+            granted = await self._room.granted(self._id, self._pool, self._wait_max_s)
         except TimeoutError:
             granted = False
         finally:
@@ -150,6 +181,10 @@ class Seat:
             f" try again in {after_s} s, or in a quicker service tier"
         )
         raise QueueTimeout(message, headers={"retry-after": str(after_s), "x-should-retry": "false", **self.headers()})
+
+    def leave(self, used_utok: int) -> None:
+        """The engine is through with it, and it consumed so much."""
+        self._room.left(self._id, self._pool, used_utok)
 
     def headers(self) -> dict[str, str]:
         """What the answer tells of the wait."""

@@ -1,4 +1,4 @@
-"""The order of the fair queue.  Pure; the database does the same (migrations 0127 to 0129), and a test compares the two.
+"""The order of the fair queue.  Pure; the database does the same (migrations 0127 to 0129 and 0134), and a test compares the two.
 
 Start-time fair queueing (Goyal, Vin, Cheng 1996) over virtual Tokens, which is the virtual token counter of Sheng et al.
 (OSDI 2024, arXiv 2401.00588) with weights.  Each tenant of a pool has a tag: where his next request starts, in virtual Tokens.
@@ -59,12 +59,14 @@ class FairPool:
     Args:
         slots: how many requests it works on at once; None: as many as come.
         bounds_s: after how long who waits in class 1, 2, 3 goes up one class.
+        ahead: so many more may wait in the engine's own queue.
     """
 
     slots: int | None
     bounds_s: Sequence[int]
     virtual: int = 0
     highest: int = 0
+    ahead: int = 0
     tags: dict[str, int] = field(default_factory=dict)
     _waiting: dict[int, _Place] = field(default_factory=dict)
     _running: dict[int, Arrival] = field(default_factory=dict)
@@ -128,7 +130,7 @@ class FairPool:
         return [request_id for _, _, request_id in sorted(keys)]
 
     def _has_slot(self) -> bool:
-        return self.slots is None or len(self._running) < self.slots
+        return self.slots is None or len(self._running) < self.slots + self.ahead
 
     def _long_may_run(self) -> bool:
         if self.slots is None or self.slots == 1:

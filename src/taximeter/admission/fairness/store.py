@@ -1,6 +1,6 @@
 """The fair queue's SQL: looking at pools, and the safety net."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,13 +22,20 @@ class QueueStore:
         """Grant what can be granted, free the places of holds that are gone; which of these have a place, and whether it is granted."""
         return {row["id"]: row["granted"] for row in await self._pool.fetch(_SQL["tend"], list(ids))}
 
+    async def hand_over(self, connection: asyncpg.Connection, left: Sequence[tuple[UUID, int]]) -> Sequence[UUID]:
+        """The engine is through with these requests, which consumed so much; answers who have their slots now."""
+        rows = await connection.fetch(_SQL["hand_over"], [request_id for request_id, _ in left], [used_utok for _, used_utok in left])
+        return [row["id"] for row in rows]
+
     async def standing(self, request_id: UUID) -> Standing:
         """Where a synchronous request stands now."""
-        return _standing(await self._pool.fetchrow(_SQL["standing"], request_id))
+        row = await self._pool.fetchrow(_SQL["standing"], request_id)
+        return Standing(0, 0) if row is None else Standing(row["place"], row["wait_ms"])
 
-    async def job_standing(self, job_id: UUID) -> Standing:
-        """Where a job stands now."""
-        return _standing(await self._pool.fetchrow(_SQL["job_standing"], job_id))
+    async def job_standing(self, job_id: UUID, calm_s: float) -> Standing:
+        """Where a job stands now.  A flex or batch job of an engine whose price surges waits for the calm until it is so old."""
+        row = await self._pool.fetchrow(_SQL["job_standing"], job_id, calm_s)
+        return Standing(0, 0) if row is None else Standing(row["place"], row["wait_ms"], row["calm_until"])
 
     async def expected_wait_s(self, pool: str, rank: int = 1) -> float | None:
         """How long a request of this class that came now would wait for an engine; None when nothing is known of its pace.
@@ -59,7 +66,3 @@ class QueueStore:
                 if value is not None:
                     gauges[f'taximeter_queue_{name}{{engine="{pool.name}"}}'] = (text, float(value))
         return gauges
-
-
-def _standing(row: asyncpg.Record | None) -> Standing:
-    return Standing(0, 0) if row is None else Standing(row["place"], row["wait_ms"])

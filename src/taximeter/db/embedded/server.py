@@ -35,7 +35,7 @@ SERVER_OPTIONS: Mapping[str, str] = MappingProxyType(
         "listen_addresses": "",
         "unix_socket_permissions": "0700",
         "port": "5432",
-        "max_connections": "60",
+        "max_connections": "70",
         "shared_buffers": "128MB",
         "max_wal_size": "1GB",
         # A busy ledger deletes thousands of holds a second: what is dead is cleared away four times a minute.

@@ -1,0 +1,249 @@
+-- Handing slots over.  Who has had the engine's last byte gives its slot to the next one at once, in a transaction of its own that
+-- waits for no disk, and then posts what it consumed.  And a pool may have some requests more than its engine has slots (ahead):
+-- they wait in the engine's own queue, so that no slot stands empty between two of them.
+
+alter table admission.pools
+    add column ahead int not null default 0 constraint pools_ahead_check check (ahead >= 0);
+
+-- As before, with those ahead.  A long request leaves the last slot itself to a short one.
+create or replace function admission.fill_pool(p_pool text) returns uuid[]
+language plpgsql set search_path = pg_catalog, admission
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    v_now constant timestamptz := clock_timestamp();
+    v_pool admission.pools;
+    v_most int;
+    v_granted uuid[] := '{}';
+    v_risen int;
+    p record;
+begin
+    select * into v_pool from admission.pools where name = p_pool;
+    v_most := v_pool.slots + v_pool.ahead;
+    if v_pool.waiting = 0 or v_pool.running >= v_most then
+        return v_granted;
+    end if;
+    -- One class at a time, and at once to the highest when a deadline leaves no more time.  What a tenant did not get while others
+    -- were to go first is no credit against them: beyond one request he starts there as if he came now.
+    loop
+        with up as (
+            update admission.places
+            set class = case when urgent_at <= v_now then 0 else class - 1 end,
+                promote_at = admission.leaves_class_at(
+                    case when urgent_at <= v_now then 0 else class - 1 end, v_pool.bounds, least(promote_at, v_now), urgent_at
+                )
+            where pool = p_pool and granted_at is null and promote_at <= v_now
+            returning tenant, cost
+        ),
+        lifted as (
+            update admission.pool_tenants t set tag = greatest(t.tag, v_pool.virtual - u.cost)
+            from (select tenant, max(cost) as cost from up group by tenant) u
+            where t.pool = p_pool and t.tenant = u.tenant
+        )
+        select count(*) into v_risen from up;
+        exit when v_risen = 0;
+    end loop;
+
+    while v_pool.waiting > 0 and v_pool.running < coalesce(v_most, v_pool.running + 1) loop
+        select w.* into p
+        from admission.pool_tenants t
+        cross join lateral (
+            select x.* from admission.places x
+            where x.pool = p_pool and x.tenant = t.tenant and x.granted_at is null
+                and (not x.long or v_pool.slots is null or v_pool.slots = 1 or v_pool.running_long < v_pool.slots - 1)
+            order by x.class, x.id
+            limit 1
+        ) w
+        where t.pool = p_pool and t.waiting > 0
+        order by w.class, t.tag, w.id
+        limit 1;
+        exit when not found;
+        update admission.places set granted_at = v_now, promote_at = null where id = p.id;
+        perform admission.advance(p_pool, p.tenant, p.cost, 1);
+        update admission.pools
+        set running = running + 1, running_long = running_long + p.long::int, waiting = waiting - 1
+        where name = p_pool
+        returning * into v_pool;
+        v_granted := v_granted || p.id;
+    end loop;
+    return v_granted;
+end
+$$;
+
+create index places_running on admission.places (pool) where granted_at is not null;
+
+-- As before; who waits in the engine's own queue is counted in the time that requests take.  It is computed with each hold that waits,
+-- while others want the pool: planned once, for as many as may wait, however few there were when the tables were last looked at.
+create or replace function admission.pool_standings(p_pool text) returns table (id uuid, class smallint, place int, wait_ms bigint)
+language plpgsql stable
+set search_path = pg_catalog, admission
+set enable_seqscan = off
+set enable_nestloop = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+begin
+    return query
+    with r as materialized (
+        select p.slots + p.ahead as slots, admission.pool_rate(p.served_utok, p.served_ms) as rate, coalesce((
+            select sum(greatest(0, x.amount_utok
+                - extract(epoch from clock_timestamp() - x.granted_at) * admission.pool_rate(p.served_utok, p.served_ms)))
+            from admission.places x where x.pool = p_pool and x.granted_at is not null
+        ), 0) as left_utok
+        from admission.pools p where p.name = p_pool
+    ),
+    t as materialized (
+        select t.tenant, t.tag from admission.pool_tenants t where t.pool = p_pool and t.waiting > 0
+    )
+    select s.id, s.class, s.place::int, ((s.ahead_utok + r.left_utok) * 1000 / nullif(r.rate * coalesce(r.slots, 1), 0))::bigint
+    from (
+        select o.id, o.class, row_number() over w as place, sum(o.amount_utok) over w - o.amount_utok as ahead_utok
+        from (
+            select x.id, x.class, x.amount_utok, t.tag - x.cost + sum(x.cost) over (partition by x.tenant order by x.class, x.id) as tag
+            from admission.places x
+            join t on t.tenant = x.tenant
+            where x.pool = p_pool and x.granted_at is null
+        ) o
+        window w as (order by o.class, o.tag, o.id)
+    ) s
+    cross join r;
+end
+$$;
+
+-- As before, with those ahead.  A pool is locked when the ledger is through, so that others wait for less; but for jobs before, because
+-- who claims one locks its pool and then its row.
+create or replace function metering.post_queued(
+    p_lane smallint,
+    p_ids uuid[], p_kinds smallint[], p_amounts bigint[], p_ttls int[], p_codes int[], p_digests bytea[],
+    p_leg_groups int[], p_leg_debits bigint[], p_leg_credits bigint[], p_leg_amounts bigint[], p_leg_cascades boolean[],
+    p_facts jsonb[]
+) returns table (pos int, status smallint, total bigint, available bigint)
+language plpgsql security definer
+set search_path = pg_catalog, metering
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+    v_jobs text[]; v_pools text[]; v_pool text; v_id uuid; v_granted uuid[] := '{}';
+    r_pos int[]; r_status smallint[]; r_total bigint[]; r_available bigint[];
+    v_ids uuid[]; v_used bigint[];
+    o record;
+begin
+    perform pg_advisory_xact_lock(7466, p_lane);
+    insert into admission.pools (name, bounds)
+    select distinct on (f #>> '{queue,pool}') f #>> '{queue,pool}', array(select b::int from jsonb_array_elements_text(f #> '{queue,bounds}') b)
+    from unnest(p_facts) f where f ? 'queue'
+    order by f #>> '{queue,pool}'
+    on conflict (name) do nothing;
+    v_jobs := array(
+        select f #>> '{queue,pool}' from unnest(p_facts) f where f ? 'queue' and f ? 'job'
+        union select j.pool from jobs.jobs j
+        where j.id = any (array(select u.id from unnest(p_ids, p_facts) u (id, fact) where u.fact ? 'job')) and j.pool is not null
+    );
+    v_pools := array(
+        select f #>> '{queue,pool}' from unnest(p_facts) f where f ? 'queue'
+        union select x.pool from admission.places x where x.id = any (p_ids)
+        union select unnest(v_jobs)
+    );
+    perform from admission.pools where name = any (v_jobs) order by name for update;
+
+    select array_agg(r.pos), array_agg(r.status), array_agg(r.total), array_agg(r.available)
+    into r_pos, r_status, r_total, r_available
+    from metering.post_unqueued(
+        p_lane, p_ids, p_kinds, p_amounts, p_ttls, p_codes, p_digests,
+        p_leg_groups, p_leg_debits, p_leg_credits, p_leg_amounts, p_leg_cascades, p_facts
+    ) r;
+
+    perform from admission.pools where name = any (v_pools) order by name for update;
+    -- As the last process says that knows: one that was started with another number says so too.
+    update admission.pools p
+    set slots = q.slots, ahead = q.ahead, bounds = q.bounds
+    from (
+        select distinct on (f #>> '{queue,pool}') f #>> '{queue,pool}' as pool, (f #>> '{queue,slots}')::int as slots,
+               coalesce((f #>> '{queue,ahead}')::int, 0) as ahead,
+               array(select b::int from jsonb_array_elements_text(f #> '{queue,bounds}') b) as bounds
+        from unnest(p_facts) f where f ? 'queue'
+    ) q
+    where p.name = any (v_pools) and p.name = q.pool and (p.slots, p.ahead, p.bounds) is distinct from (q.slots, q.ahead, q.bounds);
+
+    return query select * from unnest(r_pos, r_status, r_total, r_available);
+
+    -- What has ended goes first: whoever comes in this batch may have its slot.
+    select array_agg(p_ids[r.i]), array_agg(
+        case when p_kinds[r.i] = 2 and r.status in (0, 2, 9) then coalesce((p_facts[r.i] #>> '{receipt,consumed_utok}')::bigint, r.total) end
+    )
+    into v_ids, v_used
+    from unnest(r_pos, r_status, r_total) r (i, status, total)
+    where p_kinds[r.i] in (2, 3, 4) and r.status in (0, 2, 5, 6, 9);
+    if v_ids is not null then
+        perform admission.leave_pools(v_ids, v_used);
+        if exists (select from unnest(p_facts) f where f ? 'job') then
+            perform admission.leave_jobs(v_ids, v_used);
+        end if;
+    end if;
+    for o in
+        select p_ids[r.i] as id, p_facts[r.i] as fact
+        from unnest(r_pos, r_status) r (i, status)
+        where p_kinds[r.i] = 1 and r.status = 0 and p_facts[r.i] ? 'queue'
+        order by r.i
+    loop
+        if o.fact ? 'job' then
+            perform admission.join_job(o.id, o.fact -> 'queue');
+        else
+            perform admission.join_pool(o.id, o.fact -> 'queue');
+        end if;
+    end loop;
+
+    foreach v_pool in array v_pools loop
+        foreach v_id in array admission.fill_pool(v_pool) loop
+            if v_id <> all (p_ids) then
+                perform pg_notify('taximeter_places', v_id::text);
+            end if;
+        end loop;
+    end loop;
+
+    -- To a hold that was sent again, too: its first answer was lost, and its place may be granted since.
+    return query
+    with waiting as materialized (
+        select t.id, t.place, t.wait_ms
+        from (select distinct w.pool from admission.places w where w.id = any (p_ids) and w.granted_at is null) w
+        cross join lateral admission.pool_standings(w.pool) t
+    )
+    select r.i, 132::smallint, coalesce(s.place, 0)::bigint, case when x.granted_at is null then coalesce(s.wait_ms, -1) else 0 end
+    from unnest(r_pos, r_status) r (i, status)
+    join admission.places x on x.id = p_ids[r.i]
+    left join waiting s on s.id = x.id
+    where x.id = any (p_ids) and p_kinds[r.i] = 1 and r.status in (0, 2);
+end
+$$;
+
+-- The engine is through with these: their slots go to the next ones, who are told and answered.  As p_used of admission.leave_pools.
+-- Should the database crash before this is on disk, the settlement that follows frees the place; once that is on disk, so is this.
+create function admission.hand_over(p_ids uuid[], p_used bigint[]) returns setof uuid
+language plpgsql security definer
+set search_path = pg_catalog, admission
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    v_pools text[];
+    v_pool text;
+    v_id uuid;
+begin
+    perform set_config('synchronous_commit', 'off', true);
+    v_pools := array(select distinct x.pool from admission.places x where x.id = any (p_ids));
+    perform from admission.pools where name = any (v_pools) order by name for update;
+    perform admission.leave_pools(p_ids, p_used);
+    foreach v_pool in array v_pools loop
+        foreach v_id in array admission.fill_pool(v_pool) loop
+            perform pg_notify('taximeter_places', v_id::text);
+            return next v_id;
+        end loop;
+    end loop;
+end
+$$;
+
+revoke all on function admission.hand_over from public;
+grant execute on function admission.hand_over to taximeter_app;

@@ -25,7 +25,7 @@ async def claim(town: Town, **slots: int) -> Job | None:
 
 async def let_pass(town: Town, seconds: int) -> None:
     await town.office.pool.execute(
-        "update jobs.jobs set promote_at = promote_at - $1::interval, urgent_at = urgent_at - $1::interval", timedelta(seconds=seconds)
+        "update jobs.jobs set created_at = created_at - $1::interval, urgent_at = urgent_at - $1::interval, deadline_at = deadline_at - $1::interval", timedelta(seconds=seconds)
     )
 
 

@@ -164,7 +164,8 @@ class FairPool:
             line = place.arrival.tenant, place.arrival.rank
             heads[line] = min(heads.get(line, place.arrival.id), place.arrival.id)
         busy = {(arrival.tenant, arrival.rank) for arrival in self._running.values()}
-        levels, starts = [], dict(self.tags)
+        levels: list[tuple[int, Arrival]] = []
+        risen: dict[str, int] = {}
         for place in places:
             arrival = place.arrival
             line = arrival.tenant, arrival.rank
@@ -174,8 +175,9 @@ class FairPool:
             elif heads[line] == arrival.id and line not in busy:
                 level = self._level(arrival.rank, now_ms - max(place.joined_ms, self._served_ms.get(line, place.joined_ms)))
             if level < arrival.rank:
-                starts[arrival.tenant] = max(starts[arrival.tenant], self.virtual - arrival.cost)
+                risen[arrival.tenant] = max(risen.get(arrival.tenant, 0), arrival.cost)
             levels.append((level, arrival))
+        starts = {tenant: max(tag, self.virtual - risen[tenant]) if tenant in risen else tag for tenant, tag in self.tags.items()}
         return [_Turn(level, starts[one.tenant], _urgency(one, now_ms), one.id) for level, one in levels]
 
     def _level(self, rank: int, without_ms: int) -> int:

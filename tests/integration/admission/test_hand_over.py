@@ -77,6 +77,30 @@ async def test_the_next_one_runs_while_the_settlement_of_the_one_before_waits(to
     await town.assert_books_agree()
 
 
+async def test_where_somebody_had_to_wait_slots_are_handed_to_other_processes_too(
+    town: Town, owner: asyncpg.Connection, database_url: str, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taximeter.admission.fairness.room.WANTED_S", 600.0)
+    caller, room, chat = await town.caller(), town.office.desk.room, town.engines["chat"]
+    assert room is not None
+    opened = asyncio.Event()
+    chat.script = (TEXT, opened, REPORT)
+    first, second = await begin(town, caller), await begin(town, caller)
+    await until(lambda: len(chat.jobs) == 1 and room._left is not None and room._line["demo-text"] == 1)
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    async with open_town(database_url, open_folder / "other") as other:
+        theirs = other.engines["chat"]
+        theirs.slots, theirs.script = 1, (TEXT, REPORT)
+        third = await begin(other, caller)
+        async with owner.transaction():
+            await owner.execute("select pg_advisory_xact_lock(7466, $1)", caller.lane)
+            opened.set()
+            await until(lambda: len(theirs.jobs) == 1)
+        assert [(await first).outcome, (await third).outcome] == ["completed"] * 2
+    assert await counts(town) == (0, 0, 0)
+
+
 async def test_a_slot_that_cannot_be_handed_over_comes_free_with_the_settlement(town: Town, owner: asyncpg.Connection) -> None:
     caller, room, chat = await town.caller(), town.office.desk.room, town.engines["chat"]
     assert room is not None

@@ -24,6 +24,8 @@ LOOK_S = 2.0
 HEARD_MAX = 4096
 """Grants that are remembered: one may be told before its request begins to wait."""
 RETRY_S = 0.5
+WANTED_S = 1.0
+"""When somebody came here and had to wait, others are likely to wait for so long: in other processes, or with their hold on its way."""
 RETRY_AFTER_S = (5, 60)
 
 
@@ -43,6 +45,7 @@ class WaitingRoom:
         self._wanted = asyncio.Event()
         # How many wait for each engine, and whose slots are to be handed over; None: nobody listens, and nobody could do it.
         self._line: Counter[str] = Counter()
+        self._wanted_until_s: dict[str, float] = {}
         self._left: list[tuple[UUID, int]] | None = None
         self._leaving = asyncio.Event()
 
@@ -51,6 +54,8 @@ class WaitingRoom:
         for note in held.notes:
             if note.kind == NOTE:
                 standing = Standing(note.first, None if note.second < 0 else note.second)
+                if standing.position > 0:
+                    self._wanted_until_s[pool] = self.clock.monotonic_s() + WANTED_S
                 return Seat(self, request_id, pool, standing, min(wait_max_s, self.wait_max_s))
         return None
 
@@ -70,8 +75,10 @@ class WaitingRoom:
             self._line[pool] -= 1
 
     def left(self, request_id: UUID, pool: str, used_utok: int) -> None:
-        """An engine is through with a request: the next one who waits here need not wait for the settlement.  Best effort."""
-        if self._left is not None and self._line[pool] > 0:
+        """An engine is through with a request: the next one need not wait for the settlement.  Best effort."""
+        if self._left is None:
+            return
+        if self._line[pool] > 0 or self.clock.monotonic_s() < self._wanted_until_s.get(pool, 0.0):
             self._left.append((request_id, used_utok))
             self._leaving.set()
 

@@ -64,9 +64,11 @@ class Both:
     async def let_pass(self, seconds: int) -> None:
         self.now_ms += seconds * 1000
         passed = timedelta(seconds=seconds)
-        await self.connection.execute("update admission.places set joined_at = joined_at - $1::interval, urgent_at = urgent_at - $1::interval", passed)
         await self.connection.execute(
-            "update admission.pool_tenants set served_at = array(select at - $1::interval from unnest(served_at) with ordinality l (at, n) order by n)",
+            "update admission.places set joined_at = joined_at - $1::interval, urgent_at = urgent_at - $1::interval", passed
+        )
+        await self.connection.execute(
+            "update admission.pool_tenants set served_at = array(select at - $1::interval from unnest(served_at) at)",
             passed,
         )
 

@@ -11,11 +11,12 @@ from the later of its first request's arrival and the last moment when it had a 
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import UUID
 
-from taximeter.admission.fairness.model import CLASSES, PATIENT
+from taximeter.admission.fairness.model import CLASSES
 from taximeter.admission.model import Ask
 
 TOKEN_RATE_UTOK = 4_000_000
@@ -201,27 +202,24 @@ def _in_order(turn: _Turn) -> tuple[int, int, float, int]:
     return turn.level, turn.start, turn.urgent_at_ms, turn.id
 
 
-def queue_fact(ask: Ask, amount_utok: int, slots: int | None, bounds_s: Sequence[int], long_s: int, deadline: str | None) -> Mapping[str, Any]:
+def queue_fact(ask: Ask, tenant: UUID, amount_utok: int, slots: int | None, bounds_s: Sequence[int], long_s: int) -> dict[str, Any]:
     """What ``metering.post`` is asked with a hold that wants a place.
 
     Args:
         ask: the request.
+        tenant: whose line it stands in: its project or organisation.
         amount_utok: what it is expected to consume.
         slots: how many requests its engine works on at once.
         bounds_s: as in FairPool.
         long_s: from how many seconds on it is a long one.
-        deadline: when its result is worthless, in ISO 8601; counts for tiers that may wait.
     """
-    fact: dict[str, Any] = {
+    return {
         "pool": ask.engine,
         "slots": slots,
         "bounds": list(bounds_s),
-        "tenant": str(ask.caller.project_id),
+        "tenant": str(tenant),
         "weight": 1 if ask.plan is None else ask.plan.queue_weight,
         "amount": max(1, amount_utok),
         "rank": CLASSES.get(ask.tier, CLASSES["standard"]),
         "long_s": long_s,
     }
-    if deadline is not None and ask.tier in PATIENT:
-        fact["deadline"] = deadline
-    return fact

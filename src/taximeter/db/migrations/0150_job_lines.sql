@@ -15,7 +15,7 @@ create index jobs_queued on jobs.jobs (kind, pool, tenant, class, id) where stat
 create index jobs_urgent on jobs.jobs (pool, urgent_at) where state = 'queued' and urgent_at is not null;
 create index jobs_late on jobs.jobs (deadline_at) where deadline_at is not null and started_at is null and state in ('queued', 'in_progress');
 
--- As before; the queue says, too, whether the deadline is what its caller said ("said").
+-- As before, but urgent a minute earlier: somebody has the slot.  The queue says, too, whether the deadline is what its caller said ("said").
 create or replace function admission.join_job(p_id uuid, p_queue jsonb) returns void
 language plpgsql set search_path = pg_catalog, admission as $$
 declare
@@ -32,7 +32,7 @@ begin
     );
     select * into v_pool from admission.pools where name = q.pool;
     v_rate := coalesce(admission.pool_rate(v_pool.served_utok, v_pool.served_ms), 4000000);
-    v_urgent := q.deadline - make_interval(secs => q.amount / v_rate);
+    v_urgent := q.deadline - make_interval(secs => 60 + q.amount / v_rate);
     insert into admission.pool_tenants (pool, tenant, tag) values (q.pool, q.tenant, v_pool.virtual)
     on conflict (pool, tenant) do update set tag = greatest(pool_tenants.tag, excluded.tag)
     where not exists (

@@ -27,7 +27,7 @@ class Queue(Protocol):
         """Grant what can be granted."""
         ...
 
-    def leave(self, request_id: int, used_utok: int) -> None:
+    def leave(self, request_id: int, used_utok: int, now_ms: int) -> None:
         """A request has ended."""
         ...
 
@@ -55,9 +55,9 @@ class Fifo:
                 self._free -= 1
         return granted
 
-    def leave(self, request_id: int, used_utok: int) -> None:
+    def leave(self, request_id: int, used_utok: int, now_ms: int) -> None:
         """A slot is free."""
-        del request_id, used_utok
+        del request_id, used_utok, now_ms
         self._free += 1
 
 
@@ -183,7 +183,7 @@ class Engine:
     def _end(self, request: int) -> None:
         tenant, _, _, used = self._asked.pop(request)
         self.served[tenant.name].used_utok += used
-        self.queue.leave(request, used)
+        self.queue.leave(request, used, self.now_ms)
 
 
 def jain(shares: Sequence[float]) -> float:

@@ -1,7 +1,20 @@
 -- Statements of the job queue.  Rows are born and ended by metering.post, in the ledger's transaction.
 
 -- name: claim
-select * from jobs.claim($1, $2, $3, $4, $5, $6)
+select * from jobs.claim($1, $2, $3, $4, $5, $6, $7, $8)
+
+-- name: claim_late
+update jobs.jobs
+set state = 'in_progress', attempt = attempt + 1, lease_until = clock_timestamp() + make_interval(secs => $2)
+where id = (
+    select id from jobs.jobs
+    where kind = $1 and deadline_at <= clock_timestamp() and started_at is null
+        and (state = 'queued' or state = 'in_progress' and lease_until < clock_timestamp())
+    order by deadline_at, id
+    limit 1
+    for update skip locked
+)
+returning *
 
 -- name: claim_ordered
 update jobs.jobs

@@ -27,7 +27,14 @@ class JobStore:
         self._pool = pool
 
     async def claim(
-        self, kind: str, lease_s: float, slots: Mapping[str, int] | None = None, *, calm_s: float = 0.0, without: Sequence[str] = ()
+        self,
+        kind: str,
+        lease_s: float,
+        slots: Mapping[str, int] | None = None,
+        *,
+        calm_s: float = 0.0,
+        without: Sequence[str] = (),
+        among: tuple[Sequence[str], bool] | None = None,
     ) -> Job | None:
         """Lease a job whose worker is gone, or the next one in fair order (see ``admission.fairness``); None when there is none.
 
@@ -35,11 +42,18 @@ class JobStore:
             kind: of the job.
             lease_s: how long the claim lasts.
             slots: engines that are not given more jobs than so many at once.
-            calm_s: a flex or batch job of an engine whose price surges is left until it is so old.
+            calm_s: a flex or batch job of an engine whose price surges is left until it is so old, or its deadline leaves no more time.
             without: jobs of these engines and models (``engine name@version``) are left where they are.
+            among: jobs of these engines alone or, when it says False, of all but these; None: of all.
         """
         engines = dict(slots or {})
-        row = await self._pool.fetchrow(_SQL["claim"], kind, lease_s, list(engines), list(engines.values()), calm_s, list(without))
+        names, these = among or (None, True)
+        row = await self._pool.fetchrow(_SQL["claim"], kind, lease_s, list(engines), list(engines.values()), calm_s, list(without), names, not these)
+        return None if row is None else _from_row(row)
+
+    async def claim_late(self, kind: str, lease_s: float) -> Job | None:
+        """Lease a job that was not begun when its deadline passed: it is not to be begun any more.  None when there is none."""
+        row = await self._pool.fetchrow(_SQL["claim_late"], kind, lease_s)
         return None if row is None else _from_row(row)
 
     async def claim_ordered(self, kind: str, lease_s: float) -> tuple[Job, float] | None:

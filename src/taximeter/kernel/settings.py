@@ -187,6 +187,8 @@ class Settings:
     """Likewise from batch to flex."""
     queue_long_s: int = 60
     """A request that is expected to run for so long may not take the last of an engine's slots."""
+    queue_tenant: str = "project"
+    """Who has one share of an engine: each ``project``, or each ``organisation`` whatever its projects are."""
     queue_deadline_min_s: int = 900
     """How far away a ``taximeter-deadline`` must be: who is in a greater hurry asks for a quicker service tier."""
     stop_grace_s: float = 10.0
@@ -215,6 +217,9 @@ class Settings:
             if not least <= value <= most:
                 message = f"{PREFIX}{field_name.upper()} is {value}; choose {least} to {most}"
                 raise SetupError(message)
+        if settings.queue_tenant not in {"project", "organisation"}:
+            message = f"TAXIMETER_QUEUE_TENANT is {settings.queue_tenant!r}; choose project or organisation"
+            raise SetupError(message)
         if not 1 <= settings.provider_max_s <= settings.video_hold_ttl_s:
             message = f"TAXIMETER_PROVIDER_MAX_S is {settings.provider_max_s}; choose 1 to {settings.video_hold_ttl_s} (TAXIMETER_VIDEO_HOLD_TTL_S)"
             raise SetupError(message)

@@ -318,25 +318,38 @@ def slots_of(engine: Engine | None) -> int | None:
 
 def _place_wanted(desk: Desk, order: Order, fare: Fare, ask: Ask, *, is_job: bool) -> Mapping[str, Any] | None:
     """What is asked of the fair queue: by jobs always, because they wait for a worker; by others when their engine has slots."""
+    if order.deadline_ms is not None and order.deadline_ms <= desk.clock.now_ms():
+        message = (
+            f"the header taximeter-deadline says {utc_from_ms(order.deadline_ms).isoformat()}, which has passed; leave it out, or allow more time"
+        )
+        raise fairness.DeadlinePassed(message, param="taximeter-deadline")
     slots = slots_of(desk.engines.get(ask.engine))
     if desk.room is None or (slots is None and not is_job):
         return None
     settings = desk.settings
     bounds_s = (settings.queue_standard_s, settings.queue_flex_s, settings.queue_batch_s)
+    tenant = ask.caller.organisation_id if settings.queue_tenant == "organisation" else ask.caller.project_id
     # What it consumes, whatever that costs at this hour.
     amount_utok = sum(line.expected_utok for line in fare.parts.lines)
+    fact = fairness.queue_fact(ask, tenant, amount_utok, slots, bounds_s, settings.queue_long_s)
+    if ask.tier in fairness.PATIENT:
+        fact |= _deadline(desk, order, fare, is_job=is_job)
+    return {**fact, "ahead": settings.queue_ahead} if settings.queue_ahead and not is_job else fact
+
+
+def _deadline(desk: Desk, order: Order, fare: Fare, *, is_job: bool) -> Mapping[str, Any]:
+    """When the result of a request that may wait is worthless, as its place is told; for a job at the end of its hold at the latest."""
+    settings, now_ms = desk.settings, desk.clock.now_ms()
     deadline_ms = order.deadline_ms
-    if deadline_ms is None and is_job:
-        deadline_ms = desk.clock.now_ms() + settings.video_hold_ttl_s * 1000
-    elif deadline_ms is not None and fare.tier in fairness.PATIENT and deadline_ms < desk.clock.now_ms() + settings.queue_deadline_min_s * 1000:
+    if deadline_ms is None:
+        return {"deadline": utc_from_ms(now_ms + settings.video_hold_ttl_s * 1000).isoformat()} if is_job else {}
+    if deadline_ms < now_ms + settings.queue_deadline_min_s * 1000:
         message = (
             f"the header taximeter-deadline leaves less than {settings.queue_deadline_min_s} seconds, which the service tier"
             f" {fare.tier} does not promise; ask for a quicker tier"
         )
         raise fairness.DeadlineTooNear(message, param="taximeter-deadline")
-    deadline = None if deadline_ms is None else utc_from_ms(deadline_ms).isoformat()
-    fact = fairness.queue_fact(ask, amount_utok, slots, bounds_s, settings.queue_long_s, deadline)
-    return {**fact, "ahead": settings.queue_ahead} if settings.queue_ahead and not is_job else fact
+    return {"deadline": utc_from_ms(deadline_ms).isoformat(), "said": True}
 
 
 def use_quote(order: Order, fact: dict[str, Any]) -> None:

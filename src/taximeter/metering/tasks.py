@@ -1,12 +1,13 @@
 """Runs video jobs: claim, produce, store, settle.  At least once, and charged at most once.
 
-A job that its engine orders from a provider is ordered by whoever claims it first, and then watched by ``claim_ordered``.
+A job that its engine orders from a provider is ordered by whoever claims it first, beside the films that are made here, and then
+watched by ``claim_ordered``.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -14,18 +15,19 @@ from typing import Any
 import msgspec
 
 from taximeter.admission import breakers
+from taximeter.admission.fairness import DeadlinePassed
 from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.engines import Done, EngineError, EngineFailed, EngineTimeout, EngineUnavailable, Event, Media, Progress, Started
 from taximeter.jobs import Job, JobStore
 from taximeter.kernel.errors import Refusal
 from taximeter.kernel.faults import reach
-from taximeter.kernel.settings import Settings
 from taximeter.ledger import Kind, Operation, SettleCode, Status
-from taximeter.metering.desk import Desk, slots_of
+from taximeter.metering.claims import Claims
+from taximeter.metering.desk import Desk
 from taximeter.metering.guard import Passage
 from taximeter.metering.model import Outcome
 from taximeter.metering.objects import Objects
-from taximeter.metering.payload import KIND, Payload
+from taximeter.metering.payload import Payload
 from taximeter.metering.providers import Providers
 from taximeter.metering.rules import NOTHING, Terms, bill, encode_fact, receipt_fact
 from taximeter.meters import BadReport, Estimate
@@ -34,17 +36,12 @@ from taximeter.pricing import Factors
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
+LATE_S = 2.0
 BEAT_S = 1.0
 ORDER_GRACE_S = 5.0
 """How long the answer to an order is waited for when the worker is told to stop, or the job was deleted."""
 WATCH_S = 30.0
 """How long a job at a provider is watched before it gives way to others that are due."""
-
-
-def calm_s(settings: Settings) -> float:
-    """How old a job may grow that waits for the calm: its hold must outlast all tries at it."""
-    tries_s = settings.video_attempts_max * settings.video_timeout_s
-    return max(0.0, min(float(settings.surge_wait_max_s), settings.video_hold_ttl_s - tries_s)) if settings.surge else 0.0
 
 
 @dataclass
@@ -76,46 +73,47 @@ class VideoRunner:
         self._jobs = jobs
         self._objects = objects
         self._providers = Providers(desk, jobs)
+        self._claims = Claims(desk, jobs)
 
     async def run(self) -> None:
         """Work until cancelled; a job that is cut short then goes back into the queue, or is watched by another worker."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._desk.settings.jobs_parallel):
                 group.create_task(self._work())
-            group.create_task(self._watch_providers(group))
+            # Ordering and watching take nothing but patience: no film that is made here keeps them waiting.
+            group.create_task(self._side_by_side(group, self._claims.to_order))
+            group.create_task(self._side_by_side(group, self._claims.ordered))
             group.create_task(self._providers.call_off_all())
+            group.create_task(self._give_up_late())
 
-    async def _watch_providers(self, group: asyncio.TaskGroup) -> None:
-        """Claim the jobs at providers that are due, and watch them side by side: that takes nothing but patience."""
-        watching: set[asyncio.Task[None]] = set()
+    async def _side_by_side(self, group: asyncio.TaskGroup, claim: Callable[[], Awaitable[tuple[Job, float] | None]]) -> None:
+        """Claim jobs of providers, and wait for them side by side."""
+        waiting: set[asyncio.Task[None]] = set()
         while True:
             claimed = None
-            if len(watching) < self._desk.settings.provider_jobs_parallel:
+            if len(waiting) < self._desk.settings.provider_jobs_parallel:
                 try:
-                    claimed = await self._jobs.claim_ordered(KIND, self._desk.settings.job_lease_s)
+                    claimed = await claim()
                 except DATABASE_ERRORS as error:
-                    log.warning("cannot claim a job at a provider: %s", error)
+                    log.warning("cannot claim a job of a provider: %s", error)
                     await asyncio.sleep(BEAT_S)
             if claimed is None:
                 await asyncio.sleep(POLL_S)
                 continue
-            task = group.create_task(self._watch_one(*claimed))
-            watching.add(task)
-            task.add_done_callback(watching.discard)
+            task = group.create_task(self._wait_for_one(*claimed))
+            waiting.add(task)
+            task.add_done_callback(waiting.discard)
 
-    async def _watch_one(self, job: Job, left_s: float) -> None:
+    async def _wait_for_one(self, job: Job, left_s: float) -> None:
         try:
             await self._try_job(job, left_s)
         except DATABASE_ERRORS as error:
-            log.warning("video %s at its provider: %s; its lease will run out", job.id, error)
+            log.warning("video %s of a provider: %s; its lease will run out", job.id, error)
 
     async def _work(self) -> None:
         while True:
             try:
-                slots = {name: most for name, engine in self._desk.engines.items() if (most := slots_of(engine)) is not None}
-                job = await self._jobs.claim(
-                    KIND, self._desk.settings.job_lease_s, slots, calm_s=calm_s(self._desk.settings), without=self._left_alone()
-                )
+                job = await self._claims.to_make()
                 if job is not None:
                     await self._try_job(job)
                     continue
@@ -124,9 +122,19 @@ class VideoRunner:
                 await asyncio.sleep(BEAT_S)
             await asyncio.sleep(POLL_S)
 
-    def _left_alone(self) -> list[str]:
-        """Engines and models that have failed too often: their jobs wait, and are not claimed in vain."""
-        return [f"{engine} {model}" for engine, model in self._desk.guard.breakers.closed_to()]
+    async def _give_up_late(self) -> None:
+        while True:
+            try:
+                while (job := await self._claims.late()) is not None:
+                    await self.give_up_late(job)
+            except DATABASE_ERRORS as error:
+                log.warning("cannot give up jobs that come too late: %s", error)
+            await asyncio.sleep(LATE_S)
+
+    async def give_up_late(self, job: Job) -> None:
+        """Release the hold of a job that was not begun when its deadline passed."""
+        message = "its deadline passed before it could be begun; nothing was run or charged"
+        await self._fail(job, msgspec.convert(job.payload, Payload), DeadlinePassed(message))
 
     async def _try_job(self, job: Job, left_s: float = 0.0) -> None:
         """As ``run_job``; a bug that one job meets must not take the other jobs, and then the server, along."""

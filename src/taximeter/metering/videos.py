@@ -19,6 +19,7 @@ from taximeter.kernel.ids import decode_id, encode_id
 from taximeter.ledger import Kind, Operation, Status
 from taximeter.metering.approvals import Approvals, ApprovalStore, Parking, parked_extra, parked_job, parked_receipt
 from taximeter.metering.approvals.service import Post
+from taximeter.metering.claims import calm_s
 from taximeter.metering.desk import Desk, hold, hold_with_fresh_terms, must_wait, price_order, wallet_of
 from taximeter.metering.errors import QuoteUsed, VideoExpired, VideoFailed, VideoNotFound, VideoNotReady
 from taximeter.metering.fares import Fare
@@ -29,7 +30,6 @@ from taximeter.metering.quotes import open_offer, taken
 from taximeter.metering.repeats import Repeats, in_progress
 from taximeter.metering.rules import NOTHING, encode_fact, receipt_fact
 from taximeter.metering.store import MeteringStore
-from taximeter.metering.tasks import calm_s
 
 log = logging.getLogger(__name__)
 

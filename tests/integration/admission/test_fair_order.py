@@ -50,12 +50,12 @@ class Both:
         assert [one.int for one in found] == [one.id for one in granted]
 
     async def leave(self, arrival_id: int, used: int) -> None:
-        self.rule.leave(arrival_id, used)
+        self.rule.leave(arrival_id, used, self.now_ms)
         self.running = [one for one in self.running if one.id != arrival_id]
         await self.connection.execute("select admission.leave_pools($1, $2)", [UUID(int=arrival_id)], [used])
 
     async def hand_over(self, arrival_id: int, used: int) -> None:
-        self.rule.leave(arrival_id, used)
+        self.rule.leave(arrival_id, used, self.now_ms)
         granted = self.rule.fill(self.now_ms)
         self.running = [one for one in self.running if one.id != arrival_id] + granted
         found = await self.connection.fetch("select admission.hand_over($1, $2) as id", [UUID(int=arrival_id)], [used])
@@ -63,13 +63,18 @@ class Both:
 
     async def let_pass(self, seconds: int) -> None:
         self.now_ms += seconds * 1000
+        passed = timedelta(seconds=seconds)
         await self.connection.execute(
-            "update admission.places set promote_at = promote_at - $1::interval, urgent_at = urgent_at - $1::interval", timedelta(seconds=seconds)
+            "update admission.places set joined_at = joined_at - $1::interval, urgent_at = urgent_at - $1::interval", passed
+        )
+        await self.connection.execute(
+            "update admission.pool_tenants set served_at = array(select at - $1::interval from unnest(served_at) at)",
+            passed,
         )
 
     async def agree(self) -> None:
         order = await self.connection.fetch("select id from admission.pool_standings('p') order by place")
-        assert [row["id"].int for row in order] == self.rule.order()
+        assert [row["id"].int for row in order] == self.rule.order(self.now_ms)
         pool = await self.connection.fetchrow("select * from admission.pools")
         assert (pool["virtual"], pool["highest"], pool["running"], pool["waiting"]) == (
             self.rule.virtual, self.rule.highest, self.rule.running, self.rule.waiting,
@@ -107,7 +112,7 @@ async def test_the_database_and_the_rule_agree_on_everything(connection: asyncpg
             end = both.leave if dice.random() < 0.5 else both.hand_over
             await end(arrival.id, dice.choice([arrival.amount_utok, dice.randint(0, 60)]))
         elif chance < 0.92 and both.rule.waiting:
-            await both.leave(dice.choice(both.rule.order()), 0)
+            await both.leave(dice.choice(both.rule.order(both.now_ms)), 0)
         else:
             await both.let_pass(dice.choice([10, 50, 110, 250, 700]))
         await both.fill()

@@ -21,9 +21,9 @@ from taximeter.db.pool import connect_app, connect_owner
 from taximeter.engines import Chunk, Done, EngineUnavailable, Media
 from taximeter.kernel.settings import Settings
 from taximeter.metering import Quotes, Receipt
+from taximeter.metering.claims import calm_s
 from taximeter.metering.desk import price_order
 from taximeter.metering.quotes import QuoteStore
-from taximeter.metering.tasks import calm_s
 from tests.support.surges import set_price
 from tests.support.tenants import MODELS, REQUESTS, Town, open_town
 from tests.support.waiting import until

@@ -109,7 +109,7 @@ async def test_what_waits_for_the_calm_expects_no_start_and_says_how_long_it_wai
     caller, patient = await rush.caller("5000"), await rush.caller("5000")
     batch = await rush.videos.submit(rush.order(patient, "video", service_tier="batch"))
     # As if it had been there for so long that it has gone up to the first class, and an engine that is known to be slow.
-    await rush.office.pool.execute("update jobs.jobs set class = 0, promote_at = null")
+    await rush.office.pool.execute("update jobs.jobs set class = 0")
     await make_pace_known(rush)
     usual = await rush.videos.submit(rush.order(caller, "video"))
 

@@ -1,17 +1,22 @@
-"""The order of the fair queue.  Pure; the database does the same (migrations 0127 to 0129 and 0134), and a test compares the two.
+"""The order of the fair queue.  Pure; the database does the same (migrations 0127 to 0151), and a test compares the two.
 
 Start-time fair queueing (Goyal, Vin, Cheng 1996) over virtual Tokens, which is the virtual token counter of Sheng et al.
 (OSDI 2024, arXiv 2401.00588) with weights.  Each tenant of a pool has a tag: where his next request starts, in virtual Tokens.
 Of those who wait in the highest class, the one whose tenant has the lowest tag is next; his tag moves on by what the request is
 expected to consume, divided by his weight, and is corrected when it is known what it did consume.  Who comes, or comes back, starts
 at virtual time, which is the tag of whom was granted last: he banks no credit while he wants nothing.
+
+So that lower classes are not starved, a tenant's line in a class goes up one when it was given nothing for the class's bound: counted
+from the later of its first request's arrival and the last moment when it had a slot.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import UUID
 
-from taximeter.admission.fairness.model import CLASSES, PATIENT
+from taximeter.admission.fairness.model import CLASSES
 from taximeter.admission.model import Ask
 
 TOKEN_RATE_UTOK = 4_000_000
@@ -48,8 +53,17 @@ class Arrival:
 @dataclass(slots=True)
 class _Place:
     arrival: Arrival
-    rank: int
-    promote_at_ms: int | None
+    joined_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """Where a place that waits stands now; the lowest is next."""
+
+    level: int
+    start: int
+    urgent_at_ms: float
+    id: int
 
 
 @dataclass(slots=True)
@@ -58,7 +72,7 @@ class FairPool:
 
     Args:
         slots: how many requests it works on at once; None: as many as come.
-        bounds_s: after how long who waits in class 1, 2, 3 goes up one class.
+        bounds_s: after how long without anything a tenant's line in class 1, 2, 3 goes up one class.
         ahead: so many more may wait in the engine's own queue.
     """
 
@@ -70,6 +84,7 @@ class FairPool:
     tags: dict[str, int] = field(default_factory=dict)
     _waiting: dict[int, _Place] = field(default_factory=dict)
     _running: dict[int, Arrival] = field(default_factory=dict)
+    _served_ms: dict[tuple[str, int], int] = field(default_factory=dict)
 
     @property
     def waiting(self) -> int:
@@ -89,29 +104,27 @@ class FairPool:
         tenant = arrival.tenant
         if not any(place.arrival.tenant == tenant for place in self._waiting.values()):
             self.tags[tenant] = max(self.tags.get(tenant, 0), self.virtual)
-        self._waiting[arrival.id] = _Place(arrival, arrival.rank, self._leaves_at(arrival.rank, now_ms, arrival.urgent_at_ms))
+        self._waiting[arrival.id] = _Place(arrival, now_ms)
 
     def fill(self, now_ms: int) -> list[Arrival]:
         """Grant slots while there are any; answers to whom."""
         granted: list[Arrival] = []
-        if not self._waiting or not self._has_slot():
-            return granted
-        self._promote(now_ms)
         while self._waiting and self._has_slot():
-            place = self._next()
-            if place is None:
+            room = self._long_may_run()
+            turns = self._turns([place for place in self._waiting.values() if room or not place.arrival.long], now_ms)
+            if not turns:
                 break
-            arrival = place.arrival
-            del self._waiting[arrival.id]
+            turn = min(turns, key=_in_order)
+            arrival = self._waiting.pop(turn.id).arrival
             self._running[arrival.id] = arrival
-            tag = self.tags[arrival.tenant]
-            self.virtual = max(self.virtual, tag)
-            self.tags[arrival.tenant] = tag + arrival.cost
-            self.highest = max(self.highest, tag + arrival.cost)
+            self._served_ms[arrival.tenant, arrival.rank] = now_ms
+            self.virtual = max(self.virtual, turn.start)
+            self.tags[arrival.tenant] = turn.start + arrival.cost
+            self.highest = max(self.highest, turn.start + arrival.cost)
             granted.append(arrival)
         return granted
 
-    def leave(self, request_id: int, used_utok: int) -> None:
+    def leave(self, request_id: int, used_utok: int, now_ms: int) -> None:
         """A request has ended, and consumed so much; who left while he waited has consumed nothing."""
         if self._waiting.pop(request_id, None) is not None:
             return
@@ -119,15 +132,18 @@ class FairPool:
         tag = max(0, self.tags[arrival.tenant] + used_utok // arrival.weight - arrival.cost)
         self.tags[arrival.tenant] = tag
         self.highest = max(self.highest, tag)
+        self._served_ms[arrival.tenant, arrival.rank] = now_ms
 
-    def order(self) -> list[int]:
+    def order(self, now_ms: int) -> list[int]:
         """The ids of those who wait, in the order in which they are next as things stand."""
-        tags, keys = dict(self.tags), []
-        for place in sorted(self._waiting.values(), key=_own_order):
-            arrival = place.arrival
-            keys.append((place.rank, tags[arrival.tenant], arrival.id))
-            tags[arrival.tenant] += arrival.cost
-        return [request_id for _, _, request_id in sorted(keys)]
+        given: dict[str, int] = {}
+        turns = []
+        for turn in sorted(self._turns(self._waiting.values(), now_ms), key=lambda turn: (turn.level, turn.urgent_at_ms, turn.id)):
+            arrival = self._waiting[turn.id].arrival
+            ahead = given.get(arrival.tenant, 0)
+            turns.append(replace(turn, start=turn.start + ahead))
+            given[arrival.tenant] = ahead + arrival.cost
+        return [turn.id for turn in sorted(turns, key=_in_order)]
 
     def _has_slot(self) -> bool:
         return self.slots is None or len(self._running) < self.slots + self.ahead
@@ -137,62 +153,73 @@ class FairPool:
             return True
         return sum(arrival.long for arrival in self._running.values()) < self.slots - 1
 
-    def _next(self) -> _Place | None:
-        room = self._long_may_run()
-        able = [place for place in self._waiting.values() if room or not place.arrival.long]
-        return min(able, key=lambda place: (place.rank, self.tags[place.arrival.tenant], place.arrival.id), default=None)
+    def _turns(self, places: Collection[_Place], now_ms: int) -> list[_Turn]:
+        """Where each of these stands.
 
-    def _promote(self, now_ms: int) -> None:
-        """One class at a time, and to the highest when a deadline leaves no more time.
-
-        What a tenant did not get while others were to go first is no credit against them: beyond one request he starts there
-        as if he came now.
+        Only the first of a tenant's line in a class goes up, and only while the line is given nothing: who is served stays where he is,
+        however long his line.  What a tenant did not get while others were to go first is no credit against them: beyond one request
+        he starts there as if he came now.
         """
-        while due := [place for place in self._waiting.values() if place.promote_at_ms is not None and place.promote_at_ms <= now_ms]:
-            costs: dict[str, int] = {}
-            for place in due:
-                arrival, since_ms = place.arrival, place.promote_at_ms
-                assert since_ms is not None
-                urgent_ms = arrival.urgent_at_ms
-                place.rank = 0 if urgent_ms is not None and urgent_ms <= now_ms else place.rank - 1
-                place.promote_at_ms = self._leaves_at(place.rank, since_ms, urgent_ms)
-                costs[arrival.tenant] = max(costs.get(arrival.tenant, 0), arrival.cost)
-            for tenant, cost in costs.items():
-                self.tags[tenant] = max(self.tags[tenant], self.virtual - cost)
+        heads: dict[tuple[str, int], int] = {}
+        for place in places:
+            line = place.arrival.tenant, place.arrival.rank
+            heads[line] = min(heads.get(line, place.arrival.id), place.arrival.id)
+        busy = {(arrival.tenant, arrival.rank) for arrival in self._running.values()}
+        levels: list[tuple[int, Arrival]] = []
+        risen: dict[str, int] = {}
+        for place in places:
+            arrival = place.arrival
+            line = arrival.tenant, arrival.rank
+            level = arrival.rank
+            if _is_urgent(arrival, now_ms):
+                level = 0
+            elif heads[line] == arrival.id and line not in busy:
+                level = self._level(arrival.rank, now_ms - max(place.joined_ms, self._served_ms.get(line, place.joined_ms)))
+            if level < arrival.rank:
+                risen[arrival.tenant] = max(risen.get(arrival.tenant, 0), arrival.cost)
+            levels.append((level, arrival))
+        starts = {tenant: max(tag, self.virtual - risen[tenant]) if tenant in risen else tag for tenant, tag in self.tags.items()}
+        return [_Turn(level, starts[one.tenant], _urgency(one, now_ms), one.id) for level, one in levels]
 
-    def _leaves_at(self, rank: int, from_ms: int, urgent_ms: int | None) -> int | None:
-        if rank == 0:
-            return None
-        bound_ms = from_ms + self.bounds_s[rank - 1] * 1000
-        return bound_ms if urgent_ms is None else min(bound_ms, urgent_ms)
+    def _level(self, rank: int, without_ms: int) -> int:
+        """The class of a line that was given nothing for so long: one up after each bound."""
+        while rank and without_ms >= self.bounds_s[rank - 1] * 1000:
+            without_ms -= self.bounds_s[rank - 1] * 1000
+            rank -= 1
+        return rank
 
 
-def _own_order(place: _Place) -> tuple[int, int]:
-    """Within a tenant: by class, then as they came."""
-    return place.rank, place.arrival.id
+def _is_urgent(arrival: Arrival, now_ms: int) -> bool:
+    return arrival.rank > 0 and arrival.urgent_at_ms is not None and arrival.urgent_at_ms <= now_ms
 
 
-def queue_fact(ask: Ask, amount_utok: int, slots: int | None, bounds_s: Sequence[int], long_s: int, deadline: str | None) -> Mapping[str, Any]:
+def _urgency(arrival: Arrival, now_ms: int) -> float:
+    """Those whose deadline leaves no more time go by it, before others of their tenant."""
+    return float(arrival.urgent_at_ms or 0) if _is_urgent(arrival, now_ms) else math.inf
+
+
+def _in_order(turn: _Turn) -> tuple[int, int, float, int]:
+    return turn.level, turn.start, turn.urgent_at_ms, turn.id
+
+
+def queue_fact(ask: Ask, tenant: UUID, amount_utok: int, slots: int | None, bounds_s: Sequence[int], long_s: int) -> dict[str, Any]:
     """What ``metering.post`` is asked with a hold that wants a place.
 
     Args:
         ask: the request.
+        tenant: whose line it stands in: its project or organisation.
         amount_utok: what it is expected to consume.
         slots: how many requests its engine works on at once.
         bounds_s: as in FairPool.
         long_s: from how many seconds on it is a long one.
-        deadline: when its result is worthless, in ISO 8601; counts for tiers that may wait.
     """
-    fact: dict[str, Any] = {
+    return {
         "pool": ask.engine,
         "slots": slots,
         "bounds": list(bounds_s),
-        "tenant": str(ask.caller.project_id),
+        "tenant": str(tenant),
         "weight": 1 if ask.plan is None else ask.plan.queue_weight,
         "amount": max(1, amount_utok),
         "rank": CLASSES.get(ask.tier, CLASSES["standard"]),
         "long_s": long_s,
     }
-    if deadline is not None and ask.tier in PATIENT:
-        fact["deadline"] = deadline
-    return fact

@@ -101,6 +101,11 @@ class OpenAIVideoEngine:
         """How many videos the upstream makes at once, as it was configured."""
         return self._options.slots
 
+    @property
+    def orders(self) -> bool:
+        """It orders its videos from a provider, and then only waits."""
+        return True
+
     def run(self, job: Job) -> AsyncGenerator[Event]:
         """Order a video and wait for it, or go on waiting for one that was ordered, or call it off (see ``Job``)."""
         if job.modality != "video":

@@ -18,6 +18,7 @@ from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import ANYONE, Fare, quote_fare, read_catalog
 from taximeter.pricing import Buyer, Catalog
+from taximeter.pricing.basis import WORDS
 from taximeter.pricing.currencies import money_text
 from taximeter.pricing.errors import ModelNotFound
 from taximeter.pricing.model import FareLine, decimal_text
@@ -64,6 +65,7 @@ class OfflineFare(Fare, frozen=True):
             "modality": self.model.modality,
             "card": self.card_name,
             "rate_card": parts.rate_card,
+            "basis": self.priced.card.basis,
             "tariff": parts.tariff,
             "tier": self.tier,
             "plan": self.buyer.plan,
@@ -214,7 +216,7 @@ def _money(fare: Fare) -> tuple[str, int, int]:
 
 
 def _head(fare: Fare) -> str:
-    chosen = [f"card {fare.card_name}"]
+    chosen = [f"card {fare.card_name}", WORDS[fare.priced.card.basis]]
     chosen += [f"tier {fare.tier}"] if fare.tier != STANDARD else []
     chosen += [f"plan {fare.buyer.plan}"] if fare.buyer.plan is not None else []
     return f"{fare.model.title or fare.model.name} by {fare.parts.rate_card} and {fare.parts.tariff} ({', '.join(chosen)})"

@@ -37,6 +37,7 @@ def rate_cards(catalog: Catalog) -> list[dict[str, Any]]:
         "rate_card",
         lambda card: {
             "lines": [{"label": line.label, "rate": rate} for line, rate in zip(card.lines, card.rates, strict=True)],
+            "basis": card.basis,
             "unpriced": sorted(card.unpriced),
             "round_to": card.round_to,
         },

@@ -124,6 +124,7 @@ class Metering:
             return {**view, "available": False, "price": None}
         view["price"] = {
             "rate_card": priced.card.id,
+            "basis": priced.card.basis,
             "rates": [{"label": line.label, "rate": rate} for line, rate in zip(priced.card.lines, priced.card.rates, strict=True)],
             "tariff": priced.tariff.id,
             "currency": price.currency,

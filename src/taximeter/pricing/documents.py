@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Literal, cast
 
 from taximeter.kernel.units import AMOUNT_UTOK_MAX, UTOK_PER_TOKEN
+from taximeter.pricing.basis import BASES, Basis, unsaid
 from taximeter.pricing.errors import Problem
 from taximeter.pricing.model import (
     KINDS,
@@ -93,6 +94,7 @@ def _rate_card(reader: Reader, head: Head) -> RateCard:
     for index, label in enumerate(labels):
         if label in labels[:index]:
             reader.fault(reader.line("lines"), f"the label {label!r} stands twice")
+    name, version, _ = head
     unpriced: set[str] = set()
     for node in reader.items("unpriced", required=False):
         if isinstance(node.value, str):
@@ -106,6 +108,7 @@ def _rate_card(reader: Reader, head: Head) -> RateCard:
         factor=_factor(reader),
         round_to=cast("Rounding", reader.text("round_to", default="micro_token", choices=("micro_token", "token"))),
         notes=reader.text("notes", default=""),
+        basis=cast("Basis", reader.text("basis", default=unsaid(f"{name}@{version}"), choices=BASES)),
     )
     for quantity in sorted(card.quantities() & unpriced):
         reader.fault(reader.line("unpriced"), f"{quantity} is priced and listed as unpriced")

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from taximeter.kernel.units import UTOK_PER_TOKEN, round_half_even
+from taximeter.pricing.basis import Basis
 from taximeter.pricing.tariffs import DEFAULT_CURRENCY, NO_FACTORS, STANDARD, CommittedVolume, ContextBand, TokenPrice
 
 Kind = Literal["model", "rate_card", "tariff", "plan"]
@@ -99,6 +100,7 @@ class RateCard:
         factor: multiplies every line (the founding code's sparsity discount).
         round_to: the smallest part of a Token in a total; ``token`` rounds the total to whole Tokens.
         notes: assumptions and sources.
+        basis: what its figures rest on.
         weights: each line in whole numbers, made once, as the next four.
         rates: each line's rate as people read it.
         units: what each line counts, term by term, as people read it: its quantity and the words for that.
@@ -115,6 +117,7 @@ class RateCard:
     factor: Fraction = Fraction(1)
     round_to: Rounding = "micro_token"
     notes: str = ""
+    basis: Basis = "list"
     weights: tuple[Weights, ...] = field(init=False, repr=False, compare=False)
     rates: tuple[str, ...] = field(init=False, repr=False, compare=False)
     units: tuple[tuple[tuple[str, str], ...], ...] = field(init=False, repr=False, compare=False)

@@ -53,6 +53,8 @@ def test_the_built_in_cards_never_claim_a_measurement_that_was_not_made() -> Non
     assert by_basis["list"] == {
         "sketch-video-calibrated",
         "speech-article-v1",
+        "speech-by-character-list",
+        "speech-by-second-list",
         "text-article-v1",
         "video-article-v1",
         "video-article-v1-dense",

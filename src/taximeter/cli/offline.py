@@ -228,7 +228,9 @@ def _rows(fare: Fare) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
         (line.label, line.quantity, line.rate, format_tokens(line.expected_utok), format_tokens(line.maximum_utok)) for line in fare.parts.lines
     ]
-    rows += [(one.label, "", f"x {one.factor}", format_tokens(one.expected_utok), format_tokens(one.maximum_utok)) for one in fare.parts.multipliers]
+    for one in fare.parts.multipliers:
+        factor = f"x {one.factor}" if one.factor else ""
+        rows.append((one.label, "", factor, format_tokens(one.expected_utok), format_tokens(one.maximum_utok)))
     rows.append(("Total, Tokens", "", "", format_tokens(fare.expected_utok), format_tokens(fare.maximum_utok)))
     rows.append((f"Total, {currency}", "", "", money_text(expected_nano, currency), money_text(maximum_nano, currency)))
     return rows

@@ -110,6 +110,10 @@ def _rate_card(reader: Reader, head: Head) -> RateCard:
         notes=reader.text("notes", default=""),
         basis=cast("Basis", reader.text("basis", default=unsaid(f"{name}@{version}"), choices=BASES)),
     )
+    if card.bears and all(line.borne for line in lines):
+        reader.fault(reader.line("lines"), "every line is borne, so nothing would ever be charged")
+    if card.bears and card.round_to == "token":
+        reader.fault(reader.line("round_to"), "round_to must be micro_token where a line is borne: what is charged is then no whole number of Tokens")
     for quantity in sorted(card.quantities() & unpriced):
         reader.fault(reader.line("unpriced"), f"{quantity} is priced and listed as unpriced")
     return card
@@ -135,7 +139,7 @@ def _line(reader: Reader) -> Line:
         terms = tuple(_term(child, free=free) for child in children)
         for child in children:
             child.end()
-    line = Line(label=label, terms=terms, factor=_factor(reader))
+    line = Line(label=label, terms=terms, factor=_factor(reader), borne=reader.flag("borne"))
     reader.end()
     return line
 

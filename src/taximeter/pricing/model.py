@@ -34,11 +34,15 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a receipt: the sum of its terms times ``factor``, rounded once."""
+    """One line of a receipt: the sum of its terms times ``factor``, rounded once.
+
+    ``borne``: it is consumed and never charged; who runs the engine bears it.
+    """
 
     label: str
     terms: tuple[Term, ...]
     factor: Fraction = Fraction(1)
+    borne: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ class RateCard:
         units: what each line counts, term by term, as people read it: its quantity and the words for that.
         priced: quantities that cost something.
         known: those, and the unpriced ones.
+        bears: whether a line is borne by who runs the engine.
         id: ``name@version``.
     """
 
@@ -123,6 +128,7 @@ class RateCard:
     units: tuple[tuple[tuple[str, str], ...], ...] = field(init=False, repr=False, compare=False)
     priced: frozenset[str] = field(init=False, repr=False, compare=False)
     known: frozenset[str] = field(init=False, repr=False, compare=False)
+    bears: bool = field(init=False, repr=False, compare=False)
     id: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -132,6 +138,7 @@ class RateCard:
         object.__setattr__(self, "units", tuple(_units(line) for line in self.lines))
         object.__setattr__(self, "priced", frozenset(term.quantity for line in self.lines for term in line.terms))
         object.__setattr__(self, "known", self.priced | self.unpriced)
+        object.__setattr__(self, "bears", any(line.borne for line in self.lines))
         object.__setattr__(self, "id", f"{self.name}@{self.version}")
 
     def quantities(self) -> frozenset[str]:

@@ -175,5 +175,6 @@ def _document(name: str, terms: Terms, price_ratio: float, effective_from: str, 
         f'  - {{label: {line.label}, quantity: {line.quantity}, tokens: "{TOKENS_PER_REFERENCE_S * price_ratio:g}", per: "{1 / line.tokens:.4e}"}}'
         for line in priced
     ]
-    head = f"kind: rate_card\nname: {name}\nversion: 1\neffective_from: {effective_from}\nlines:\n"
+    basis = name.partition("-")[0]
+    head = f"kind: rate_card\nname: {name}\nversion: 1\neffective_from: {effective_from}\nbasis: {basis}\nlines:\n"
     return head + "\n".join(rows) + f"\nunpriced: [{', '.join(unpriced)}]\nnotes: >-\n  {note}\n  {terms.note}\n"

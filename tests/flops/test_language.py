@@ -42,6 +42,14 @@ LATENT: dict[str, Any] = {
     "qk_nope_head_dim": 16,
     "v_head_dim": 12,
 }
+GLM: dict[str, Any] = {
+    "head_dim": 24,
+    "moe_intermediate_size": 48,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 1,
+}
 ALONE: dict[str, Any] = {name: size for name, size in SIZES.items() if name != "num_key_value_heads"}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", SIZES),
@@ -57,6 +65,10 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "mixtral": ("MixtralConfig", {**SIZES, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "qwen2 moe": ("Qwen2MoeConfig", {**SIZES, **EXPERTS, "shared_expert_intermediate_size": 80}),
     "qwen3 moe": ("Qwen3MoeConfig", {**SIZES, **EXPERTS, "mlp_only_layers": [1], "head_dim": 16}),
+    "phi 3": ("Phi3Config", {**SIZES, "pad_token_id": 0}),
+    "phi 3 with a window": ("Phi3Config", {**SIZES, "pad_token_id": 0, "sliding_window": 5}),
+    "glm 4 moe": ("Glm4MoeConfig", {**SIZES, **GLM}),
+    "glm 4 moe with norms and biases": ("Glm4MoeConfig", {**SIZES, **GLM, "use_qk_norm": True, "attention_bias": True}),
     "deepseek v2": ("DeepseekV2Config", {**LATENT, "q_lora_rank": None, "n_group": 1, "topk_group": 1}),
     "deepseek v3": ("DeepseekV3Config", {**LATENT, "q_lora_rank": 24, "n_group": 2, "topk_group": 1}),
 }

@@ -18,6 +18,7 @@ from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import ANYONE, Fare, quote_fare, read_catalog
 from taximeter.pricing import Buyer, Catalog
+from taximeter.pricing.basis import WORDS
 from taximeter.pricing.currencies import money_text
 from taximeter.pricing.errors import ModelNotFound
 from taximeter.pricing.model import FareLine, decimal_text
@@ -64,6 +65,7 @@ class OfflineFare(Fare, frozen=True):
             "modality": self.model.modality,
             "card": self.card_name,
             "rate_card": parts.rate_card,
+            "basis": self.priced.card.basis,
             "tariff": parts.tariff,
             "tier": self.tier,
             "plan": self.buyer.plan,
@@ -214,7 +216,7 @@ def _money(fare: Fare) -> tuple[str, int, int]:
 
 
 def _head(fare: Fare) -> str:
-    chosen = [f"card {fare.card_name}"]
+    chosen = [f"card {fare.card_name}", WORDS[fare.priced.card.basis]]
     chosen += [f"tier {fare.tier}"] if fare.tier != STANDARD else []
     chosen += [f"plan {fare.buyer.plan}"] if fare.buyer.plan is not None else []
     return f"{fare.model.title or fare.model.name} by {fare.parts.rate_card} and {fare.parts.tariff} ({', '.join(chosen)})"
@@ -226,7 +228,9 @@ def _rows(fare: Fare) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
         (line.label, line.quantity, line.rate, format_tokens(line.expected_utok), format_tokens(line.maximum_utok)) for line in fare.parts.lines
     ]
-    rows += [(one.label, "", f"x {one.factor}", format_tokens(one.expected_utok), format_tokens(one.maximum_utok)) for one in fare.parts.multipliers]
+    for one in fare.parts.multipliers:
+        factor = f"x {one.factor}" if one.factor else ""
+        rows.append((one.label, "", factor, format_tokens(one.expected_utok), format_tokens(one.maximum_utok)))
     rows.append(("Total, Tokens", "", "", format_tokens(fare.expected_utok), format_tokens(fare.maximum_utok)))
     rows.append((f"Total, {currency}", "", "", money_text(expected_nano, currency), money_text(maximum_nano, currency)))
     return rows

@@ -9,6 +9,7 @@ from taximeter.cli.projects import find_project, make_identity, open_command_off
 from taximeter.cli.table import print_table
 from taximeter.kernel.units import format_tokens
 from taximeter.metering import Receipt
+from taximeter.pricing import Catalog
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -21,20 +22,20 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print them, newest first."""
-    receipts = asyncio.run(_receipts(args))
+    receipts, catalog = asyncio.run(_receipts(args))
     if args.json:
         for receipt in receipts:
-            print(json.dumps(receipt.to_api(), ensure_ascii=False))
+            print(json.dumps(receipt.to_api(catalog.basis(receipt.rate_card)), ensure_ascii=False))
         return 0
     head = ["receipt", "created", "model", "outcome", "held", "consumed", "charged", "refunded", "card"]
     print_table(head, [_row(receipt) for receipt in receipts])
     return 0
 
 
-async def _receipts(args: argparse.Namespace) -> list[Receipt]:
+async def _receipts(args: argparse.Namespace) -> tuple[list[Receipt], Catalog]:
     async with open_command_office(args.environ) as office:
         project = await find_project(make_identity(office), args.project)
-        return list(await office.store.list_receipts(project.id, None, args.limit))
+        return list(await office.store.list_receipts(project.id, None, args.limit)), office.desk.catalog
 
 
 def _row(receipt: Receipt) -> list[str]:

@@ -36,7 +36,8 @@ def rate_cards(catalog: Catalog) -> list[dict[str, Any]]:
         catalog,
         "rate_card",
         lambda card: {
-            "lines": [{"label": line.label, "rate": rate} for line, rate in zip(card.lines, card.rates, strict=True)],
+            "lines": [{"label": line.label, "rate": rate, "borne": line.borne} for line, rate in zip(card.lines, card.rates, strict=True)],
+            "basis": card.basis,
             "unpriced": sorted(card.unpriced),
             "round_to": card.round_to,
         },

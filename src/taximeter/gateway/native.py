@@ -15,6 +15,7 @@ from taximeter.gateway.services import Services
 from taximeter.kernel.clock import Clock, utc_from_ms
 from taximeter.kernel.errors import InvalidRequest, NotFound
 from taximeter.kernel.ids import decode_id
+from taximeter.metering import Receipt
 
 DEFAULT_PAGE = 50
 GROUPS = ("day", "model", "project", "key")
@@ -45,16 +46,19 @@ def routes(services: Services, clock: Clock) -> list[Route]:
 
 
 def _receipt_routes(services: Services) -> list[Route]:
+    def told(receipt: Receipt) -> dict[str, Any]:
+        return receipt.to_api(services.catalog().basis(receipt.rate_card))
+
     async def receipts(request: Request) -> Response:
         caller = await authenticate(services, request)
         limit = page_size(request.query_params.get("limit"), DEFAULT_PAGE, services.settings.page_size_max)
         after = cursor("rcp", request.query_params.get("cursor"))
         found = await services.records.receipts(caller, after, limit + 1)
-        return json_response(page(found, limit, lambda receipt: receipt.to_api()))
+        return json_response(page(found, limit, told))
 
     async def receipt(request: Request) -> Response:
         caller = await authenticate(services, request)
-        return json_response((await services.records.receipt(caller, _receipt_id(request))).to_api())
+        return json_response(told(await services.records.receipt(caller, _receipt_id(request))))
 
     async def explanation(request: Request) -> Response:
         caller = await authenticate(services, request)

@@ -98,9 +98,9 @@ class _Walk:
         yield Step("estimate", "Factors before the run", "by tariff, tier, model and plan", shown, _factors_text(factors))
         estimate = inputs.estimate()
         for label, work, stored in (("Expected", estimate.expected, inputs.expected_utok), ("At most", estimate.maximum, inputs.maximum_utok)):
-            consumed = pricing.rate(card, work).total_utok
-            charged = factors.charge(consumed, work)
-            how = f"{format_tokens(consumed)} consumed x {factors.multiplier(work)}"
+            consumption = pricing.rate(card, work)
+            charged = consumption.charge(factors)
+            how = f"{_consumed(consumption.total_utok, consumption.borne_utok)} x {factors.multiplier(work)}"
             yield Step("estimate", label, how, format_tokens(charged), format_tokens(stored))
         yield Step("estimate", "Held", "the most it may cost", format_tokens(inputs.maximum_utok), format_tokens(record.held_utok))
 
@@ -132,7 +132,7 @@ class _Walk:
             return bill(terms, {name: int(value) for name, value in reported.items()}, measured=phase.measured)
         work = _whole(phase.work)
         consumption = pricing.rate(card, work)
-        charged_utok = factors.charge(consumption.total_utok, work, self._record.held_utok)
+        charged_utok = consumption.charge(factors, self._record.held_utok)
         lines = tuple(
             {"label": line.label, "quantity": line.quantity, "rate": line.rate, "tokens": format_tokens(line.amount_utok)}
             for line in consumption.lines
@@ -184,13 +184,23 @@ def _compare(card: RateCard, factors: Factors, phase: Phase, computed: Bill, lat
         yield Step(
             "factors", either["label"], how, str(again.get("tokens", "none")), str(kept.get("tokens", "none")) if _same(again, kept) else str(kept)
         )
-    how = f"{format_tokens(computed.consumed_utok)} x {computed.multiplier}, rounded once, never above what was held"
+    how = f"{format_tokens(computed.consumed_utok)}{_less(computed)} x {computed.multiplier}, rounded once, never above what was held"
     if not factors.plain and factors.cap is not None:
         how += f"; all factors together at most {factors.cap}"
     yield Step("charge", f"Charge{late}", how, format_tokens(computed.charged_utok), format_tokens(phase.charged_utok + phase.shortfall_utok))
     if phase.shortfall_utok:
         yield Step("charge", "Not covered by the wallet", f"{format_tokens(phase.shortfall_utok)}; the operator bears it")
         yield Step("charge", "Taken from the wallet", format_tokens(phase.charged_utok))
+
+
+def _consumed(total_utok: int, borne_utok: int) -> str:
+    consumed = f"{format_tokens(total_utok)} consumed"
+    return f"({consumed} - {format_tokens(borne_utok)} borne)" if borne_utok else consumed
+
+
+def _less(computed: Bill) -> str:
+    borne = next((str(each["tokens"]) for each in computed.multipliers if each["name"] == "borne"), "")
+    return f" less {borne.removeprefix('-')} borne" if borne else ""
 
 
 def _same(again: Mapping[str, str], kept: Mapping[str, str]) -> bool:

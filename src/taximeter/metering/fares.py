@@ -127,6 +127,11 @@ class Meters:
         """Pairs (a, b): a hold counts b as a."""
         return meters.get(meter).held_as
 
+    def held_when(self, meter: str) -> Mapping[str, str]:
+        """Quantities that a hold counts only where the model's entry has a key."""
+        when: Mapping[str, str] = getattr(meters.get(meter), "held_when", {})
+        return when
+
     def profile_problem(self, meter: str, profile: Mapping[str, Any]) -> tuple[str, str] | None:
         """What is wrong with a model's profile, as (key, message)."""
         try:

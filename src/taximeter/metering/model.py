@@ -213,8 +213,8 @@ class Receipt:
         """What was given back, in all."""
         return sum(refund.amount_utok for refund in self.refunds)
 
-    def to_api(self) -> dict[str, Any]:
-        """The body of ``GET /v1/receipts/{id}``."""
+    def to_api(self, basis: str | None = None) -> dict[str, Any]:
+        """The body of ``GET /v1/receipts/{id}``; ``basis`` is that of its rate card, which the catalog knows."""
         return {
             "id": self.public_id,
             "object": "receipt",
@@ -229,6 +229,7 @@ class Receipt:
             "tokens_charged": format_tokens(self.charged_utok),
             "tokens_refunded": format_tokens(self.refunded_utok),
             "rate_card": self.rate_card,
+            "basis": basis,
             "tariff": self.tariff,
             "service_tier": self.service_tier,
             "multiplier": self.multiplier,

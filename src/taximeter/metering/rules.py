@@ -74,14 +74,14 @@ def bill(terms: Terms, reported: Mapping[str, int], *, measured: bool) -> Bill:
         message = f"the engine reported work worth {format_tokens(consumption.total_utok)} Tokens, which cannot be; the request was not charged"
         raise meters.BadReport(message)
     factors, consumed_utok = terms.factors, consumption.total_utok
-    charged_utok = factors.charge(consumed_utok, work, terms.maximum_utok)
+    charged_utok = consumption.charge(factors, terms.maximum_utok)
     assert 0 <= charged_utok <= terms.maximum_utok
     lines = tuple(
         {"label": line.label, "quantity": line.quantity, "rate": line.rate, "tokens": format_tokens(line.amount_utok)} for line in consumption.lines
     )
     if factors.plain and charged_utok == consumed_utok:
         return Bill(work, measured, consumed_utok, charged_utok, lines, reported)
-    changes = tuple(line.to_api() for line in factors.lines(consumed_utok, work, terms.maximum_utok))
+    changes = tuple(line.to_api() for line in consumption.changes(factors, terms.maximum_utok))
     return Bill(work, measured, consumed_utok, charged_utok, lines, reported, factors.multiplier(work), changes)
 
 

@@ -122,9 +122,11 @@ class Metering:
             tiers = {tier: priced.factors(tier, self._desk.surge.buyer(buyer, entry.engine, tier)).multiplier({}) for tier in priced.offered()}
         except pricing.ModelNotPriced:
             return {**view, "available": False, "price": None}
+        card = priced.card
         view["price"] = {
-            "rate_card": priced.card.id,
-            "rates": [{"label": line.label, "rate": rate} for line, rate in zip(priced.card.lines, priced.card.rates, strict=True)],
+            "rate_card": card.id,
+            "basis": card.basis,
+            "rates": [{"label": line.label, "rate": rate, "borne": line.borne} for line, rate in zip(card.lines, card.rates, strict=True)],
             "tariff": priced.tariff.id,
             "currency": price.currency,
             "price_nano_per_token": str(price.price_nano),

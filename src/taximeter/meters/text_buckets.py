@@ -24,6 +24,11 @@ class TextBuckets:
         """A hold assumes the dearest that the request can lead to."""
         return text_work.HELD_AS
 
+    @property
+    def held_when(self) -> Mapping[str, str]:
+        """Most of it only where the model's entry says so."""
+        return text_work.HELD_WHEN
+
     def check(self, profile: Mapping[str, Any]) -> None:
         """Read the profile.  Raises BadProfile."""
         text_work.check_wide(fields.read_profile(text_work.WideProfile, profile))

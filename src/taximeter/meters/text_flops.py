@@ -32,6 +32,11 @@ class TextFlops:
         """A hold assumes the dearest that the request can lead to; operations are bound by themselves."""
         return text_work.HELD_AS
 
+    @property
+    def held_when(self) -> Mapping[str, str]:
+        """Most of it only where the model's entry says so."""
+        return text_work.HELD_WHEN
+
     def check(self, profile: Mapping[str, Any]) -> None:
         """Read the profile.  Raises BadProfile."""
         entry = fields.read_profile(FlopsProfile, profile)

@@ -36,6 +36,14 @@ HELD_AS: tuple[tuple[str, str], ...] = (
     ("output_tokens", "reasoning_tokens"),
     ("audio_output_tokens", "output_tokens"),
 )
+HELD_WHEN: Mapping[str, str] = {
+    "cache_write_5m_tokens": "cache_writes",
+    "cache_write_1h_tokens": "cache_writes",
+    "audio_input_tokens": "audio_tokens_per_s",
+    "image_input_tokens": "image_tokens",
+    "audio_output_tokens": "audio_output",
+}
+"""Keys of a model's entry without which no hold counts anything as this."""
 _NOTHING = dict.fromkeys(QUANTITIES, 0)
 REPORTED = "provider."
 """Names in an engine's report that begin so are the provider's own: ``provider.prompt_tokens_details.cached_tokens``."""

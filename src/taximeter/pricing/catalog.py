@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.pricing import rules
+from taximeter.pricing.basis import Basis
 from taximeter.pricing.currencies import MINOR_UNITS
 from taximeter.pricing.errors import (
     CardNotFound,
@@ -155,6 +156,11 @@ class Catalog:
             message = f"there is no model {name[:100]!r}; GET /v1/models lists those there are"
             raise ModelNotFound(message, param="model")
         return entry
+
+    def basis(self, card: str) -> Basis | None:
+        """What the figures of a published card (``name@version``) rest on; None: it is not published."""
+        found = self.cards.get(card)
+        return None if found is None else found.basis
 
     def priced(self, name: str, card: str | None = None, versions: Versions | None = None, buyer: Buyer = ANYONE) -> Priced:
         """A model with its default card and tariff, or with another of its cards; for a buyer with that plan.

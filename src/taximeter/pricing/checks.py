@@ -1,6 +1,7 @@
 """What one document cannot know about itself: references, units, duplicates.  Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from difflib import get_close_matches
@@ -37,6 +38,10 @@ class MeterBook(Protocol):
         """Pairs (a, b): a hold counts b as a, so b must not cost more."""
         ...
 
+    def held_when(self, meter: str) -> Mapping[str, str]:
+        """Quantities that a hold counts only where the model's entry has a key, and that key."""
+        ...
+
     def profile_problem(self, meter: str, profile: Mapping[str, Any]) -> tuple[str, str] | None:
         """What is wrong with a model's profile, as (key, message)."""
         ...
@@ -65,6 +70,7 @@ def problems(documents: Sequence[Document], existing: Sequence[Document], meters
         for document in everything:
             if isinstance(document.entry, ModelEntry) and newest.get("model", document.entry.name) is document:
                 found += _units(document, document.entry, newest, meters, fresh)
+                found += _holds(document, document.entry, newest, meters, fresh - published)
         found += _bands([document for document in documents if document.key not in published], everything, newest, meters)
     # A fault of a card is found with every model that uses it, and told once.
     return list(dict.fromkeys(found))
@@ -314,6 +320,29 @@ def _units(document: Document, model: ModelEntry, newest: _Newest, meters: Meter
                 message = f"card {card.id} prices {other} above {held}; a hold counts the one as the other, so it could be exceeded"
                 where = _path_of(card_document, card, other, "tokens") if place[0] is card_document else place[1]
                 found.append(_at(place[0], where, message))
+    return found
+
+
+def _holds(document: Document, model: ModelEntry, newest: _Newest, meters: MeterBook, new: AbstractSet[tuple[Kind, str, int]]) -> list[Problem]:
+    """What costs something and is held as something that costs nothing: it would be held for nothing, and no charge exceeds its hold."""
+    found: list[Problem] = []
+    if meters.quantities(model.meter) is None:
+        return found
+    for name, choice in model.cards.items():
+        card_document = newest.get("rate_card", choice.rate_card)
+        if card_document is None or not isinstance(card_document.entry, RateCard) or not {document.key, card_document.key} & new:
+            continue
+        card, when = card_document.entry, meters.held_when(model.meter)
+        for held, other in meters.held_as(model.meter):
+            counts = held not in when or model.profile.get(when[held])
+            if counts and other in card.priced and held in card.unpriced and card.tokens_per_unit(other) > 0:
+                message = (
+                    f"card {card.id} prices {other} and lists {held} as unpriced; a hold of {model.id} counts the one as the other,"
+                    f" so nothing would be held and nothing charged for it: price {held} at least as high"
+                )
+                at_card = card_document.key in new
+                where = _path_of(card_document, card, other) if at_card else f"cards.{name}.rate_card"
+                found.append(_at(card_document if at_card else document, where, message))
     return found
 
 

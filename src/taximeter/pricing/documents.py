@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Literal, cast
 
 from taximeter.kernel.units import AMOUNT_UTOK_MAX, UTOK_PER_TOKEN
+from taximeter.pricing.basis import BASES, Basis, unsaid
 from taximeter.pricing.errors import Problem
 from taximeter.pricing.model import (
     KINDS,
@@ -93,6 +94,7 @@ def _rate_card(reader: Reader, head: Head) -> RateCard:
     for index, label in enumerate(labels):
         if label in labels[:index]:
             reader.fault(reader.line("lines"), f"the label {label!r} stands twice")
+    name, version, _ = head
     unpriced: set[str] = set()
     for node in reader.items("unpriced", required=False):
         if isinstance(node.value, str):
@@ -106,7 +108,12 @@ def _rate_card(reader: Reader, head: Head) -> RateCard:
         factor=_factor(reader),
         round_to=cast("Rounding", reader.text("round_to", default="micro_token", choices=("micro_token", "token"))),
         notes=reader.text("notes", default=""),
+        basis=cast("Basis", reader.text("basis", default=unsaid(f"{name}@{version}"), choices=BASES)),
     )
+    if card.bears and all(line.borne for line in lines):
+        reader.fault(reader.line("lines"), "every line is borne, so nothing would ever be charged")
+    if card.bears and card.round_to == "token":
+        reader.fault(reader.line("round_to"), "round_to must be micro_token where a line is borne: what is charged is then no whole number of Tokens")
     for quantity in sorted(card.quantities() & unpriced):
         reader.fault(reader.line("unpriced"), f"{quantity} is priced and listed as unpriced")
     return card
@@ -132,7 +139,7 @@ def _line(reader: Reader) -> Line:
         terms = tuple(_term(child, free=free) for child in children)
         for child in children:
             child.end()
-    line = Line(label=label, terms=terms, factor=_factor(reader))
+    line = Line(label=label, terms=terms, factor=_factor(reader), borne=reader.flag("borne"))
     reader.end()
     return line
 

@@ -14,14 +14,17 @@ CAP = "multiplier_max"
 QUOTED_MAXIMUM = "quoted_maximum"
 """The name of the line that says that a charge ended at what was quoted at most."""
 
+BORNE = "borne"
+"""The name of the line that takes off what is consumed and never charged."""
+
 
 class ChargeLine(msgspec.Struct, frozen=True):
     """What one factor changed: with the consumed Tokens, these lines add up to the charge.
 
     Attributes:
-        name: the factor's, or ``multiplier_max`` or ``quoted_maximum``.
+        name: the factor's, or ``borne``, ``multiplier_max`` or ``quoted_maximum``.
         label: what it is, in words.
-        factor: exact; empty for ``quoted_maximum``, which is an amount.
+        factor: exact; empty for ``borne`` and ``quoted_maximum``, which are amounts.
         change_utok: micro-Tokens more (or less, below 0) than without it.
     """
 
@@ -39,9 +42,9 @@ class FareMultiplier(msgspec.Struct, frozen=True):
     """One factor of a fare, and what it changes.
 
     Attributes:
-        name: the factor's, or ``multiplier_max``.
+        name: the factor's, or ``borne`` or ``multiplier_max``.
         label: what it is, in words.
-        factor: exact: a decimal, or a quotient such as ``53/60``.
+        factor: exact: a decimal, or a quotient such as ``53/60``; empty for ``borne``, which is an amount.
         expected_utok: micro-Tokens more (or less, below 0) than without it, as expected.
         maximum_utok: the same at most.
     """

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from taximeter.kernel.units import UTOK_PER_TOKEN, round_half_even
+from taximeter.pricing.basis import Basis
 from taximeter.pricing.tariffs import DEFAULT_CURRENCY, NO_FACTORS, STANDARD, CommittedVolume, ContextBand, TokenPrice
 
 Kind = Literal["model", "rate_card", "tariff", "plan"]
@@ -33,11 +34,15 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a receipt: the sum of its terms times ``factor``, rounded once."""
+    """One line of a receipt: the sum of its terms times ``factor``, rounded once.
+
+    ``borne``: it is consumed and never charged; who runs the engine bears it.
+    """
 
     label: str
     terms: tuple[Term, ...]
     factor: Fraction = Fraction(1)
+    borne: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +104,13 @@ class RateCard:
         factor: multiplies every line (the founding code's sparsity discount).
         round_to: the smallest part of a Token in a total; ``token`` rounds the total to whole Tokens.
         notes: assumptions and sources.
+        basis: what its figures rest on.
         weights: each line in whole numbers, made once, as the next four.
         rates: each line's rate as people read it.
         units: what each line counts, term by term, as people read it: its quantity and the words for that.
         priced: quantities that cost something.
         known: those, and the unpriced ones.
+        bears: whether a line is borne by who runs the engine.
         id: ``name@version``.
     """
 
@@ -115,11 +122,13 @@ class RateCard:
     factor: Fraction = Fraction(1)
     round_to: Rounding = "micro_token"
     notes: str = ""
+    basis: Basis = "list"
     weights: tuple[Weights, ...] = field(init=False, repr=False, compare=False)
     rates: tuple[str, ...] = field(init=False, repr=False, compare=False)
     units: tuple[tuple[tuple[str, str], ...], ...] = field(init=False, repr=False, compare=False)
     priced: frozenset[str] = field(init=False, repr=False, compare=False)
     known: frozenset[str] = field(init=False, repr=False, compare=False)
+    bears: bool = field(init=False, repr=False, compare=False)
     id: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -129,6 +138,7 @@ class RateCard:
         object.__setattr__(self, "units", tuple(_units(line) for line in self.lines))
         object.__setattr__(self, "priced", frozenset(term.quantity for line in self.lines for term in line.terms))
         object.__setattr__(self, "known", self.priced | self.unpriced)
+        object.__setattr__(self, "bears", any(line.borne for line in self.lines))
         object.__setattr__(self, "id", f"{self.name}@{self.version}")
 
     def quantities(self) -> frozenset[str]:

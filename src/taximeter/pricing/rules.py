@@ -9,12 +9,13 @@ import msgspec
 
 from taximeter.kernel.units import UTOK_PER_TOKEN, divide_half_even, round_half_even
 from taximeter.pricing.errors import ModelNotPriced
-from taximeter.pricing.factors import PLAIN, Factors, FareMultiplier
+from taximeter.pricing.factors import BORNE, PLAIN, ChargeLine, Factors, FareMultiplier
 from taximeter.pricing.model import ConsumptionLine, FareLine, RateCard, Tariff
 
 Quantities = Mapping[str, int]
 
 ROUNDING_LABEL = "Rounding to whole Tokens"
+BORNE_LABEL = "Borne by who runs the engine"
 
 
 class Estimated(Protocol):
@@ -39,12 +40,23 @@ class Consumption(msgspec.Struct, frozen=True):
         work: what was rated.
         amounts_utok: each line of the card, rounded.
         total_utok: their sum, or that rounded to whole Tokens when the card says so.
+        borne_utok: what of it is never charged.
     """
 
     card: RateCard
     work: Quantities
     amounts_utok: tuple[int, ...]
     total_utok: int
+    borne_utok: int = 0
+
+    def charge(self, factors: Factors, maximum_utok: int | None = None) -> int:
+        """Micro-Tokens charged: what is not borne, times the factors."""
+        return factors.charge(self.total_utok - self.borne_utok, self.work, maximum_utok)
+
+    def changes(self, factors: Factors, maximum_utok: int | None = None) -> tuple[ChargeLine, ...]:
+        """What lies between ``total_utok`` and ``charge``, line by line."""
+        lines = factors.lines(self.total_utok - self.borne_utok, self.work, maximum_utok)
+        return (ChargeLine(BORNE, BORNE_LABEL, "", -self.borne_utok), *lines) if self.borne_utok else lines
 
     @property
     def exact(self) -> Fraction:
@@ -101,10 +113,10 @@ class FareParts(msgspec.Struct, frozen=True):
     @property
     def multipliers(self) -> tuple[FareMultiplier, ...]:
         """What each factor changes, expected and at most: with ``lines``, they add up to what is charged."""
-        if self.factors.plain:
+        if self.factors.plain and not self.maximum.borne_utok and not self.expected.borne_utok:
             return ()
-        likely = {line.label: line for line in self.factors.lines(self.expected.total_utok, self.expected.work)}
-        most = {line.label: line for line in self.factors.lines(self.maximum.total_utok, self.maximum.work)}
+        likely = {line.label: line for line in self.expected.changes(self.factors)}
+        most = {line.label: line for line in self.maximum.changes(self.factors)}
         return tuple(
             FareMultiplier(
                 line.name,
@@ -130,7 +142,8 @@ def rate(card: RateCard, work: Quantities) -> Consumption:
     total = sum(amounts)
     if card.round_to == "token":
         total = round_half_even(exact_utok(card, work) / UTOK_PER_TOKEN) * UTOK_PER_TOKEN
-    return Consumption(card=card, work=work, amounts_utok=amounts, total_utok=total)
+    borne = sum([amount for line, amount in zip(card.lines, amounts, strict=True) if line.borne]) if card.bears else 0
+    return Consumption(card=card, work=work, amounts_utok=amounts, total_utok=total, borne_utok=borne)
 
 
 def exact_utok(card: RateCard, work: Quantities) -> Fraction:
@@ -163,8 +176,8 @@ def fare(card: RateCard, tariff: Tariff, estimate: Estimated, factors: Factors |
         rate_card=card.id,
         tariff=tariff.id,
         multiplier=factors.multiplier(maximum.work),
-        expected_utok=factors.charge(expected.total_utok, expected.work),
-        maximum_utok=factors.charge(maximum.total_utok, maximum.work),
+        expected_utok=expected.charge(factors),
+        maximum_utok=maximum.charge(factors),
         expected=expected,
         maximum=maximum,
         factors=factors,

@@ -20,10 +20,13 @@ from taximeter.admission.surge.store import LeaderStore
 from taximeter.db.pool import connect_app, connect_owner
 from taximeter.engines import Chunk, Done, EngineUnavailable, Media
 from taximeter.kernel.settings import Settings
+from taximeter.kernel.units import parse_tokens
 from taximeter.metering import Quotes, Receipt
 from taximeter.metering.claims import calm_s
 from taximeter.metering.desk import price_order
+from taximeter.metering.fares import METERS
 from taximeter.metering.quotes import QuoteStore
+from taximeter.pricing import apply_dir
 from tests.support.surges import set_price
 from tests.support.tenants import MODELS, REQUESTS, Town, open_town
 from tests.support.waiting import until
@@ -321,6 +324,46 @@ async def test_a_discount_is_paid_out_of_what_the_surge_has_brought_in_to_the_mi
     assert (await store.read())[ENGINE].surplus_utok == brought + cheap.charged_utok - plain.charged_utok
     await connection.close()
     assert (await town.records.explanation(town.office.desk.catalog, cheap.id)).agrees
+    await town.assert_books_agree()
+
+
+BEARING = """kind: rate_card
+name: smollm2-135m-calibrated
+version: 1000
+effective_from: 2026-11-22
+lines:
+  - {label: Answer, quantity: output_tokens, tokens: 0.00533}
+  - {label: Reasoning, quantity: reasoning_tokens, tokens: 0.00533}
+  - {label: Prompt, quantity: fresh_prompt_tokens, tokens: 0.00107, borne: true}
+unpriced: [
+    cached_prompt_tokens, cache_write_5m_tokens, cache_write_1h_tokens, audio_input_tokens, image_input_tokens, audio_output_tokens,
+    prompt_tokens, total_tokens,
+  ]
+"""
+
+
+async def test_a_surge_brings_in_nothing_on_what_is_borne(town: Town, database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "bearing.yaml").write_text(BEARING, encoding="utf-8")
+    owner = await connect_owner(database_url)
+    await apply_dir(owner, tmp_path / "bearing.yaml", METERS)
+    await owner.close()
+    await until(lambda: town.office.desk.catalog.cards["smollm2-135m-calibrated"].version == 1000)
+    work = leader(town, Meter(1_000), msgspec.structs.replace(QUICK, discount=(Point(3_000, 80), Point(6_000, 100))))
+    plain = await ride(town)
+    connection = await connect_app(town.office.settings.database_url)
+    store = LeaderStore(connection)
+    await work.tick(store)
+    await set_price(town.office, ENGINE, 175)
+    dear = await ride(town)
+    assert plain.consumed_utok == dear.consumed_utok > plain.charged_utok
+    assert [line["name"] for line in dear.multipliers] == ["borne", "surge"]
+    borne, surge = (parse_tokens(line["tokens"].removeprefix("-")) for line in dear.multipliers)
+    assert dear.consumed_utok - borne + surge == dear.charged_utok
+    await work.tick(store)
+    await work.tick(store)
+    assert (await store.read())[ENGINE].surplus_utok == dear.charged_utok - plain.charged_utok
+    await connection.close()
+    assert (await town.records.explanation(town.office.desk.catalog, dear.id)).agrees
     await town.assert_books_agree()
 
 

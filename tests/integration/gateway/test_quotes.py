@@ -59,6 +59,7 @@ async def test_a_quote_binds_a_request_of_each_kind_and_its_receipt_names_it(
 ) -> None:
     offer = await quote(gateway, tenant, model, request_body)
     assert verify_quote(offer, await keys(gateway)).id == offer["signature"]["key"]
+    assert offer["basis"] == "list"
     status, headers, body = await ride(gateway, tenant, path, {**request_body, "model": model}, offer)
     assert (status, headers["taximeter-quote"], headers["taximeter-tokens-held"]) == (200, offer["id"], offer["tokens_max"]), body
     await gateway.until_no_hold_is_open()

@@ -155,7 +155,7 @@ async def test_models_are_listed_with_their_prices(client: AsyncOpenAI) -> None:
     assert set(models) == {"teller", "orphan", "mapper", "speaker", "painter"}
     extra = models["painter"].model_extra
     assert extra is not None
-    assert (extra["modality"], extra["price"]["rate_card"]) == ("video", "film@1")
+    assert (extra["modality"], extra["price"]["rate_card"], extra["price"]["basis"]) == ("video", "film@1", "list")
     assert (await client.models.retrieve("teller")).id == "teller"
 
 
@@ -164,6 +164,7 @@ async def test_a_quote_tells_the_price_before(gateway: Any, tenant: Any) -> None
     status, _, quote = await gateway.call("POST", "/v1/quotes", tenant.key, json=ask)
     assert status == 200
     assert (quote["tokens_expected"], quote["tokens_max"], quote["rate_card"], quote["tariff"]) == ("4", "4", "film@1", "standard@1")
+    assert quote["basis"] == "list"
     assert quote["breakdown"][0]["label"] == "Steps"
     assert await gateway.wallet(tenant) == ("1000", "0")
     # What cannot run here can still be quoted.

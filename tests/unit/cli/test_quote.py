@@ -79,7 +79,7 @@ def test_max_tokens_bounds_a_chat(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quote", WAN, "--size", "1280x720", "--fps", "24", "--steps", "50", "--chars", "25", "--card", "article-v1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Wan 2.2 text to video A14B by video-article-v1@2 and standard@2 (card article-v1)"
+    assert lines[0] == "Wan 2.2 text to video A14B by video-article-v1@2 and standard@2 (card article-v1, a list price)"
     assert lines[-2].split()[-2:] == ["6609", "6609"]
     assert lines[-1].split()[-2:] == ["1.9827", "1.9827"]
     assert any("Rounding to whole Tokens" in line and "-0.4" in line for line in lines)
@@ -112,7 +112,7 @@ def test_tier_plan_and_currency_are_counted_and_shown(tmp_path: Path, capsys: py
     assert answer["price"]["amount_nano"] == round(Fraction(answer["tokens_utok"] * 40, 1))
     assert main(["quote", *asked]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].endswith("(card calibrated, tier batch, plan studio)")
+    assert lines[0].endswith("(card calibrated, a list price, tier batch, plan studio)")
     assert any(line.startswith("Service tier batch") and "x 0.5" in line for line in lines)
     assert any(line.startswith("Committed volume of 2000000 Tokens, graduated") and "x 0.95" in line for line in lines)
     assert lines[-1].startswith("Total, JPY")

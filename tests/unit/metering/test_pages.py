@@ -61,7 +61,7 @@ def part(meter: str) -> str:
 
 def test_there_are_examples_of_every_model() -> None:
     assert {command.split()[1] for command, _ in EXAMPLES} == set(
-        re.findall(r"^\| `([a-z0-9.-]+)`(?: \(quotes only\))? \| `(?:calibrated|flop)`", CATALOG, re.MULTILINE)
+        re.findall(r"^\| `([a-z0-9.-]+)`(?: \(quotes only\))? \| `(?:calibrated|flop|list)`", CATALOG, re.MULTILINE)
     )
 
 

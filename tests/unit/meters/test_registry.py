@@ -41,7 +41,7 @@ METER_OF = {
     "bert-base-chinese-sentiment": "classification.tokens/1",
 }
 
-# Meters that no built-in model uses.
+# Profiles of the smallest kind, beside the built-in ones.
 PROFILES: dict[str, dict[str, Any]] = {
     "by the character": {"voices": ("alloy",)},
     "by the second": {

@@ -115,7 +115,8 @@ def test_attempts_that_were_thrown_away_are_consumed_and_counted_apart(catalog: 
     assert work["solver_evaluations"] == 20 * 9
     assert METER.estimate(speech(), {**PROFILE, "attempts_max": 1}).maximum["retried_steps"] == 0
     card = catalog.priced("voxcpm-1.5", None).card
-    assert {"retried_steps", "retried_positions"} <= card.unpriced
+    borne = {term.quantity for line in card.lines if line.borne for term in line.terms}
+    assert borne == {"retried_steps", "retried_positions"}
 
 
 @pytest.mark.parametrize(

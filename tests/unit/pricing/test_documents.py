@@ -173,3 +173,26 @@ def test_free_is_allowed_when_it_is_said() -> None:
 def test_every_fault_is_told_at_once() -> None:
     text = CARD.replace("version: 1", "version: x").replace("tokens: 0.5", "tokens: -1, colour: red") + "---\n" + TARIFF.replace("USD", "dollars")
     assert len(faults(text)) == 4
+
+
+BORNE = """kind: rate_card
+name: bearing
+version: 1
+effective_from: 2026-01-01
+lines:
+  - {label: Steps, quantity: decode_steps, tokens: 1}
+  - {label: Thrown away, quantity: retried_steps, tokens: 1, borne: true}
+"""
+
+
+def test_a_line_can_be_borne_but_not_all_of_them_and_not_where_totals_are_rounded() -> None:
+    [document] = load_text(BORNE)
+    card = document.entry
+    assert isinstance(card, RateCard)
+    assert card.bears
+    assert [line.borne for line in card.lines] == [False, True]
+    assert from_body(document.body).entry == card
+    with pytest.raises(CatalogInvalid, match=r"catalog.yaml:5: every line is borne, so nothing would ever be charged"):
+        load_text(BORNE.replace("  - {label: Steps, quantity: decode_steps, tokens: 1}\n", ""))
+    with pytest.raises(CatalogInvalid, match=r"round_to must be micro_token where a line is borne"):
+        load_text(BORNE + "round_to: token\n")

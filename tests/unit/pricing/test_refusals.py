@@ -78,6 +78,13 @@ REFUSALS = [
     ("price_per_token: 0.0003", "price_per_token: 0", 17, "write free: true if that is meant"),
     ("quantity: output_tokens, tokens: 5", "quantity: output_tokens, tokens: 0", 8, "write free: true on the line"),
     ("batch: 0.5", "batch: 0", 20, "the factor of service tier batch must be a decimal above 0"),
+    # what a hold counts as something that costs nothing
+    (
+        "  - {label: Answer, quantity: output_tokens, tokens: 5}\n  - {label: Reasoning, quantity: reasoning_tokens, tokens: 5}\nunpriced: [",
+        "  - {label: Reasoning, quantity: reasoning_tokens, tokens: 5}\nunpriced: [output_tokens, ",
+        8,
+        "prices reasoning_tokens and lists output_tokens as unpriced; a hold of m@1 counts the one as the other",
+    ),
     # unit mismatch
     ("quantity: output_tokens,", "quantity: audio_frames,", 8, "prices 'audio_frames', which the meter text.tokens/1 of m@1 does not produce"),
     ("quantity: prompt_tokens, above: 1000", "quantity: promt_tokens, above: 1000", 23, "produces 'promt_tokens', so the band would never count"),
@@ -170,3 +177,17 @@ def test_what_an_earlier_release_has_published_is_read_and_left_alone() -> None:
     assert [document.entry for document in stored] == [document.entry for document in documents]
     assert checks.problems(documents, stored, METERS) == []
     assert len(checks.problems(documents, (), METERS)) == 3
+
+
+def test_a_published_card_that_is_held_for_nothing_stays_and_a_new_model_must_not_name_it() -> None:
+    answer = "  - {label: Answer, quantity: output_tokens, tokens: 5}\n"
+    cached = "  - {label: Cached, quantity: cached_prompt_tokens, tokens: 0.1}\n"
+    text = CATALOG.replace(answer, "").replace(cached, "").replace("unpriced: [", "unpriced: [cached_prompt_tokens, output_tokens, ")
+    documents = load_text(text)
+    published = [from_body(document.body) for document in documents]
+    assert checks.problems(documents, published, METERS) == []
+    fresh = load_text(text.replace("kind: model\nname: m\n", "kind: model\nname: m2\n"))
+    [problem] = checks.problems(fresh, published, METERS)
+    assert "cards.now.rate_card" in fresh[-1].lines
+    assert problem.line == fresh[-1].lines["cards.now.rate_card"]
+    assert "price output_tokens at least as high" in problem.message

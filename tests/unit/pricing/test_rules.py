@@ -172,3 +172,31 @@ def test_whole_numbers_rate_as_fractions_do(first: Fraction, second: Fraction, p
 def test_a_charge_is_the_fraction_rounded_once(consumed: int, multiplier: Decimal, cap: int | None) -> None:
     exact = round(consumed * Fraction(multiplier))
     assert charge(consumed, multiplier, cap) == (exact if cap is None else min(exact, cap))
+
+
+AMOUNTS = st.integers(min_value=0, max_value=10**9)
+
+
+@given(paid=AMOUNTS, thrown=AMOUNTS, most=AMOUNTS, factor=st.sampled_from(["1", "0.5", "1.5", "1/3"]))
+def test_what_is_borne_is_consumed_and_neither_charged_nor_held(paid: int, thrown: int, most: int, factor: str) -> None:
+    terms = (Term("thrown", Fraction("0.7")),)
+    bearing = card(line("paid", "0.3"), Line("thrown", terms, borne=True))
+    estimate = Estimate({"paid": paid, "thrown": thrown}, {"paid": paid + most, "thrown": thrown + most})
+    factors = Factors.base(Fraction(factor))
+    parts = fare(bearing, TARIFF, estimate, factors)
+    plain = fare(
+        card(line("paid", "0.3"), unpriced=frozenset({"thrown"})),
+        TARIFF,
+        estimate,
+        factors,
+    )
+    assert (parts.expected_utok, parts.maximum_utok) == (plain.expected_utok, plain.maximum_utok)
+    assert parts.expected.total_utok == plain.expected.total_utok + parts.expected.borne_utok
+    assert parts.expected.borne_utok == thrown * 700_000
+    # Consumed, and what every line changes, is what is charged: expected, at most, and after the run.
+    expected, maximum = parts.expected.total_utok, parts.maximum.total_utok
+    assert expected + sum(each.expected_utok for each in parts.multipliers) == parts.expected_utok
+    assert maximum + sum(each.maximum_utok for each in parts.multipliers) == parts.maximum_utok
+    ran = parts.expected
+    changes = ran.changes(factors, plain.maximum_utok)
+    assert ran.total_utok + sum(change.change_utok for change in changes) == ran.charge(factors, plain.maximum_utok) <= plain.maximum_utok

@@ -144,6 +144,11 @@ def money(value: Fraction, currency: str) -> str:
 
 
 def _status_sentence(gpu: Gpu) -> str:
+    if gpu.rates_of:
+        return (
+            f"Nobody has measured the {gpu.name} for this: the rates are those of the {gpu.rates_of}, which has the same arithmetic units."
+            f"  Its peak, {_tera(gpu.peak_flop_s)} TFLOP/s, is a bound that no program reaches."
+        )
     if gpu.status == "unmeasured":
         return f"Nobody has measured the {gpu.name} for this: the rates are the peak of its data sheet, so real work takes longer and costs more."
     if gpu.status == "published":
@@ -210,6 +215,7 @@ def _card(draft: Draft, plan: Plan, notes: str) -> Document:
         "name": plan.card_name,
         "version": 1,
         "effective_from": plan.effective_from,
+        "basis": plan.status,
         "lines": lines,
         "unpriced": [*(cost.quantity for cost in free), *draft.unpriced],
         "notes": _Folded(notes),

@@ -44,6 +44,7 @@ def _to_json(gpu: Gpu) -> dict[str, Any]:
         "name": gpu.name,
         "title": gpu.title,
         "status": gpu.status,
+        "rates_of": gpu.rates_of or None,
         "linear_tflop_s": decimal_text(gpu.linear_flop_s / TERA),
         "attention_tflop_s": decimal_text(gpu.attention_flop_s / TERA),
         "peak_tflop_s": decimal_text(gpu.peak_flop_s / TERA),

@@ -52,6 +52,7 @@ def priced(fare: Fare) -> dict[str, Any]:
         "work_max": jsonable_work(fare.estimate.maximum),
         "card": fare.card_name,
         "rate_card": fare.parts.rate_card,
+        "basis": fare.priced.card.basis,
         "tariff": fare.parts.tariff,
         "versions": versions(fare),
         "service_tier": fare.tier,

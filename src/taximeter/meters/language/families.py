@@ -75,6 +75,11 @@ def grouped(config: Settings, family: Family) -> Attention:
     return Attention(weights, heads * head, heads * head, 2 * kv_heads * head)
 
 
+def normed(config: Settings, family: Family) -> Attention:
+    """Grouped heads whose queries and keys are normed where the files say so."""
+    return grouped(config, msgspec.structs.replace(family, head_norms=config.flag("use_qk_norm", default=False)))
+
+
 def latent(config: Settings, family: Family) -> Attention:
     """DeepSeek's latent attention: keys and values are kept as one small vector, and made anew from it for every head."""
     hidden, heads = config.whole("hidden_size"), config.whole("num_attention_heads")
@@ -134,6 +139,8 @@ FAMILIES: dict[str, Family] = {
     "mixtral": Family(name="Mixtral", attention=grouped, experts=_mixtral, windows="all", qkv_bias=False, output_bias=False),
     "qwen2_moe": Family(name="Qwen2 MoE", attention=grouped, experts=_qwen_moe, windows="upper", qkv_bias=True, output_bias=False),
     "qwen3_moe": Family(name="Qwen3 MoE", attention=grouped, experts=_qwen_moe, windows="upper", head_norms=True),
+    "phi3": Family(name="Phi-3", attention=grouped, windows="all", qkv_bias=False, output_bias=False, mlp_bias=False),
+    "glm4_moe": Family(name="GLM-4 MoE", attention=normed, experts=_deepseek, output_bias=False),
     "deepseek_v2": Family(name="DeepSeek V2", attention=latent, experts=_deepseek),
     "deepseek_v3": Family(name="DeepSeek V3", attention=latent, experts=_deepseek),
 }

@@ -11,7 +11,7 @@ from typing import cast
 from taximeter.kernel.errors import NotFound
 from taximeter.pricing import yaml_source
 from taximeter.pricing.errors import CatalogInvalid, Problem
-from taximeter.pricing.gpus.model import GIGA, STATUSES, TERA, Gpu, GpuPrice, Status, Timing
+from taximeter.pricing.gpus.model import GIGA, REFERENCE, STATUSES, TERA, Gpu, GpuPrice, Status, Timing
 from taximeter.pricing.nodes import Node, Reader, decimal_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -23,9 +23,12 @@ FRAMES_MAX = 100_000
 @functools.cache
 def builtin_gpus() -> Mapping[str, Gpu]:
     """The profiles that come with the program, by name.  Raises CatalogInvalid."""
-    folder = Path(str(resources.files("taximeter.pricing.gpus")))
-    gpus = [read_gpu(path) for path in sorted(folder.glob("*.yaml"))]
+    gpus = [read_gpu(path) for path in sorted(_folder().glob("*.yaml"))]
     return {gpu.name: gpu for gpu in gpus}
+
+
+def _folder() -> Path:
+    return Path(str(resources.files("taximeter.pricing.gpus")))
 
 
 def find_gpu(text: str) -> Gpu:
@@ -63,7 +66,8 @@ def _gpu(reader: Reader) -> Gpu:
         reader.fault(reader.line("name"), "name must be letters, digits, dots, dashes and underscores, at most 40 of them")
     status = cast("Status", reader.text("status", choices=STATUSES))
     peak = _above_zero(reader, "peak_tflop_s") * TERA
-    linear, attention = _rates(reader, status, peak)
+    rates_of = reader.text("rates_of", default="")
+    linear, attention = _borrowed(reader, status, peak, rates_of) if rates_of else _rates(reader, status, peak)
     gpu = Gpu(
         name=name,
         title=reader.text("title"),
@@ -77,6 +81,7 @@ def _gpu(reader: Reader) -> Gpu:
         timings=tuple(_timing(reader.child(node)) for node in reader.items("timings", required=status == "published")),
         sources=tuple(_source(reader, node) for node in reader.items("sources")),
         notes=reader.text("notes", default=""),
+        rates_of=rates_of,
     )
     reader.end()
     return gpu
@@ -89,6 +94,23 @@ def _rates(reader: Reader, status: Status, peak: Fraction) -> tuple[Fraction, Fr
         if reader.take(key, required=False) is not None:
             reader.fault(reader.line(key), f"an unmeasured GPU has no {key}: leave it out, or say where it comes from with status published")
     return peak, peak
+
+
+def _borrowed(reader: Reader, status: Status, peak: Fraction, name: str) -> tuple[Fraction, Fraction]:
+    """The rates of a built-in GPU with the same arithmetic units, for one that nobody has measured."""
+    if status != "unmeasured":
+        reader.fault(reader.line("rates_of"), f"a {status} GPU has rates of its own: leave rates_of out")
+        return peak, peak
+    own = _rates(reader, status, peak)
+    path = _folder() / f"{name.lower()}.yaml"
+    lender = read_gpu(path) if NAME.fullmatch(name) and path.is_file() else None
+    if lender is None or lender.status == "unmeasured":
+        reader.fault(reader.line("rates_of"), f"rates_of is {name[:40]!r}; it must be a built-in GPU with rates of its own, such as {REFERENCE}")
+        return own
+    rates = lender.linear_flop_s, lender.attention_flop_s
+    if max(rates) > peak:
+        reader.fault(reader.line("rates_of"), f"the rates of the {lender.name} are above this GPU's peak_tflop_s: its arithmetic units are others")
+    return rates
 
 
 def _above_zero(reader: Reader, key: str) -> Fraction:

@@ -40,7 +40,8 @@ class Gpu:
     Attributes:
         name: what people type.
         title: maker, model and memory.
-        status: ``published`` rates come from others' timings, ``calibrated`` ones from our own runs; ``unmeasured`` ones are the peak.
+        status: ``published`` rates come from others' timings, ``calibrated`` ones from our own runs; ``unmeasured`` ones are
+            another's, or the peak.
         linear_flop_s: operations a second in matrix products.
         attention_flop_s: operations a second in attention.
         peak_flop_s: the data sheet's figure, dense, 16 bits.
@@ -50,6 +51,7 @@ class Gpu:
         timings: what the rates were solved from.
         sources: where each figure is from.
         notes: what to know before believing it.
+        rates_of: the GPU whose rates it borrows, which has the same arithmetic units; empty: they are its own, or its peak.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Gpu:
     timings: tuple[Timing, ...]
     sources: tuple[str, ...]
     notes: str
+    rates_of: str = ""
 
     def seconds(self, linear_flop: int, attention_flop: int, bytes_moved: int) -> Fraction:
         """How long it takes: what is slower, computing or moving."""

@@ -138,14 +138,19 @@ def test_every_assumption_stands_in_the_notes_and_an_unmeasured_gpu_says_so() ->
     assert all(sentence in model.notes for sentence in said)
     assert "no engine runs it here" in model.notes
     assert card.notes.startswith("Indicative. Nobody has measured the H200")
-    assert "lower bound" in card.notes
+    assert "the rates are those of the H100" in card.notes
+    assert "989.4 TFLOP/s, is a bound that no program reaches" in card.notes
+    assert card.basis == "indicative"
+    # The same work as on the reference GPU, at another price.
+    _, _, reference = published(draft_of(*FLOPS, assumptions=said), plan_for(H100))
+    assert card.tokens_per_unit("linear_flop") == reference.tokens_per_unit("linear_flop") * Fraction(4, 1) / Fraction(5, 2)
     assert "4.00 USD an hour (2026-05-01), the reference GPU (H100) 2.50" in card.notes
 
 
 def test_a_calibrated_gpu_makes_a_calibrated_card() -> None:
     values = {name: getattr(H100, name) for name in Gpu.__dataclass_fields__}
     _, model, card = published(draft_of(*FLOPS), plan_for(Gpu(**{**values, "status": "calibrated"})))
-    assert model.default_card == "calibrated"
+    assert model.default_card == card.basis == "calibrated"
     assert card.notes.startswith("Calibrated. The rates of the H100 were fitted to runs of our own.")
 
 

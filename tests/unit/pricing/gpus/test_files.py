@@ -64,10 +64,37 @@ def test_one_published_timing_gives_one_mean_rate() -> None:
     assert gpu.linear_flop_s == gpu.attention_flop_s == round(TI2V_5B_TOTAL / timing.seconds / TERA, 1) * TERA
 
 
-def test_an_unmeasured_gpu_has_the_rates_of_its_data_sheet() -> None:
-    gpu = builtin_gpus()["H200"]
-    assert (gpu.status, gpu.timings) == ("unmeasured", ())
+def test_an_unmeasured_gpu_has_the_rates_of_one_with_its_arithmetic_units() -> None:
+    gpu, lender = builtin_gpus()["H200"], builtin_gpus()["H100"]
+    assert (gpu.status, gpu.timings, gpu.rates_of) == ("unmeasured", (), "H100")
+    assert (gpu.linear_flop_s, gpu.attention_flop_s) == (lender.linear_flop_s, lender.attention_flop_s)
+    assert gpu.peak_flop_s == lender.peak_flop_s
+
+
+UNMEASURED = PROFILE.replace("status: published\nlinear_tflop_s: 100.5\nattention_tflop_s: 120\n", "status: unmeasured\n")
+
+
+def test_an_unmeasured_gpu_that_resembles_none_has_the_rates_of_its_data_sheet(tmp_path: Path) -> None:
+    file = tmp_path / "gpu.yaml"
+    file.write_text(UNMEASURED, encoding="utf-8")
+    gpu = read_gpu(file)
     assert gpu.linear_flop_s == gpu.attention_flop_s == gpu.peak_flop_s
+
+
+@pytest.mark.parametrize(
+    ("profile", "fault"),
+    [
+        (UNMEASURED + "rates_of: H100\n", "the rates of the H100 are above this GPU's peak_tflop_s"),
+        (UNMEASURED + "rates_of: H200\n", "it must be a built-in GPU with rates of its own, such as H100"),
+        (UNMEASURED + "rates_of: ../h100\n", "it must be a built-in GPU with rates of its own"),
+        (PROFILE + "rates_of: H100\n", "a published GPU has rates of its own: leave rates_of out"),
+    ],
+)
+def test_rates_are_borrowed_from_a_gpu_that_has_some_and_not_above_the_peak(tmp_path: Path, profile: str, fault: str) -> None:
+    file = tmp_path / "gpu.yaml"
+    file.write_text(profile, encoding="utf-8")
+    with pytest.raises(CatalogInvalid, match=fault):
+        read_gpu(file)
 
 
 def test_no_rate_is_above_the_peak_and_every_figure_has_a_source() -> None:

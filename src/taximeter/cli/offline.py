@@ -17,6 +17,7 @@ from taximeter.kernel.clock import SystemClock, utc_from_ms
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import ANYONE, Fare, quote_fare, read_catalog
+from taximeter.metering.quotes.words import told
 from taximeter.pricing import Buyer, Catalog
 from taximeter.pricing.currencies import money_text
 from taximeter.pricing.errors import ModelNotFound
@@ -25,6 +26,8 @@ from taximeter.pricing.tariffs import STANDARD
 
 _COLUMNS = ("", "quantity", "rate", "expected", "at most")
 _WORDS_COLUMNS = 3
+# Before the name of what a line is made of.
+_INSIDE = "- "
 
 
 class OfflineFare(Fare, frozen=True):
@@ -223,9 +226,10 @@ def _head(fare: Fare) -> str:
 def _rows(fare: Fare) -> list[tuple[str, ...]]:
     """The lines, then the sum in Tokens and in money."""
     currency, expected_nano, maximum_nano = _money(fare)
-    rows: list[tuple[str, ...]] = [
-        (line.label, line.quantity, line.rate, format_tokens(line.expected_utok), format_tokens(line.maximum_utok)) for line in fare.parts.lines
-    ]
+    rows: list[tuple[str, ...]] = []
+    for line in told(fare):
+        rows.append((line.label, line.both, line.rate, format_tokens(line.expected_utok), format_tokens(line.maximum_utok)))
+        rows += [(f"{_INSIDE}{part.label}", part.quantity, part.rate, part.percent, part.percent) for part in line.parts]
     rows += [(one.label, "", f"x {one.factor}", format_tokens(one.expected_utok), format_tokens(one.maximum_utok)) for one in fare.parts.multipliers]
     rows.append(("Total, Tokens", "", "", format_tokens(fare.expected_utok), format_tokens(fare.maximum_utok)))
     rows.append((f"Total, {currency}", "", "", money_text(expected_nano, currency), money_text(maximum_nano, currency)))

@@ -29,6 +29,7 @@ _PARTS: Mapping[str, str] = {
 }
 _STEPS_A_SECOND = "steps_per_100_s"
 _PER_MILLE = 1000
+_TRILLION = 10**12
 _HUNDREDTHS_BELOW_S = 10
 
 
@@ -125,8 +126,8 @@ def _line(fare: Fare, label: str, amounts: tuple[int, int], place: int | None) -
         what = _passes(fare)
         return Told(label, what, what, _gpu_time(fare, place), expected_utok, maximum_utok, _shares(fare, place, terms))
     before, after = _film(counted, fare), _pace(counted, likely)
-    quantities = [f"{before}{large_numbers(f'{likely[name]:,}')} {_unit(words)}{after}" for name, words, _ in terms]
-    bounds = [f", at most {large_numbers(f'{most[name]:,}')}" if most[name] > likely[name] else "" for name in counted]
+    quantities = [f"{before}{_count(likely[name])} {_unit(words)}{after}" for name, words, _ in terms]
+    bounds = [f", at most {_count(most[name])}" if most[name] > likely[name] else "" for name in counted]
     return Told(
         label,
         " + ".join(quantities),
@@ -135,6 +136,11 @@ def _line(fare: Fare, label: str, amounts: tuple[int, int], place: int | None) -
         expected_utok,
         maximum_utok,
     )
+
+
+def _count(number: int) -> str:
+    text = f"{number:,}"
+    return text if number < _TRILLION else large_numbers(text)
 
 
 def _unit(words: str) -> str:

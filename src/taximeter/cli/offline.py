@@ -12,11 +12,15 @@ from typing import Any
 
 from msgspec import to_builtins
 
+from taximeter import meters
 from taximeter.cli import asking
+from taximeter.cli.cheaper import Alternatives
 from taximeter.kernel.clock import SystemClock, utc_from_ms
 from taximeter.kernel.errors import InvalidRequest
 from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import ANYONE, Fare, quote_fare, read_catalog
+from taximeter.metering.quotes import alternatives
+from taximeter.metering.quotes.words import told
 from taximeter.pricing import Buyer, Catalog
 from taximeter.pricing.basis import WORDS
 from taximeter.pricing.currencies import money_text
@@ -26,10 +30,20 @@ from taximeter.pricing.tariffs import STANDARD
 
 _COLUMNS = ("", "quantity", "rate", "expected", "at most")
 _WORDS_COLUMNS = 3
+# Before the name of what a line is made of.
+_INSIDE = "- "
 
 
-class OfflineFare(Fare, frozen=True):
-    """A fare with what a person at a prompt wants of it; ``str`` of it is a table, and so is a notebook's cell."""
+class OfflineFare(Fare, frozen=True, kw_only=True):
+    """A fare with what a person at a prompt wants of it; ``str`` of it is a table, and so is a notebook's cell.
+
+    Attributes:
+        body: the request that it is for.
+        catalog: what it was priced by.
+    """
+
+    body: Mapping[str, Any]
+    catalog: Catalog
 
     @property
     def tokens(self) -> Decimal:
@@ -56,6 +70,19 @@ class OfflineFare(Fare, frozen=True):
         """What it takes at most."""
         return self.estimate.maximum
 
+    @property
+    def resident_bytes(self) -> Mapping[str, int] | None:
+        """Memory that the model's weights take when everything is loaded, by component; None where its profile does not say."""
+        return meters.resident_bytes(self.model.meter, self.model.profile)
+
+    def alternatives(self) -> Alternatives:
+        """The same job with something less of it, each computed like any fare and cheaper than this one; the cheapest first."""
+
+        def price(other: Mapping[str, Any]) -> OfflineFare:
+            return fare(self.catalog, self.model.name, other, {}, card=self.card_name, plan=self.buyer.plan, currency=self.buyer.currency)
+
+        return Alternatives(self, tuple(alternatives(self.body, self, price)))
+
     def to_dict(self) -> dict[str, Any]:
         """Everything, as ``taximeter quote --json`` prints it."""
         parts = self.parts
@@ -78,6 +105,7 @@ class OfflineFare(Fare, frozen=True):
             "tokens_exact": decimal_text(parts.expected.exact).replace(",", ""),
             "work": dict(self.estimate.expected),
             "work_max": dict(self.estimate.maximum),
+            "resident_bytes": None if self.resident_bytes is None else dict(self.resident_bytes),
             "breakdown": [
                 {
                     "label": line.label,
@@ -85,8 +113,9 @@ class OfflineFare(Fare, frozen=True):
                     "rate": line.rate,
                     "tokens_utok": line.expected_utok,
                     "tokens_max_utok": line.maximum_utok,
+                    "text": words.text,
                 }
-                for line in parts.lines
+                for line, words in zip(parts.lines, told(self), strict=True)
             ],
             "price": {"currency": currency, "amount_nano": expected_nano, "amount_max_nano": maximum_nano},
         }
@@ -178,7 +207,7 @@ def fare(  # noqa: PLR0913 - what a quote is made of
             raise InvalidRequest(message, param="service_tier")
         body = {**body, "service_tier": tier}
     found = quote_fare(catalog, model, body, card, buyer=Buyer(plan=plan, currency=currency))
-    return OfflineFare(**{name: getattr(found, name) for name in Fare.__struct_fields__})
+    return OfflineFare(**{name: getattr(found, name) for name in Fare.__struct_fields__}, body=body, catalog=catalog)
 
 
 def _check_types(texts: Mapping[str, object], optional: Mapping[str, object], request: object, catalog: object) -> None:
@@ -225,9 +254,10 @@ def _head(fare: Fare) -> str:
 def _rows(fare: Fare) -> list[tuple[str, ...]]:
     """The lines, then the sum in Tokens and in money."""
     currency, expected_nano, maximum_nano = _money(fare)
-    rows: list[tuple[str, ...]] = [
-        (line.label, line.quantity, line.rate, format_tokens(line.expected_utok), format_tokens(line.maximum_utok)) for line in fare.parts.lines
-    ]
+    rows: list[tuple[str, ...]] = []
+    for line in told(fare):
+        rows.append((line.label, line.both, line.rate, format_tokens(line.expected_utok), format_tokens(line.maximum_utok)))
+        rows += [(f"{_INSIDE}{part.label}", part.quantity, part.rate, part.percent, part.percent) for part in line.parts]
     for one in fare.parts.multipliers:
         factor = f"x {one.factor}" if one.factor else ""
         rows.append((one.label, "", factor, format_tokens(one.expected_utok), format_tokens(one.maximum_utok)))

@@ -9,6 +9,7 @@ from typing import Any
 from taximeter.cli import asking, offline
 from taximeter.cli.arguments import Subparsers
 from taximeter.kernel.errors import InvalidRequest, Refusal
+from taximeter.pricing import Catalog
 from taximeter.pricing.errors import CatalogInvalid
 from taximeter.pricing.tariffs import DEFAULT_CURRENCY, TIERS
 
@@ -23,6 +24,18 @@ def add_parser(subparsers: Subparsers) -> None:
         description="What a request would cost, by the built-in catalog or the one given with -f.  Needs no database.",
     )
     parser.add_argument("model", metavar="MODEL", help="a model of the catalog, such as wan2.2-t2v-a14b")
+    add_words(parser)
+    parser.add_argument("--card", metavar="NAME", help="calibrated, article-v1, ...: the model's default card when left out")
+    parser.add_argument("--tier", choices=TIERS, help="service tier, as far as the model offers it (standard)")
+    parser.add_argument("--plan", metavar="NAME", help="whose prices and committed volume count: a plan of the catalog (list prices)")
+    parser.add_argument("--currency", metavar="C", default=DEFAULT_CURRENCY, help=f"what the price is told in, by ISO 4217 ({DEFAULT_CURRENCY})")
+    parser.add_argument("--alternatives", action="store_true", help="also the same cheaper: shorter, smaller, fewer steps, another tier ...")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("-f", "--catalog", metavar="DIR", type=Path, help="a folder of catalog files instead of the built-in ones")
+
+
+def add_words(parser: argparse.ArgumentParser) -> None:
+    """Declare what describes a request in a few words, or as a whole."""
     parser.add_argument("--size", metavar="WxH", help="video, images: width and height, such as 1280x720")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--seconds", metavar="S", help="video: length; speech: length of the audio")
@@ -37,12 +50,6 @@ def add_parser(subparsers: Subparsers) -> None:
     prompt.add_argument("--text", metavar="T", help="the prompt or the text itself")
     parser.add_argument("--max-tokens", metavar="N", help="chat: most tokens of answer")
     parser.add_argument("--request", metavar="JSON", help="the whole body of the request, instead of the options above")
-    parser.add_argument("--card", metavar="NAME", help="calibrated, article-v1, ...: the model's default card when left out")
-    parser.add_argument("--tier", choices=TIERS, help="service tier, as far as the model offers it (standard)")
-    parser.add_argument("--plan", metavar="NAME", help="whose prices and committed volume count: a plan of the catalog (list prices)")
-    parser.add_argument("--currency", metavar="C", default=DEFAULT_CURRENCY, help=f"what the price is told in, by ISO 4217 ({DEFAULT_CURRENCY})")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("-f", "--catalog", metavar="DIR", type=Path, help="a folder of catalog files instead of the built-in ones")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,7 +61,14 @@ def run(args: argparse.Namespace) -> int:
         return _fail(f"{error.problems[0]}{f' (and {more} more)' if more else ''}")
     except Refusal as error:
         return _fail(error.message)
-    print(json.dumps(fare.to_dict(), ensure_ascii=False, indent=2) if args.json else str(fare))
+    cheaper = fare.alternatives() if args.alternatives else None
+    if args.json:
+        told = fare.to_dict() | ({} if cheaper is None else {"alternatives": cheaper.to_list()})
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+        return 0
+    print(fare)
+    if cheaper is not None:
+        print(f"\nThe same, cheaper\n\n{cheaper}")
     return 0
 
 
@@ -65,14 +79,20 @@ def _fail(message: str) -> int:
 
 def _fare(args: argparse.Namespace) -> offline.OfflineFare:
     catalog = offline.read(args.catalog)
-    given = {name: value for name, value in vars(args).items() if name in asking.ALL_WORDS and value is not None}
-    request: dict[str, Any] | None = None
-    if args.request is not None:
-        request = _body(args.request)
-    elif (entry := catalog.models.get(args.model)) is not None:
-        # In the spelling of the command line: a refusal names the option.
-        request, given = asking.body(entry, given, lambda name: f"--{name.replace('_', '-')}"), {}
+    request, given = body_of(args, catalog)
     return offline.fare(catalog, args.model, request, given, card=args.card, plan=args.plan, currency=args.currency, tier=args.tier)
+
+
+def body_of(args: argparse.Namespace, catalog: Catalog) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """The body that the options stand for, or, of a model that the catalog lacks, None and the options.  Raises InvalidRequest."""
+    given = {name: value for name, value in vars(args).items() if name in asking.ALL_WORDS and value is not None}
+    if args.request is not None:
+        return _body(args.request), given
+    entry = catalog.models.get(args.model)
+    if entry is None:
+        return None, given
+    # In the spelling of the command line: a refusal names the option.
+    return asking.body(entry, given, lambda name: f"--{name.replace('_', '-')}"), {}
 
 
 def _body(text: str) -> dict[str, Any]:

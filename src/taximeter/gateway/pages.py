@@ -14,7 +14,6 @@ from taximeter.gateway import quote_page, reference
 from taximeter.gateway.envelopes import json_response
 from taximeter.gateway.openapi import PARAGRAPHS, document
 from taximeter.gateway.services import Services
-from taximeter.kernel.units import large_numbers
 
 # The pages are complete in themselves; whatever tries to load more is not ours.
 HEADERS = {
@@ -68,7 +67,6 @@ def open_templates() -> Environment:
     """The templates, with what they need."""
     environment = Environment(loader=PackageLoader("taximeter.gateway"), autoescape=True, undefined=StrictUndefined)
     environment.filters["code"] = with_code
-    environment.filters["large_numbers"] = large_numbers
     return environment
 
 

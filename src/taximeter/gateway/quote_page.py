@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from taximeter import meters
 from taximeter.gateway.services import Services
 from taximeter.kernel.errors import InvalidRequest, NotFound, Refusal
 from taximeter.kernel.settings import Settings
@@ -37,7 +38,10 @@ _CHOICES: Mapping[str, Sequence[tuple[str, str, str]]] = {
     "video": (("size", "Size", "sizes"),),
     "images": (("size", "Size", "sizes"),),
 }
-_TIER = "service_tier"
+_TIER, _STANDARD = "service_tier", "standard"
+_GUIDANCE = "guidance"
+# What the form says, and links that were made by hand.
+_GUIDED: Mapping[str, bool] = {"on": True, "off": False, "true": True, "false": False}
 _SPEECH_FILE = "speech.mp3"
 
 
@@ -163,9 +167,26 @@ def _fields(model: ModelEntry, query: Mapping[str, str], tiers: Sequence[str]) -
     for name, label, key in _NUMBERS.get(modality, ()):
         default = key if key.isdecimal() else profile.get(key)
         fields.append(Field(name, label, query.get(name, ""), hint="" if default is None else str(default)))
+    guided = _guided(model)
+    if guided is not None:
+        fields.append(Field(_GUIDANCE, "Guidance", query.get(_GUIDANCE) or _switch(on=guided), options=("on", "off")))
     if len(tiers) > 1:
-        fields.append(Field(_TIER, "Service tier", query.get(_TIER) or tiers[0], options=tuple(tiers)))
+        fields.append(Field(_TIER, "Service tier", query.get(_TIER) or _STANDARD, options=tuple(tiers)))
     return fields
+
+
+def _guided(model: ModelEntry) -> bool | None:
+    """Whether the model guides unless it is told not to; None: guidance changes nothing of its work."""
+    meter, profile = meters.find(model.meter), model.profile
+    if meter is None or "passes" not in meter.quantities or profile.get("guidance_by") == "input":
+        return None
+    if model.modality == "images":
+        return {"on": True, "off": False}.get(profile.get(_GUIDANCE, "none"))
+    return bool(profile.get(_GUIDANCE, True))
+
+
+def _switch(*, on: bool) -> str:
+    return "on" if on else "off"
 
 
 def _request(model: ModelEntry, fields: Iterable[Field]) -> dict[str, Any]:
@@ -183,6 +204,8 @@ def _request(model: ModelEntry, fields: Iterable[Field]) -> dict[str, Any]:
             request["messages"] = [{"role": "user", "content": each.value}]
         elif each.name in numbers:
             request[each.name] = _number(each)
+        elif each.name == _GUIDANCE:
+            request[_GUIDANCE] = _on_or_off(each)
         else:
             request[each.name] = each.value
     return request
@@ -200,8 +223,21 @@ def _number(each: Field) -> int | str | float:
         raise InvalidRequest(message, param=each.name) from error
 
 
+def _on_or_off(each: Field) -> bool:
+    guided = _GUIDED.get(each.value.strip().lower())
+    if guided is None:
+        message = f"{each.label} must be on or off"
+        raise InvalidRequest(message, param=each.name)
+    return guided
+
+
+def _written(value: object) -> str:
+    """A value as a field of the form says it."""
+    return _switch(on=value) if isinstance(value, bool) else str(value)
+
+
 def _cheaper(each: Mapping[str, Any], asked: Asked) -> Cheaper:
-    values = {one.name: one.value for one in asked.fields} | {change["field"]: str(change["to"]) for change in each["changes"]}
+    values = {one.name: one.value for one in asked.fields} | {change["field"]: _written(change["to"]) for change in each["changes"]}
     kept = {name: value for name, value in values.items() if value}
     return Cheaper(
         text=", ".join(change["text"] for change in each["changes"]),
@@ -220,7 +256,7 @@ def _python(model: ModelEntry, request: Mapping[str, Any]) -> str:
     if call is None:
         return ""
     # Fields that the official client has no name for.
-    own = {name: value for name, value in request.items() if name in {"fps", "steps"} or (name == _TIER and model.modality != "chat")}
+    own = {name: value for name, value in request.items() if name in {"fps", "steps", _GUIDANCE} or (name == _TIER and model.modality != "chat")}
     named = {"model": model.name, **{name: value for name, value in request.items() if name not in own}}
     lines = [f"    {name}={value!r}," for name, value in named.items()]
     if own:

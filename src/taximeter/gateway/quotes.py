@@ -1,4 +1,4 @@
-"""POST /v1/quotes, GET /v1/quotes/{id}, and GET /v1/keys: what a request will cost, signed."""
+"""POST and GET /v1/quotes, GET /v1/quotes/{id}, and GET /v1/keys: what a request will cost, signed."""
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -14,6 +14,7 @@ from taximeter.gateway.body import MODEL_LENGTH_MAX, take_flag, take_model
 from taximeter.gateway.envelopes import json_response, json_text
 from taximeter.gateway.errors import MissingField
 from taximeter.gateway.orders import authenticate, parse_multiplier, read_call
+from taximeter.gateway.paging import cursor, page, page_size
 from taximeter.gateway.services import Services
 from taximeter.kernel.errors import InvalidRequest, Refusal
 from taximeter.kernel.key_file import public_set
@@ -24,6 +25,7 @@ _TAKE: Mapping[str, Callable[[dict[str, Any]], object]] = {
     "embeddings": embeddings.take_form,
     "speech": speech.take_form,
 }
+DEFAULT_PAGE = 50
 _MEMBERS = frozenset({"model", "request", "max_multiplier"})
 # Keys change when an operator changes them, and old ones stay.
 _KEYS_HEADERS = {"cache-control": "public, max-age=60"}
@@ -44,6 +46,12 @@ def routes(services: Services) -> list[Route]:
             document = f'{document[:-1]},"alternatives":{msgspec.json.encode(cheaper).decode()}}}'
         return json_text(document)
 
+    async def index(request: Request) -> Response:
+        caller = await authenticate(services, request)
+        limit = page_size(request.query_params.get("limit"), DEFAULT_PAGE, services.settings.page_size_max)
+        before = cursor("quo", request.query_params.get("cursor"))
+        return json_response(page(await services.quotes.page(caller, before, limit + 1), limit, lambda quote: quote))
+
     async def retrieve(request: Request) -> Response:
         caller = await authenticate(services, request)
         return json_response(await services.quotes.find(caller, request.path_params["quote_id"]))
@@ -54,6 +62,7 @@ def routes(services: Services) -> list[Route]:
 
     return [
         Route("/v1/quotes", create, methods=["POST"]),
+        Route("/v1/quotes", index, methods=["GET"]),
         Route("/v1/quotes/{quote_id}", retrieve, methods=["GET"]),
         Route("/v1/keys", keys, methods=["GET"]),
     ]

@@ -2,7 +2,7 @@
 
 from taximeter.meters.errors import BadProfile, BadReport, MeterUnavailable, PromptTooLong, UnsupportedSize
 from taximeter.meters.model import Estimate, Meter, Work
-from taximeter.meters.registry import IDS, find, get, ids
+from taximeter.meters.registry import IDS, find, get, ids, resident_bytes
 
 __all__ = [
     "IDS",
@@ -17,4 +17,5 @@ __all__ = [
     "find",
     "get",
     "ids",
+    "resident_bytes",
 ]

@@ -1,7 +1,7 @@
 """Work as numbers: what a request is expected to take, at most takes, and took."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -63,4 +63,13 @@ class Meter(Protocol):
 
         Raises BadReport when a quantity is missing, negative or not an integer.
         """
+        ...
+
+
+@runtime_checkable
+class Residing(Protocol):
+    """What a meter also does when its profiles describe the model's weights."""
+
+    def resident_bytes(self, profile: Mapping[str, Any]) -> Mapping[str, int]:
+        """Memory that the weights take when everything is loaded, by component (``transformer``, ``vae`` ...)."""
         ...

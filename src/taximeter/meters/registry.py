@@ -1,12 +1,15 @@
 """The meters there are, by id: the built-in ones, and those that other packages bring (``plugins``)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from taximeter.kernel.errors import SetupError
 from taximeter.meters import plugins
 from taximeter.meters.classification_tokens import ClassificationTokens
 from taximeter.meters.embeddings_tokens import EmbeddingsTokens
 from taximeter.meters.errors import MeterUnavailable
 from taximeter.meters.images_steps import ImagesSteps
-from taximeter.meters.model import Meter
+from taximeter.meters.model import Meter, Residing
 from taximeter.meters.speech_characters import SpeechCharacters
 from taximeter.meters.speech_frames import SpeechFrames
 from taximeter.meters.speech_seconds import SpeechSeconds
@@ -82,3 +85,12 @@ def get(meter_id: str) -> Meter:
 
 def _plugins() -> plugins.Plugins:
     return plugins.installed(frozenset(_METERS))
+
+
+def resident_bytes(meter_id: str, profile: Mapping[str, Any]) -> Mapping[str, int] | None:
+    """Memory that a model's weights take when everything is loaded, by component; None where its profile does not say.
+
+    Raises MeterUnavailable as ``get`` does.
+    """
+    meter = get(meter_id)
+    return meter.resident_bytes(profile) if isinstance(meter, Residing) else None

@@ -43,6 +43,10 @@ class TextFlops:
         text_work.check_wide(entry)
         entry.architecture.check()
 
+    def resident_bytes(self, profile: Mapping[str, Any]) -> Mapping[str, int]:
+        """The model's weights; every expert of a mixture is loaded."""
+        return {"weights": fields.read_profile(FlopsProfile, profile).architecture.weight_bytes}
+
     def estimate(self, request: Mapping[str, Any], profile: Mapping[str, Any]) -> Estimate:
         """Count the prompt, bound the answer.  Raises InvalidRequest, PromptTooLong, TokenizerUnavailable."""
         entry = fields.read_profile(FlopsProfile, profile)

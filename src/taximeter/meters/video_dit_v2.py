@@ -99,6 +99,10 @@ class VideoDitV2:
         """Read the profile.  Raises BadProfile."""
         read_model(profile)
 
+    def resident_bytes(self, profile: Mapping[str, Any]) -> Mapping[str, int]:
+        """Weights of every component, loaded at once."""
+        return dict(self._model(profile).pipeline.resident)
+
     def _model(self, profile: Mapping[str, Any]) -> Model:
         """The profile, read the first time that it is seen.  The model keeps it, so that its identity stays its own."""
         known = self._read.get(id(profile))

@@ -70,13 +70,72 @@ async def test_command_line_api_page_and_settlement_tell_the_same(
         assert [line["tokens"] for line in receipt["lines"]] == [line["tokens_expected"] for line in offer["breakdown"]]
 
 
-async def test_each_way_to_be_cheaper_leads_to_a_page_that_says_the_same(gateway: Any) -> None:
-    _, _, page = await gateway.call("GET", "/quote?model=painter&seconds=4", "")
-    rows = re.findall(r'<a href="([^"]*)">[^<]*</a></td><td class="mono">([^<]*)<', page.decode())
-    assert rows
-    for address, tokens_max in rows:
-        status, _, other = await gateway.call("GET", html.unescape(address), "")
-        assert (status, shown(other.decode(), "tokens-max")) == (200, tokens_max)
+def chosen(page: str, name: str) -> str:
+    found = re.search(rf'<select name="{name}">.*?<option selected>([^<]*)<', page)
+    assert found is not None, page
+    return found[1]
+
+
+async def with_built_in_catalog(gateway: Any, folder: Path) -> None:
+    """The built-in catalog beside the tests' own."""
+    (folder / "all").mkdir()
+    for file in builtin_dir().glob("*.yaml"):
+        # The tests' own tariff has the name and version of a built-in one.
+        texts = file.read_text(encoding="utf-8").split("---\n")
+        documents = [each for each in texts if "kind: tariff\nname: standard\nversion: 1\n" not in each]
+        (folder / "all" / file.name).write_text("---\n".join(documents), encoding="utf-8")
+    owner = await connect_owner(gateway.office.settings.database_url)
+    await apply_dir(owner, folder / "all", METERS)
+    await owner.close()
+    while "kokoro-82m" not in gateway.office.desk.catalog.models:
+        await gateway.call("GET", "/healthz", "")
+
+
+async def test_each_way_to_be_cheaper_leads_to_a_page_that_says_the_same(gateway: Any, tmp_path: Path) -> None:
+    await with_built_in_catalog(gateway, tmp_path)
+    seen: set[str] = set()
+    for model in ("painter", "sketch-video", "wan2.2-t2v-a14b", "flux.1-dev"):
+        _, _, page = await gateway.call("GET", f"/quote?model={model}", "")
+        rows = re.findall(r'<a href="([^"]*)">([^<]*)</a></td><td class="mono">([^<]*)<', page.decode())
+        assert rows
+        for address, text, tokens_max in rows:
+            status, _, other = await gateway.call("GET", html.unescape(address), "")
+            assert (status, shown(other.decode(), "tokens-max")) == (200, tokens_max), text
+            seen.add(text.partition(":")[0])
+    assert {"without guidance", "in the service tier batch instead of standard"} <= seen
+
+
+async def test_a_page_opens_on_the_standard_tier_and_the_whole_work_and_shows_the_whole_price(
+    gateway: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await with_built_in_catalog(gateway, tmp_path)
+    for model in ("sketch-video", "wan2.2-t2v-a14b"):
+        page = (await gateway.call("GET", f"/quote?model={model}", ""))[2].decode()
+        assert chosen(page, "service_tier") == "standard"
+        assert '"service_tier": "batch"' not in html.unescape(page)
+        assert cli.main(["quote", model, "--text", "a red ball over a blue sea", "--json"]) == 0
+        assert shown(page, "tokens-max") == json.loads(capsys.readouterr().out)["tokens_max"]
+        half = (await gateway.call("GET", f"/quote?model={model}&service_tier=batch", ""))[2].decode()
+        assert (chosen(half, "service_tier"), Decimal(shown(half, "tokens-max"))) == ("batch", Decimal(shown(page, "tokens-max")) / 2)
+    # Guidance is a field where it changes the work.
+    pages = {}
+    for model in ("wan2.2-t2v-a14b", "sketch-video", "flux.1-dev", "hunyuanvideo"):
+        pages[model] = (await gateway.call("GET", f"/quote?model={model}", ""))[2].decode()
+    assert [model for model, page in pages.items() if 'name="guidance"' in page] == ["wan2.2-t2v-a14b"]
+    assert chosen(pages["wan2.2-t2v-a14b"], "guidance") == "on"
+    for word in ("off", "false", "False"):
+        other = (await gateway.call("GET", f"/quote?model=wan2.2-t2v-a14b&guidance={word}", ""))[2].decode()
+        assert '"guidance": false' in html.unescape(other)
+        assert Decimal(shown(other, "tokens-max")) < Decimal(shown(pages["wan2.2-t2v-a14b"], "tokens-max")) * Decimal("0.51")
+    status, _, refused = await gateway.call("GET", "/quote?model=wan2.2-t2v-a14b&guidance=maybe", "")
+    assert (status, "Guidance must be on or off" in refused.decode()) == (400, True)
+    # A film is told in passes, with the share of each part.
+    page = (await gateway.call("GET", "/quote?model=wan2.2-t2v-a14b", ""))[2].decode()
+    assert "80 passes over 75,600 latent tokens (81 frames of 1280x720), 1,041.5 s of the reference GPU" in page
+    assert re.findall(r"<li><span>([a-z -]+)</span><span class=\"mono\">([^<]*%)</span>", page)[:2] == [
+        ("transformer", "50.2 %"),
+        ("self-attention", "48.8 %"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -100,18 +159,8 @@ async def test_a_page_that_cannot_show_a_fare_says_why(gateway: Any, query: str,
 
 
 async def test_every_model_of_the_built_in_catalog_has_a_page(gateway: Any, tmp_path: Path) -> None:
-    (tmp_path / "all").mkdir()
-    for file in builtin_dir().glob("*.yaml"):
-        # The tests' own tariff has the name and version of a built-in one.
-        texts = file.read_text(encoding="utf-8").split("---\n")
-        documents = [each for each in texts if "kind: tariff\nname: standard\nversion: 1\n" not in each]
-        (tmp_path / "all" / file.name).write_text("---\n".join(documents), encoding="utf-8")
-    owner = await connect_owner(gateway.office.settings.database_url)
-    await apply_dir(owner, tmp_path / "all", METERS)
-    await owner.close()
+    await with_built_in_catalog(gateway, tmp_path)
     catalog = gateway.office.desk.catalog
-    while "kokoro-82m" not in (catalog := gateway.office.desk.catalog).models:
-        await gateway.call("GET", "/healthz", "")
     for name in catalog.models:
         status, _, page = await gateway.call("GET", f"/quote?{urlencode({'model': name})}", "")
         assert status == 200, (name, re.findall(r'role="alert">(.*?)</div>', page.decode()))

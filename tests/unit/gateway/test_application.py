@@ -26,6 +26,7 @@ ROUTES = [
     ("GET", "/v1/models"),
     ("GET", "/v1/models/x"),
     ("POST", "/v1/quotes"),
+    ("GET", "/v1/quotes"),
     ("GET", "/v1/quotes/x"),
     ("GET", "/v1/approvals"),
     ("GET", "/v1/approvals/x"),

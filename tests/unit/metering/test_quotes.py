@@ -240,6 +240,7 @@ def test_lines_for_a_page_tell_the_same_tokens_and_leave_out_what_counts_nothing
         (line["label"], line["tokens_expected"], line["tokens_max"]) for line in quoted
     ]
     for line in told:
+        assert all(set(part) == {"label", "quantity", "rate", "share"} for part in line["parts"])
         assert len(line["rate"].split(" + ")) == len(line["quantity"].split(" + "))
         assert not re.search(r"(^| )0 [a-z ]+($| \+)", line["quantity"]), line
         assert line["quantity"] or (line["tokens_expected"], line["tokens_max"]) == ("0", "0")
@@ -251,3 +252,21 @@ def test_a_frame_more_than_whole_seconds_is_not_told_in_hundredths() -> None:
     told = [change.text for each in found for change in each.changes if change.field == "seconds"]
     assert told
     assert all(text.endswith(" instead of 5") for text in told), told
+
+
+@pytest.mark.parametrize(
+    ("model", "seconds", "before", "said"),
+    [
+        ("wan2.2-t2v-a14b", None, "5", "5"),
+        ("wan2.2-t2v-a14b", "5", "5", "5"),
+        ("wan2.2-t2v-a14b", 4.9, 4.9, "4.9"),
+        ("hunyuanvideo", None, "5.375", "5.375"),
+        ("sketch-video", None, 4, "4"),
+    ],
+)
+def test_an_alternative_names_the_length_that_was_asked_for(model: str, seconds: Any, before: Any, said: str) -> None:  # noqa: ANN401
+    request = {"prompt": "a fox"} | ({} if seconds is None else {"seconds": seconds})
+    found = alternatives(request, fare_of(model, request), lambda other: fare_of(model, other))
+    changes = [change for each in found for change in each.changes if change.field == "seconds"]
+    assert changes
+    assert {(change.before, change.text.rpartition(" instead of ")[2]) for change in changes} == {(before, said)}

@@ -17,7 +17,6 @@ _SHARES = (Fraction(3, 4), Fraction(1, 2), Fraction(1, 4))
 # What is slower may be cheaper.
 _TIERS = ("batch", "flex", "standard")
 _SPEEDS = (1.25, 1.5)
-_HARDLY_S = Fraction(1, 10)
 
 Request = Mapping[str, Any]
 Price = Callable[[Request], Fare]
@@ -108,10 +107,21 @@ def _video(request: Request, normal: Request, profile: Mapping[str, Any]) -> Ite
         for fewer in _less(frames):
             yield (Change("frames", frames, fewer, f"{fewer} frames instead of {frames}"),)
         return
-    seconds = Fraction(frames, fps)
+    asked = _asked_seconds(request, profile)
+    seconds = Fraction(frames, fps) if asked is None else Fraction(str(asked))
     for fewer in _less(int(seconds)):
         # As OpenAI's client sends them: seconds are a text.
-        yield (Change("seconds", _decimal(seconds), str(fewer), f"{fewer} second{'s' if fewer > 1 else ''} instead of {_spoken(seconds)}"),)
+        before = _decimal(seconds) if asked is None else asked
+        yield (Change("seconds", before, str(fewer), f"{fewer} second{'s' if fewer > 1 else ''} instead of {_decimal(seconds)}"),)
+
+
+def _asked_seconds(request: Request, profile: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as it was sent
+    """The length that was asked for, or is meant when nothing is said; None: a model of another meter, which says neither.
+
+    Models make a frame more than whole seconds have: the length of what is made is not what anybody has said.
+    """
+    seconds = request.get("seconds")
+    return profile.get("default_seconds") if seconds is None else seconds
 
 
 def _smaller(width: int, height: int, sizes: Sequence[str]) -> Iterator[str]:
@@ -165,12 +175,6 @@ def _less(amount: int) -> Iterator[int]:
     return iter(dict.fromkeys(fewer for share in _SHARES if 1 <= (fewer := int(amount * share)) < amount))
 
 
-def _spoken(seconds: Fraction) -> str:
-    """Seconds in words: models make a frame more than whole seconds have, and nobody calls that 5.06."""
-    nearest = round(seconds)
-    return str(nearest) if nearest and abs(seconds - nearest) < _HARDLY_S else _decimal(seconds)
-
-
 def _decimal(number: Fraction) -> str:
     whole, rest = divmod(number.numerator, number.denominator)
-    return str(whole) if rest == 0 else f"{float(number):.2f}".rstrip("0")
+    return str(whole) if rest == 0 else f"{float(number):.4f}".rstrip("0")

@@ -14,10 +14,11 @@ import msgspec
 from taximeter.kernel.canonical import canonical_json
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.signatures import ALGORITHM, PublicKey, SigningKey
-from taximeter.kernel.units import format_tokens, large_numbers
+from taximeter.kernel.units import format_tokens
 from taximeter.metering.fares import Fare
 from taximeter.metering.model import QUOTE_PREFIX, fare_lines, jsonable_work
 from taximeter.metering.quotes.fingerprint import to_text
+from taximeter.metering.quotes.words import told
 
 CONTEXT = "taximeter-quote/1"
 # What may stand beside a quote and is not part of the offer.
@@ -47,7 +48,7 @@ def priced(fare: Fare) -> dict[str, Any]:
         "tokens_expected": expected,
         "tokens_max": most,
         "money": money(fare),
-        "breakdown": [{**line, "text": line_text(line)} for line in fare_lines(fare)],
+        "breakdown": [{**line, "text": words.text} for line, words in zip(fare_lines(fare), told(fare), strict=True)],
         "work_expected": jsonable_work(fare.estimate.expected),
         "work_max": jsonable_work(fare.estimate.maximum),
         "card": fare.card_name,
@@ -172,40 +173,12 @@ def multipliers(fare: Fare) -> list[dict[str, str]]:
     ]
 
 
-def told_lines(fare: Fare) -> list[dict[str, str]]:
-    """The breakdown as a page tells it: both quantities where they differ, and no term that counts nothing.
+def told_lines(fare: Fare) -> list[dict[str, Any]]:
+    """The breakdown as a page tells it: both quantities where they differ, no term that counts nothing, and who has which share of operations.
 
-    Quotes and receipts keep the texts of ``fare_lines``: what is signed or stored is written in one way.
+    Quotes and receipts keep the quantities and rates of ``fare_lines``: what is signed or stored is written in one way.
     """
-    parts = fare.parts
-    likely, most, card = parts.expected.work, parts.maximum.work, parts.expected.card
-    terms = {
-        line.label: list(zip(units, rates.split(" + "), strict=True)) for line, units, rates in zip(card.lines, card.units, card.rates, strict=True)
-    }
-    told = []
-    for line in parts.lines:
-        counted = [(unit, rate) for unit, rate in terms.get(line.label, []) if likely[unit[0]] or most[unit[0]]]
-        told.append(
-            {
-                "label": line.label,
-                "quantity": " + ".join(_both(likely[name], most[name], words) for (name, words), _ in counted),
-                "rate": " + ".join(rate for _, rate in counted),
-                "tokens_expected": format_tokens(line.expected_utok),
-                "tokens_max": format_tokens(line.maximum_utok),
-            }
-        )
-    return told
-
-
-def _both(likely: int, most: int, words: str) -> str:
-    return f"{likely:,} {words}, at most {most:,}" if most > likely else f"{likely:,} {words}"
-
-
-def line_text(line: Mapping[str, Any]) -> str:
-    """A line in words: ``Speech: 64 audio frames at 0.0055 Tokens each: about 0.352 Tokens, at most 0.902``."""
-    what = f"{line['label']}: {large_numbers(line['quantity'])} at {large_numbers(line['rate'])}" if line["quantity"] else line["label"]
-    expected, most = line["tokens_expected"], line["tokens_max"]
-    return f"{what}: {expected} Tokens" if expected == most else f"{what}: about {expected} Tokens, at most {most}"
+    return [line.to_page() for line in told(fare)]
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -21,6 +21,20 @@ from metering.quotes o
 left join metering.quote_uses u on u.quote_id = o.id
 where o.id = $1 and o.project_id = $2
 
+-- name: page
+-- Newest first, from before $2 on.
+select o.id, o.document, o.fingerprint, o.parts, o.maximum_utok, o.expires_at, o.expires_at <= clock_timestamp() as expired,
+    case when u.request_id is not null and not metering.is_released(u.request_id) then u.request_id end as used_by,
+    exists (
+        select from metering.signing_key_revocations v
+        where v.revoked_from <= o.created_at and v.key_id = o.document::jsonb -> 'signature' ->> 'key'
+    ) as revoked
+from metering.quotes o
+left join metering.quote_uses u on u.quote_id = o.id
+where o.project_id = $1 and ($2::uuid is null or o.id < $2)
+order by o.id desc
+limit $3
+
 -- name: forget
 select metering.forget_quotes($1, $2)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -28,7 +29,7 @@ from taximeter.metering.quotes.alternatives import Alternative, alternatives, ra
 from taximeter.metering.quotes.document import Validity, offer, priced, sign, told_lines
 from taximeter.metering.quotes.fingerprint import fingerprint, job_of, parts_of
 from taximeter.metering.quotes.offers import find_offer
-from taximeter.metering.quotes.store import QuoteStore, Row
+from taximeter.metering.quotes.store import Kept, QuoteStore, Row
 from taximeter.pricing import Buyer
 
 log = logging.getLogger(__name__)
@@ -128,10 +129,11 @@ class Quotes:
 
         Raises QuoteNotFound.
         """
-        kept = await find_offer(self._store, caller, quote_id)
-        state = "used" if kept.used_by is not None else "revoked" if kept.revoked else "expired" if kept.expired else "open"
-        receipt = None if kept.used_by is None else encode_id(RECEIPT_PREFIX, kept.used_by)
-        return {**kept.offer, "state": state, "receipt": receipt}
+        return _shown(await find_offer(self._store, caller, quote_id))
+
+    async def page(self, caller: Caller, before: UUID | None, limit: int) -> list[dict[str, Any]]:
+        """The caller's quotes as ``find`` gives them, newest first, from before ``before`` on."""
+        return [_shown(kept) for kept in await self._store.page(caller.project_id, before, limit)]
 
     async def public_keys(self) -> tuple[PublicKey, ...]:
         """Every key that quotes were ever signed with, as far as the database and the key file know; the newest first."""
@@ -220,6 +222,13 @@ class Quotes:
         except OSError:
             return self._ring_stamp
         return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def _shown(kept: Kept) -> dict[str, Any]:
+    """A quote on record, and what became of it."""
+    state = "used" if kept.used_by is not None else "revoked" if kept.revoked else "expired" if kept.expired else "open"
+    receipt = None if kept.used_by is None else encode_id(RECEIPT_PREFIX, kept.used_by)
+    return {**kept.offer, "state": state, "receipt": receipt}
 
 
 def _cap(desk: Desk, caller: Caller, fare: Fare) -> dict[str, Any]:

@@ -140,6 +140,11 @@ class QuoteStore:
         row = await self._pool.fetchrow(_SQL["find"], quote_id, project_id)
         return None if row is None else Kept(id=quote_id, **{**row, "parts": json.loads(row["parts"])})
 
+    async def page(self, project_id: UUID, before: UUID | None, limit: int) -> list[Kept]:
+        """The project's quotes, newest first, from before ``before`` on."""
+        rows = await self._pool.fetch(_SQL["page"], project_id, before, limit)
+        return [Kept(**{**row, "parts": json.loads(row["parts"])}) for row in rows]
+
     async def forget(self, keep_s: int, limit: int) -> int:
         """Forget quotes whose time was over so long ago; returns how many."""
         forgotten: int = await self._pool.fetchval(_SQL["forget"], keep_s, limit)

@@ -180,7 +180,7 @@ class Settings:
     queue_ahead: int = 0
     """Synchronous requests that are sent to an engine beyond its slots, so that none stands empty between two of them."""
     queue_standard_s: int = 60
-    """Who has waited for so long in the class of standard requests goes on in that of priority ones."""
+    """A tenant who is given nothing for so long goes on in the class of priority requests with his first standard one."""
     queue_flex_s: int = 300
     """Likewise from flex to standard."""
     queue_batch_s: int = 1800

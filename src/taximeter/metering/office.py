@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -163,8 +163,8 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     kept = plans.Plans(pool, identity_store, ids, lambda: desk.catalog)
     desk.fresh_terms = kept.fresh_terms
     breaker_store = breakers.BreakerStore(pool, settings.process_dead_s)
-    beat_s = settings.process_dead_s / BEATS_PER_LIFE
-    watch = breakers.BreakerWatch(desk.guard.breakers, breaker_store, breakers.Publisher(process_id, kind), beat_s)
+    publisher = breakers.Publisher(process_id, kind)
+    watch = breakers.BreakerWatch(desk.guard.breakers, breaker_store, publisher, settings.process_dead_s / BEATS_PER_LIFE)
     presence = Presence(desk, store, kind, lambda: connect_app(settings.database_url))
     await store.hello(desk.process_id, kind)
     upkeep = [
@@ -191,15 +191,19 @@ async def open_office(settings: Settings, engines: Mapping[str, Engine], kind: s
     try:
         yield office
     finally:
-        for task in upkeep:
-            task.cancel()
-        await asyncio.gather(*upkeep, return_exceptions=True)
+        await _end(upkeep)
         await _close(office, books, tally, watch, presence)
 
 
 def _patience_s(settings: Settings, kind: str) -> float:
     """A server that is started again while the database is must not take that for a wrong setting: nobody would start it a third time."""
     return 0.0 if kind == "command" else settings.database_patience_s
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _close(office: Office, books: Books, tally: Tally, watch: breakers.BreakerWatch, presence: Presence) -> None:

@@ -14,8 +14,7 @@ from typing import Any
 
 import msgspec
 
-from taximeter.admission import breakers
-from taximeter.admission.fairness import DeadlinePassed
+from taximeter.admission import breakers, fairness
 from taximeter.db.pool import DATABASE_ERRORS
 from taximeter.engines import Done, EngineError, EngineFailed, EngineTimeout, EngineUnavailable, Event, Media, Progress, Started
 from taximeter.jobs import Job, JobStore
@@ -134,7 +133,7 @@ class VideoRunner:
     async def give_up_late(self, job: Job) -> None:
         """Release the hold of a job that was not begun when its deadline passed."""
         message = "its deadline passed before it could be begun; nothing was run or charged"
-        await self._fail(job, msgspec.convert(job.payload, Payload), DeadlinePassed(message))
+        await self._fail(job, msgspec.convert(job.payload, Payload), fairness.DeadlinePassed(message))
 
     async def _try_job(self, job: Job, left_s: float = 0.0) -> None:
         """As ``run_job``; a bug that one job meets must not take the other jobs, and then the server, along."""

@@ -147,7 +147,7 @@ async def test_an_expired_hold_gives_its_slot_and_its_tokens_back(town: Town) ->
 
 
 @pytest.mark.parametrize(("times", "divided"), [(8, 1), (1, 2)])
-async def test_a_limit_of_another_height_gets_back_what_a_running_request_holds_of_it_now(town: Town, database_url: str, times: int, divided: int) -> None:
+async def test_a_limit_of_another_height_gets_back_what_is_held_of_it_now(town: Town, database_url: str, times: int, divided: int) -> None:
     free = await town.caller()
     top = maximum(town, free)
     office = LimitsOffice(LimitStore(town.office.pool), town.office.desk.ids)

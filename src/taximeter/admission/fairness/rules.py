@@ -7,7 +7,8 @@ expected to consume, divided by his weight, and is corrected when it is known wh
 at virtual time, which is the tag of whom was granted last: he banks no credit while he wants nothing.
 
 So that lower classes are not starved, a tenant's line in a class goes up one when it was given nothing for the class's bound: counted
-from the later of its first request's arrival and the last moment when it had a slot.
+from the later of its first request's arrival and the last moment when it had a slot.  Not while his tag is beyond virtual time: who was
+given more than his share is not starved.
 """
 
 import math
@@ -156,9 +157,9 @@ class FairPool:
     def _turns(self, places: Collection[_Place], now_ms: int) -> list[_Turn]:
         """Where each of these stands.
 
-        Only the first of a tenant's line in a class goes up, and only while the line is given nothing: who is served stays where he is,
-        however long his line.  What a tenant did not get while others were to go first is no credit against them: beyond one request
-        he starts there as if he came now.
+        Only the first of a tenant's line in a class goes up, and only while the line is given nothing and virtual time has passed his
+        tag: who is served, or was given more than his share, stays where he is, however long his line.  What a tenant did not get while
+        others were to go first is no credit against them: beyond one request he starts there as if he came now.
         """
         heads: dict[tuple[str, int], int] = {}
         for place in places:
@@ -173,12 +174,12 @@ class FairPool:
             level = arrival.rank
             if _is_urgent(arrival, now_ms):
                 level = 0
-            elif heads[line] == arrival.id and line not in busy:
+            elif heads[line] == arrival.id and line not in busy and self.tags[arrival.tenant] <= self.virtual:
                 level = self._level(arrival.rank, now_ms - max(place.joined_ms, self._served_ms.get(line, place.joined_ms)))
             if level < arrival.rank:
                 risen[arrival.tenant] = max(risen.get(arrival.tenant, 0), arrival.cost)
             levels.append((level, arrival))
-        starts = {tenant: max(tag, self.virtual - risen[tenant]) if tenant in risen else tag for tenant, tag in self.tags.items()}
+        starts = self.tags | {tenant: max(self.tags[tenant], self.virtual - cost) for tenant, cost in risen.items()}
         return [_Turn(level, starts[one.tenant], _urgency(one, now_ms), one.id) for level, one in levels]
 
     def _level(self, rank: int, without_ms: int) -> int:

@@ -1,6 +1,7 @@
 -- A tenant's line in a class goes up, not each request: the first of it, when the line was given nothing for the class's bound, counted
--- from the later of its arrival and the last moment when the line had a slot.  Who is served stays where he is, however long his line,
--- and a newcomer is next behind it.  The rule stands in taximeter/admission/fairness/rules.py, and a test compares the two.
+-- from the later of its arrival and the last moment when the line had a slot, and while the tag is not beyond virtual time.  Who is served,
+-- or was given more than his share, stays where he is, however long his line, and a newcomer is next behind it.  The rule stands in
+-- taximeter/admission/fairness/rules.py, and a test compares the two.
 
 alter table admission.pool_tenants
     add column served_at timestamptz[] not null default '{null,null,null,null}';  -- when each of his lines, 0 to 3, had a slot last
@@ -93,7 +94,7 @@ begin
             select c.*, greatest(c.tag, v_pool.virtual - max(c.cost) filter (where c.level < c.class) over (partition by c.tenant)) as start
             from (
                 select x.id, t.tenant, x.class, x.cost, x.long, t.tag, null::timestamptz as urgent_at,
-                       case when b.tenant is not null then x.class
+                       case when b.tenant is not null or t.tag > v_pool.virtual then x.class
                             else admission.class_now(x.class, v_pool.bounds, greatest(x.joined_at, t.served_at[x.class + 1]), v_now) end as level
                 from admission.pool_tenants t
                 cross join unnest('{0,1,2,3}'::smallint[]) l (class)
@@ -197,8 +198,10 @@ begin
         select distinct x.tenant, x.class from admission.places x where x.pool = p_pool and x.granted_at is not null
     ),
     u as (
-        select x.id, x.tenant, x.class, x.amount_utok, x.cost, t.tag, case when x.class > 0 and x.urgent_at <= v_now then x.urgent_at end as urgent_at,
-               case when x.class = 0 or b.tenant is not null or row_number() over (partition by x.tenant, x.class order by x.id) > 1 then x.class
+        select x.id, x.tenant, x.class, x.amount_utok, x.cost, t.tag,
+               case when x.class > 0 and x.urgent_at <= v_now then x.urgent_at end as urgent_at,
+               case when x.class = 0 or b.tenant is not null or t.tag > r.virtual
+                        or row_number() over (partition by x.tenant, x.class order by x.id) > 1 then x.class
                     else admission.class_now(x.class, r.bounds, greatest(x.joined_at, t.served_at[x.class + 1]), v_now) end as level
         from admission.places x
         cross join r

@@ -148,7 +148,7 @@ begin
             select c.*, greatest(c.tag, c.virtual - max(c.cost) filter (where c.level < c.class) over (partition by c.pool, c.tenant)) as start
             from (
                 select x.id, x.pool, x.tenant, x.class, x.cost, x.virtual, x.claimed_at, t.tag, null::timestamptz as urgent_at,
-                       case when exists (
+                       case when t.tag > x.virtual or exists (
                                 select from jobs.jobs b
                                 where b.pool = x.pool and b.tenant = x.tenant and b.class = x.class and b.state = 'in_progress'
                             ) then x.class
@@ -210,7 +210,8 @@ language sql stable set search_path = pg_catalog, admission as $$
     u as (
         select x.id, x.tenant, x.class, x.amount_utok, x.cost, x.rests_until, t.tag,
                case when x.class > 0 and x.urgent_at <= r.now then x.urgent_at end as urgent_at,
-               case when x.class = 0 or b.tenant is not null or row_number() over (partition by x.tenant, x.class order by x.id) > 1 then x.class
+               case when x.class = 0 or b.tenant is not null or t.tag > r.virtual
+                        or row_number() over (partition by x.tenant, x.class order by x.id) > 1 then x.class
                     else admission.class_now(x.class, r.bounds, greatest(x.created_at, t.served_at[x.class + 1]), r.now) end as level,
                case when x.rank >= 2 and x.created_at > r.now - make_interval(secs => p_calm_s) and x.pool = any (r.surging)
                         and coalesce(x.urgent_at > r.now, true)

@@ -18,7 +18,7 @@ from taximeter.ledger import AccountCode, Kind, Leg, Operation, Outcome, SettleC
 from tests.support.ledger_model import LATE, Account, LedgerModel
 from tests.support.seasons.calendar import month_begins, month_of, today
 from tests.support.seasons.clock import SeasonClock
-from tests.support.seasons.paper import Asked, Bound, Line, Month, Offer, Pot, Purse, Trip
+from tests.support.seasons.paper import Asked, Bound, Line, Month, Offer, Period, Pot, Purse, Trip
 from tests.support.seasons.stage import BOUNDS_S, HOLD_TTL_S, LONG_S, PLANS, TIMEOUT_S, WAIT_S
 from tests.support.simulator.limits import SECOND_NS, Buckets
 
@@ -146,8 +146,17 @@ class Books:
         terms, day = PLANS[plan], today(self.now, purse.zone)
         if not self.agree(purse, terms.get("line")):
             return False
-        purse.month = Month(plan, day, 0, month_begins(day, 1, purse.zone))
-        self._give_month(purse, terms, plan, self.now)
+        period = purse.period
+        if period is not None and period.ends > self.now and period.given:
+            purse.month = Month(plan, period.anchor, period.number, period.ends)
+            period.change(terms.get("month", 0), self.now)
+            owed = period.due - period.given
+            if owed > 0:
+                period.given += owed
+                purse.pots.append(Pot(purse.id, owed, self.now, period.ends, "proration", modality=terms.get("modality"), plan=plan))
+        else:
+            purse.month = Month(plan, day, 0, month_begins(day, 1, purse.zone))
+            self._give_month(purse, terms, plan, self.now)
         self._give_once(purse, terms, plan)
         return True
 
@@ -167,13 +176,17 @@ class Books:
             self._change_line(purse, terms, PLANS[before])
 
     def end_plan(self, purse: Purse) -> None:
+        assert purse.period is not None
+        purse.period.change(0, self.now)
         purse.month = None
         self._end_line(purse)
 
     def _give_month(self, purse: Purse, terms: Mapping[str, Any], plan: str, start: datetime) -> None:
-        if "month" in terms:
-            assert purse.month is not None
-            purse.pots.append(Pot(purse.id, terms["month"], start, purse.month.ends, "renewal", modality=terms.get("modality"), plan=plan))
+        month, amount = purse.month, terms.get("month", 0)
+        assert month is not None
+        purse.period = Period(month.anchor, month.number, start, month.ends, amount, amount, amount)
+        if amount:
+            purse.pots.append(Pot(purse.id, amount, start, month.ends, "renewal", modality=terms.get("modality"), plan=plan))
 
     def _give_once(self, purse: Purse, terms: Mapping[str, Any], plan: str) -> None:
         if "once" in terms and plan not in purse.once:
@@ -248,10 +261,19 @@ class Books:
         old = next((one for one in self.limits if one.id == limit.id), None)
         bucket = self.buckets.buckets.get(limit.id)
         if old is not None and bucket is not None and old.most != limit.most and limit.kind != "concurrency":
+            before, after, longest_ns = old.most, limit.most, limit.window_s * SECOND_NS
+
+            def rescaled(at_ns: int) -> int:
+                level = at_ns - self.now_ns
+                return self.now_ns + (min(level * before // after, longest_ns) if level > 0 else level)
+
             name = f"{limit.kind}_at"
-            level = getattr(bucket, name) - self.now_ns
-            if level > 0:
-                setattr(bucket, name, self.now_ns + min(level * old.most // limit.most, limit.window_s * SECOND_NS))
+            setattr(bucket, name, rescaled(getattr(bucket, name)))
+            # What running requests took of it is counted in the new height, too.
+            for request_id, taken in self.buckets.taken.items() if limit.kind == "tokens" else ():
+                self.buckets.taken[request_id] = [
+                    ({**take, "most": after}, rescaled(full_at)) if take["bucket"] == limit.id else (take, full_at) for take, full_at in taken
+                ]
         self.limits = [*(one for one in self.limits if one is not old), limit]
 
     def bounding(self, wish: Wish) -> list[Bound]:
@@ -328,7 +350,7 @@ class Books:
         self.arrivals[request_id] = arrival
         self.pool.join(arrival, self.clock.now_ms())
         self.fill()
-        return 0 if request_id in self.granted_ms else self.pool.order().index(request_id.int) + 1
+        return 0 if request_id in self.granted_ms else self.pool.order(self.clock.now_ms()).index(request_id.int) + 1
 
     def fill(self) -> None:
         for arrival in self.pool.fill(self.clock.now_ms()):
@@ -342,11 +364,11 @@ class Books:
         if granted_ms is not None:
             took_ms = max(1, self.clock.now_ms() - granted_ms)
             counted = min(arrival.amount_utok, took_ms * self.pace.rate() // 1000) if used is None else used
-            self.pool.leave(arrival.id, counted)
+            self.pool.leave(arrival.id, counted, self.clock.now_ms())
             if used is not None:
                 self.pace.note(used, took_ms)
         else:
-            self.pool.leave(arrival.id, 0)
+            self.pool.leave(arrival.id, 0, self.clock.now_ms())
 
     def end(self, trip: Trip, kind: Kind, charged: int = 0, consumed: int = 0) -> Status:
         """A request ends: what it pays, what comes back, who has its slot next.  A settlement may come late, or for nothing."""

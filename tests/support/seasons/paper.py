@@ -6,12 +6,15 @@ Nothing here asks the product.  Holds, charges and what each account has are kep
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
 from taximeter.ledger import AccountCode, Leg, operator_account
 from tests.support.ledger_model import Account, LedgerModel
 from tests.support.seasons.calendar import span_begins
+
+_TICK = timedelta(microseconds=1)
 
 PAYING = 7
 UNKNOWN = UUID(int=0)
@@ -77,6 +80,25 @@ class Month:
 
 
 @dataclass
+class Period:
+    """What plans owe and gave for a month; a plan that is left and taken again goes on with it."""
+
+    anchor: Any
+    number: int
+    starts: datetime
+    ends: datetime
+    allowance: int
+    due: int
+    given: int
+
+    def change(self, allowance: int, now: datetime) -> None:
+        """From now on another plan, or none, gives so much a month."""
+        rest = Fraction(max(self.ends - now, timedelta()) // _TICK, (self.ends - self.starts) // _TICK)
+        self.due = max(self.due + round((allowance - self.allowance) * rest), 0)
+        self.allowance = allowance
+
+
+@dataclass
 class Purse:
     """A project and all that it can pay with."""
 
@@ -89,6 +111,7 @@ class Purse:
     pots: list[Pot] = field(default_factory=list)
     line: Line | None = None
     month: Month | None = None
+    period: Period | None = None
     once: set[str] = field(default_factory=set)
 
     def payers(self, ledger: LedgerModel, now: datetime, modality: str) -> list[int]:

@@ -136,7 +136,7 @@ class Subscriptions:
             return after
         keeps = change is Change.RAISE and (plan.postpaid or plan.name == before.plan)
         allowance_utok = max(before.allowance_utok, monthly(plan)) if keeps else monthly(plan)
-        modality = before.allowance_modality if keeps else plan.allowance_modality
+        modality = before.allowance_modality if keeps and before.allowance_utok else plan.allowance_modality
         change_id, unsigned = self._ids.new(), replace(by, reference="")
         given_utok, due_utok = before.given_utok, due_after(before, allowance_utok, now)
         if change is Change.SWITCH:

@@ -178,11 +178,11 @@ def test_a_refund_is_booked_once_and_shown_with_the_receipts(taximeter: Taximete
             return receipt.public_id, encode_id("prj", caller.project_id)
 
     receipt_id, project_id = asyncio.run(spend())
-    booked = taximeter("refund", receipt_id, "--tokens", "0.000001", "--reason", "a test")
+    booked = taximeter("refund", receipt_id, "--tokens", "0.000001", "--reason", "a test", "--operator", "Kim")
     assert re.fullmatch(r"rfd_\w+ booked: 0\.000001 Tokens \(0\.000001 to prepaid, 0 to the allowance\)\n", booked)
     assert taximeter("refund", receipt_id, "--tokens", "0.000001", "--reason", "a test") == booked.replace("booked", "was booked before")
     (shown,) = [json.loads(line) for line in taximeter("receipts", "--json", "--project", project_id).splitlines()]
-    assert (shown["tokens_refunded"], shown["refunds"][0]["operator"]) == ("0.000001", "cli")
+    assert (shown["tokens_refunded"], shown["refunds"][0]["operator"]) == ("0.000001", "Kim")
     assert "0.000001" in taximeter("receipts", "--project", project_id).splitlines()[1]
     assert "can be refunded" in taximeter("refund", receipt_id, "--tokens", "1000", "--reason", "x", "--reference", "more", code=1)
     assert "is not a receipt's id" in taximeter("refund", "nonsense", "--reason", "x", code=1)

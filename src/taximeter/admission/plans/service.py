@@ -156,6 +156,10 @@ class Plans:
         """What is agreed with a caller at this moment; a period that is to begin begins now, and not when a worker comes by."""
         if caller.terms.subscription is not None and await self.subscriptions.is_due(caller.project_id):
             await self.renew(caller.project_id)
+        return await self.terms(caller)
+
+    async def terms(self, caller: Caller) -> terms.Terms:
+        """What is agreed with a caller, as it is written."""
         async with self._pool.acquire() as connection:
             return await store.terms_of(connection, caller)
 

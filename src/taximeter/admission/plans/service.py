@@ -96,6 +96,11 @@ class Plans:
         """Take back what was lent above a project's line."""
         await self.credit.shrink(await self._project(project_id), By(operator="worker"))
 
+    async def tell_low_wallets(self, below_utok: int) -> int:
+        """Tell once of each wallet that has less than so much left; how many were told."""
+        async with self._pool.acquire() as connection:
+            return await store.tell_low_wallets(connection, below_utok)
+
     async def give(self, project_id: UUID, order: GrantOrder, by: By, now: datetime | None = None) -> tuple[Grant, bool]:
         """Give Tokens on terms.  Raises NotFound, InvalidRequest, DifferentBody."""
         _check(by)

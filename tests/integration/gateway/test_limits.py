@@ -280,7 +280,10 @@ async def test_a_caller_sees_all_that_binds_him_and_what_is_left_of_it(gateway: 
     status, _, answer = await gateway.call("GET", "/v1/limits?model=nobody", tenant.key)
     assert (status, answer["code"]) == (404, "model_not_found")
     # What operators see of the same key: the shadow, too.
-    key = await gateway.office.identity_store.find_key(decode_id("key", tenant.key_id))
+    key_id = decode_id("key", tenant.key_id)
+    assert key_id is not None
+    key = await gateway.office.identity_store.find_key(key_id)
+    assert key is not None
     bounds = await gateway.office.tenancy.limits(await gateway.office.tenancy.caller(key.project_id, key), shadows=True)
     assert sorted(each["shadow"] for each in bounds["limits"]) == [False] * 4 + [True]
     assert bounds["budgets"][0]["id"] == budget["id"]

@@ -2,6 +2,7 @@
 # ruff: noqa: ANN401 - JSON
 
 import asyncio
+import json
 import re
 from typing import Any
 
@@ -193,7 +194,16 @@ async def test_limits_are_changed_listed_and_removed_and_each_change_is_an_event
     await gateway.admin("DELETE", f"/limits/{first['id']}")
     assert (await gateway.call("DELETE", f"/v1/admin/limits/{first['id']}", ADMIN_KEY))[0] == 404
     events = await gateway.office.pool.fetch("select data from admission.events where type = 'limit.changed' order by id")
-    assert len(events) == 4
+    told = [json.loads(event["data"]) for event in events]
+    assert [(each["limit"], each["before"], each["after"], each["key"]) for each in told] == [
+        (first["id"], None, "1", None),
+        (first["id"], "1", "1000", None),
+        (key_limit["id"], None, "3", tenant.key_id),
+        (first["id"], "1000", None, None),
+    ]
+    await gateway.admin("PATCH", f"/projects/{tenant.id}/keys/{tenant.key_id}", json={"tokens_per_minute": "0.5", "operator": "Kim"})
+    last = json.loads(await gateway.office.pool.fetchval("select data from admission.events where type = 'limit.changed' order by id desc limit 1"))
+    assert (last["key"], last["operator"], last["after"]["tokens_per_minute"]) == (tenant.key_id, "Kim", "0.5")
 
 
 async def test_a_limit_that_cannot_be_is_refused_by_name(gateway: Gateway) -> None:

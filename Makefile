@@ -50,7 +50,7 @@ types: ## Types alone
 	@$(BIN)/mypy
 
 .PHONY: bench
-bench: ## Run the benchmarks and print their ratios (ARGS=--quick, ARGS=--keep, ARGS=gateway; by name only: peers, memory, soak, estimates, meters)
+bench: ## Run the benchmarks and print their ratios (ARGS=--quick, ARGS=--keep, ARGS=gateway; by name only: peers, memory, soak, estimates, meters, tokenizers, quotes, surge, fairness, admission)
 	$(SETUP) dev
 	@$(BIN)/taximeter bench $(ARGS)
 

@@ -18,6 +18,7 @@ from taximeter.engines.slots import keeping_slots
 from taximeter.kernel.clock import Clock, SystemClock
 from taximeter.kernel.errors import SetupError
 from taximeter.kernel.settings import Settings
+from taximeter.kernel.units import UTOK_PER_TOKEN
 from taximeter.metering import Office, Sweeper, VideoRunner, open_office
 from taximeter.metering.reconciliation import Watch
 from taximeter.metering.rollups import Rollups
@@ -38,7 +39,7 @@ async def run_worker(settings: Settings, environ: Mapping[str, str], stop: async
             asyncio.create_task(runner.run(), name="videos"),
             asyncio.create_task(sweeper.run(), name="sweeper"),
             asyncio.create_task(rollups.run(), name="rollups"),
-            asyncio.create_task(Upkeep(office.plans).run(), name="plans"),
+            asyncio.create_task(Upkeep(office.plans, low_utok=settings.wallet_low_tokens * UTOK_PER_TOKEN).run(), name="plans"),
             asyncio.create_task(BudgetKeeper(BudgetStore(office.pool), clock).run(), name="budgets"),
             asyncio.create_task(watch.run(), name="reconciliation"),
             asyncio.create_task(deliverer.run(), name="webhooks"),

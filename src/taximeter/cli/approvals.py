@@ -5,13 +5,12 @@ import asyncio
 from uuid import UUID
 
 from taximeter.admission.approvals import STATES, Approval
-from taximeter.cli.arguments import Subparsers, public_id
+from taximeter.cli.arguments import Subparsers, add_operator, public_id, sender
 from taximeter.cli.projects import open_command_office
 from taximeter.cli.table import print_table
 from taximeter.metering import Videos
 
 PAGE = 200
-OPERATOR = "cli"
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -28,7 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
     declining = verbs.add_parser("decline", help="do not let it run")
     for deciding in (approving, declining):
         deciding.add_argument("approval", metavar="APPROVAL", help="its id (apr_...)")
-        deciding.add_argument("--operator", default=OPERATOR, help="who decides (cli)")
+        add_operator(deciding)
         deciding.add_argument("--reason", required=deciding is declining, help="why; whoever asked reads it")
 
 
@@ -45,13 +44,13 @@ async def _run(args: argparse.Namespace) -> None:
             found = await approvals.list(None, None, None if args.state == "all" else args.state, PAGE)
             _print(list(found), "none waits; --state all shows the others" if args.state == "pending" else "none")
         elif args.verb == "approve":
-            approved = await approvals.approve(_id(args.approval), args.operator, args.reason)
+            approved = await approvals.approve(_id(args.approval), sender(args), args.reason)
             print(
                 f"{approved.public_id} is approved",
                 "and runs" if approved.is_job else f"and runs when it is sent again with {approved.public_quote_id}",
             )
         else:
-            print(f"{(await approvals.decline(_id(args.approval), args.operator, args.reason)).public_id} is declined")
+            print(f"{(await approvals.decline(_id(args.approval), sender(args), args.reason)).public_id} is declined")
 
 
 def _print(found: list[Approval], empty: str) -> None:

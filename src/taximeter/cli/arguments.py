@@ -1,6 +1,7 @@
 """Types of arguments that several commands take."""
 
 import argparse
+import getpass
 from datetime import UTC, date, datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -11,6 +12,8 @@ from taximeter.kernel.units import parse_tokens
 
 # Generic in the type stubs, not at run time; argparse has no public name for it.
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - see above
+
+OPERATOR_CHARS_MAX = 200
 
 
 def tokens(text: str) -> int:
@@ -23,6 +26,26 @@ def tokens(text: str) -> int:
         message = "the amount must be above 0"
         raise argparse.ArgumentTypeError(message)
     return amount_utok
+
+
+def add_operator(parser: argparse.ArgumentParser) -> None:
+    """Let whoever types say who he is.  His name stands with what is done."""
+    parser.add_argument("--operator", type=_name, metavar="NAME", help="who does it (cli: and the system's user)")
+
+
+def _name(text: str) -> str:
+    if not 1 <= len(text.strip()) <= OPERATOR_CHARS_MAX:
+        message = f"a name has 1 to {OPERATOR_CHARS_MAX} characters"
+        raise argparse.ArgumentTypeError(message)
+    return text.strip()
+
+
+def sender(args: argparse.Namespace) -> str:
+    """Who types; a process without a name in the list of users is only known to have used the command."""
+    try:
+        return args.operator or f"cli:{getpass.getuser()}"[:OPERATOR_CHARS_MAX]
+    except (KeyError, OSError):
+        return "cli"
 
 
 def positive(text: str) -> int:

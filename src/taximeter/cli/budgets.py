@@ -7,7 +7,7 @@ from typing import get_args
 from uuid import UUID
 
 from taximeter.admission.budgets import DEFAULT_THRESHOLDS, BudgetState, NewBudget, Scope, Window
-from taximeter.cli.arguments import Subparsers, positive, public_id, tokens
+from taximeter.cli.arguments import Subparsers, add_operator, positive, public_id, sender, tokens
 from taximeter.cli.projects import find_project, make_identity, open_command_office
 from taximeter.cli.table import print_table
 from taximeter.kernel.errors import InvalidRequest
@@ -16,7 +16,6 @@ from taximeter.kernel.units import format_tokens
 from taximeter.metering import Office
 
 PAGE = 500
-OPERATOR = "cli"
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -43,6 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
     setting.add_argument(
         "--thresholds", type=_percents, default=DEFAULT_THRESHOLDS, metavar="LIST", help="percent at which an event tells (50,80,100)"
     )
+    add_operator(setting)
     removing = verbs.add_parser("remove", help="let a budget bound nothing any more")
     removing.add_argument("budget", metavar="BUDGET", help="its id (bud_...)")
 
@@ -85,7 +85,7 @@ async def _set(office: Office, args: argparse.Namespace, owners: tuple[UUID | No
         window_s=args.window_s,
         hard=not args.soft,
         thresholds=args.thresholds,
-        operator=OPERATOR,
+        operator=sender(args),
     )
     return await office.budgets.put(new)
 

@@ -5,8 +5,8 @@ import asyncio
 from datetime import UTC, datetime
 
 from taximeter.admission.plans import By, GrantOrder, Purse
-from taximeter.cli.arguments import Subparsers, tokens
-from taximeter.cli.projects import OPERATOR, find_project, make_identity, open_command_office
+from taximeter.cli.arguments import Subparsers, add_operator, sender, tokens
+from taximeter.cli.projects import find_project, make_identity, open_command_office
 from taximeter.cli.table import print_table
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
@@ -45,6 +45,7 @@ def add_parser(subparsers: Subparsers) -> None:
     giving.add_argument("--kind", choices=("manual", "promotional"), default="promotional", help="what it is, for reports (promotional)")
     giving.add_argument("--reason", default="", help="why; it is kept with the grant")
     giving.add_argument("--reference", default="", help="your name for it; the same one is booked once")
+    add_operator(giving)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,7 +89,7 @@ async def _give(args: argparse.Namespace) -> int:
             priority=args.priority,
             modality=args.modality,
         )
-        grant, replayed = await office.plans.give(project.id, order, By(operator=OPERATOR, reason=args.reason, reference=args.reference))
+        grant, replayed = await office.plans.give(project.id, order, By(operator=sender(args), reason=args.reason, reference=args.reference))
         balance = (await office.tenancy.wallet(project.id))["balance"]
     word = "was given before" if replayed else "given"
     print(f"{encode_id('grt', grant.id)} {word}: {format_tokens(grant.amount_utok)} Tokens; the wallet has {balance} available")

@@ -6,12 +6,11 @@ import json
 from typing import Any
 
 from taximeter.admission import breakers
-from taximeter.cli.arguments import Subparsers
+from taximeter.cli.arguments import Subparsers, add_operator, sender
 from taximeter.cli.projects import open_command_office
 from taximeter.cli.table import print_table
 
 HEAD = ("engine", "model", "process", "state", "since", "failures", "again in s", "reason")
-OPERATOR = "command line"
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -23,6 +22,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--reset", nargs=2, metavar=("ENGINE", "MODEL"), help="close this one in every process; MODEL is a version, name@version")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    add_operator(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,7 +43,7 @@ async def _health(args: argparse.Namespace) -> list[dict[str, Any]]:
         resets = breakers.Resets(office.desk.guard.breakers, office.breakers)
         if args.reset:
             engine, model = args.reset
-            return [await resets.reset(engine, model, OPERATOR)]
+            return [await resets.reset(engine, model, sender(args))]
         return await resets.list_all()
 
 

@@ -2,14 +2,15 @@
 
 import argparse
 import asyncio
-import getpass
+import json
+from typing import Any
 from uuid import UUID
 
 from taximeter.admission.limits import KINDS, LIMIT_PREFIX, LimitOrder, LimitsOffice, LimitStore, Scope, SetLimit
-from taximeter.cli.arguments import Subparsers, positive, public_id, tokens
+from taximeter.cli.arguments import Subparsers, add_operator, positive, public_id, sender, tokens
 from taximeter.cli.projects import PAGE, find_project, make_identity, open_command_office
 from taximeter.cli.table import print_table
-from taximeter.kernel.errors import InvalidRequest
+from taximeter.kernel.errors import InvalidRequest, NotFound
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
 from taximeter.metering import Office
@@ -27,6 +28,11 @@ def add_parser(subparsers: Subparsers) -> None:
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="limits in force, and what shadows would have refused")
     listing.add_argument("--project", help="only those of a project and its keys: id or name")
+    showing = verbs.add_parser("show", help="all that binds a project or a key, and what of it is left: limits, caps, budgets")
+    whose = showing.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--project", help="id or name")
+    whose.add_argument("--key", help="the key's id (key_...)")
+    showing.add_argument("--json", action="store_true", help="one JSON object, as GET /v1/limits answers")
     setting = verbs.add_parser("set", help="set a limit, or give it another height; gateways keep it within a second")
     setting.add_argument("--project", help="whose it is: id or name")
     setting.add_argument("--key", help="whose it is: a key's id (key_...)")
@@ -37,6 +43,8 @@ def add_parser(subparsers: Subparsers) -> None:
     setting.add_argument("most", metavar="MOST", help="how many")
     removing = verbs.add_parser("remove", help="remove a limit")
     removing.add_argument("limit", metavar="LIMIT", help="the limit's id (lim_...)")
+    for verb in (setting, removing):
+        add_operator(verb)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,11 +58,13 @@ async def _run(args: argparse.Namespace) -> None:
         limits = LimitsOffice(LimitStore(office.pool), office.desk.ids)
         if args.verb == "list":
             await _list(limits, await _project(office, args.project))
+        elif args.verb == "show":
+            _show(await _bounds(office, args), as_json=args.json)
         elif args.verb == "set":
             limit = await limits.set(await _order(office, args))
             print(f"{encode_id(LIMIT_PREFIX, limit.id)}: {_height(limit)} for {_whose(limit)}{' (shadow)' if limit.shadow else ''}")
         else:
-            limit = await limits.remove(public_id(LIMIT_PREFIX, args.limit, "a limit's", "limits list"), _operator())
+            limit = await limits.remove(public_id(LIMIT_PREFIX, args.limit, "a limit's", "limits list"), sender(args))
             print(f"removed {encode_id(LIMIT_PREFIX, limit.id)}: {_height(limit)} for {_whose(limit)}")
 
 
@@ -68,6 +78,32 @@ async def _list(limits: LimitsOffice, project: UUID | None) -> None:
             break
         after = found[-1].id
     print_table(["limit", "whose", "model", "at most", "mode"], rows)
+
+
+async def _bounds(office: Office, args: argparse.Namespace) -> dict[str, Any]:
+    if args.key is None:
+        project = await find_project(make_identity(office), args.project)
+        return await office.tenancy.limits(await office.tenancy.caller(project.id), shadows=True)
+    key = await office.identity_store.find_key(public_id("key", args.key, "a key's", "keys list"))
+    if key is None:
+        message = "there is no key with this id; `taximeter keys list` shows them all"
+        raise NotFound(message)
+    return await office.tenancy.limits(await office.tenancy.caller(key.project_id, key), shadows=True)
+
+
+def _show(bounds: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(bounds, ensure_ascii=False))
+        return
+    caps = bounds["caps"] or {"request_tokens_max": None, "request_caps": {}, "above_cap": ""}
+    anything = {} if caps["request_tokens_max"] is None else {"anything else": caps["request_tokens_max"]}
+    rows = [[f"a request for {what}", "", f"{most} Tokens", "", caps["above_cap"]] for what, most in {**caps["request_caps"], **anything}.items()]
+    for each in bounds["limits"]:
+        window = "at the same time" if each["window"] is None else f"in {each['window']} s"
+        unit = "requests" if each["kind"] == "concurrency" else each["kind"].capitalize() if each["kind"] == "tokens" else each["kind"]
+        rows.append([each["id"] or each["scope"], each["model"] or "all", f"{each['most']} {unit} {window}", each["left"], "shadow" * each["shadow"]])
+    rows += [[budget["id"], "all", f"{budget['tokens']} Tokens", budget["left"], "" if budget["hard"] else "soft"] for budget in bounds["budgets"]]
+    print_table(["what", "model", "at most", "left", "mode"], rows, "nothing binds it")
 
 
 async def _order(office: Office, args: argparse.Namespace) -> LimitOrder:
@@ -92,20 +128,12 @@ async def _order(office: Office, args: argparse.Namespace) -> LimitOrder:
         raise InvalidRequest(message) from error
     window_s = WINDOW_S if args.window is None and args.kind != "concurrency" else args.window
     return LimitOrder(
-        scope=scope, owner=owner, model=args.model, kind=args.kind, most=most, window_s=window_s, shadow=args.shadow, operator=_operator()
+        scope=scope, owner=owner, model=args.model, kind=args.kind, most=most, window_s=window_s, shadow=args.shadow, operator=sender(args)
     )
 
 
 async def _project(office: Office, text: str | None) -> UUID | None:
     return None if text is None else (await find_project(make_identity(office), text)).id
-
-
-def _operator() -> str:
-    """Who types; a process without a name in the list of users is only known to have used the command."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "cli"
 
 
 def _whose(limit: SetLimit) -> str:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from taximeter.admission.plans import By, Subscription
-from taximeter.cli.arguments import Subparsers, day, public_id
+from taximeter.cli.arguments import Subparsers, add_operator, day, public_id, sender
 from taximeter.cli.database import open_database
 from taximeter.cli.table import print_table
 from taximeter.identity import Identity, Project
@@ -20,7 +20,6 @@ from taximeter.kernel.settings import Settings
 from taximeter.metering import Office, open_office
 
 PAGE = 200
-OPERATOR = "cli"
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -46,6 +45,8 @@ def add_parser(subparsers: Subparsers) -> None:
     giving.add_argument("--anchor", type=day, metavar="DAY", help="where a period begins: the day that its months are counted from (today)")
     ending = verbs.add_parser("end-plan", help="end a subscription at once")
     ending.add_argument("project", metavar="PROJECT", help="id or name")
+    for verb in (creating, giving, ending):
+        add_operator(verb)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,11 +68,11 @@ async def _run(args: argparse.Namespace) -> list[str]:
         project = await find_project(identity, args.project)
         if args.verb == "plan":
             office.desk.catalog.check_buyer(args.plan, None)
-            subscription = await office.plans.subscribe(project.id, args.plan, By(operator=OPERATOR), when=args.when, anchor=args.anchor)
+            subscription = await office.plans.subscribe(project.id, args.plan, By(operator=sender(args)), when=args.when, anchor=args.anchor)
             await identity.change_project(project.id, args.plan, None)
             then = "" if subscription.next_plan is None else f", then {subscription.next_plan}"
             return [f"{subscription.plan} until {subscription.period_end:%Y-%m-%d %H:%M} UTC{then}"]
-        ended = await office.plans.unsubscribe(project.id, By(operator=OPERATOR))
+        ended = await office.plans.unsubscribe(project.id, By(operator=sender(args)))
         return [f"{ended.plan} has ended; what was granted may be used to its end"]
 
 
@@ -118,7 +119,7 @@ async def _create(office: Office, args: argparse.Namespace) -> Project:
         await office.plans.set_zone(organisation_id, args.time_zone)
     project = await office.tenancy.create_project(organisation_id, args.name, args.plan, args.currency)
     if args.plan in office.desk.catalog.plans:
-        await office.plans.subscribe(project.id, args.plan, By(operator=OPERATOR))
+        await office.plans.subscribe(project.id, args.plan, By(operator=sender(args)))
     return project
 
 

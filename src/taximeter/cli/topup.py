@@ -5,8 +5,8 @@ import asyncio
 from typing import Any
 
 from taximeter.admission.plans import By
-from taximeter.cli.arguments import Subparsers, tokens
-from taximeter.cli.projects import OPERATOR, find_project, make_identity, open_command_office
+from taximeter.cli.arguments import Subparsers, add_operator, sender, tokens
+from taximeter.cli.projects import find_project, make_identity, open_command_office
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -16,6 +16,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("tokens", metavar="TOKENS", type=tokens, help="how many, with up to six decimals")
     parser.add_argument("--reference", default="", help="your name for this payment; the same one is booked once")
     parser.add_argument("--reason", default="", help="why; it is kept with the entry")
+    add_operator(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,5 +30,5 @@ def run(args: argparse.Namespace) -> int:
 async def _top_up(args: argparse.Namespace) -> dict[str, Any]:
     async with open_command_office(args.environ) as office:
         project = await find_project(make_identity(office), args.project)
-        by = By(operator=OPERATOR, reason=args.reason, reference=args.reference) if args.reason else None
+        by = By(operator=sender(args), reason=args.reason, reference=args.reference) if args.reason or args.operator else None
         return await office.tenancy.top_up(project.id, args.tokens, args.reference, by)

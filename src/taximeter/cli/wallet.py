@@ -5,9 +5,9 @@ import asyncio
 import json
 
 from taximeter.admission.plans import By
-from taximeter.cli.arguments import Subparsers, tokens
+from taximeter.cli.arguments import Subparsers, add_operator, sender, tokens
 from taximeter.cli.grants import print_grants
-from taximeter.cli.projects import OPERATOR, find_project, make_identity, open_command_office
+from taximeter.cli.projects import find_project, make_identity, open_command_office
 from taximeter.identity import Project
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
@@ -53,6 +53,8 @@ def add_parser(subparsers: Subparsers) -> None:
         verb.add_argument("--reason", default="", help="why; it is kept with the entry")
     for verb in (correcting, paying):
         verb.add_argument("--reference", default="", help="your name for it; the same one is booked once")
+    for verb in (correcting, paying, lending):
+        add_operator(verb)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,7 +69,7 @@ async def _run(args: argparse.Namespace) -> None:
         if args.verb == "show":
             await _show(office, args, project)
             return
-        by = By(operator=OPERATOR, reason=args.reason, reference=getattr(args, "reference", ""))
+        by = By(operator=sender(args), reason=args.reason, reference=getattr(args, "reference", ""))
         if args.verb == "correct":
             entry, replayed = await office.plans.correct(project.id, args.tokens, by)
             _tell(encode_id("adj", entry), args.tokens, replayed=replayed)

@@ -18,7 +18,7 @@ from taximeter.gateway.admin_limits import add_limits
 from taximeter.gateway.admin_plans import add_plans, by, subscribe
 from taximeter.gateway.admin_route import admin_route
 from taximeter.gateway.admin_surge import add_surge
-from taximeter.gateway.admin_values import OPERATOR, PageCursor, PageLimit, amount_utok, object_id
+from taximeter.gateway.admin_values import PageCursor, PageLimit, amount_utok, object_id
 from taximeter.gateway.native import span
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
@@ -77,7 +77,7 @@ def _add_projects(admin: APIRouter, services: Services) -> None:
         organisation_id = None if text is None else object_id("org", text, "organisation")
         services.catalog().check_buyer(body.plan, body.currency)
         project = await services.tenancy.create_project(organisation_id, body.name, body.plan, body.currency)
-        await subscribe(services, project.id, body.plan)
+        await subscribe(services, project.id, body.plan, body.sender)
         return await shown(project)
 
     @admin.patch("/projects/{project_id}", response_model=views.ProjectView, tags=["Projects"], summary="Change a project's plan or currency")
@@ -89,7 +89,7 @@ def _add_projects(admin: APIRouter, services: Services) -> None:
         project = object_id("prj", project_id, "project")
         services.catalog().check_buyer(body.plan, body.currency)
         await services.identity.project(project)
-        await subscribe(services, project, body.plan)
+        await subscribe(services, project, body.plan, body.sender)
         return await shown(await services.identity.change_project(project, body.plan, body.currency))
 
     @admin.get("/projects", response_model=views.Page, tags=["Projects"], summary="List projects")
@@ -170,7 +170,7 @@ def _add_refunds(admin: APIRouter, services: Services) -> None:
             object_id("rcp", receipt_id, "receipt"),
             None if body.tokens is None else amount_utok(body.tokens),
             reason=body.reason,
-            operator=OPERATOR,
+            operator=body.sender,
             reference=body.reference or idempotency_key or "",
         )
         return {**refund.to_api(), "replayed": refund.replayed}

@@ -4,31 +4,23 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from taximeter.gateway import admin_views as views
-from taximeter.gateway.admin_values import OPERATOR, PageCursor, PageLimit, object_id
+from taximeter.gateway.admin_values import PageCursor, PageLimit, object_id
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
 
-Operator = Annotated[str, Field(description="Who decides, 1 to 200 characters; it stands in the history.", examples=["ada"])]
 
-
-class Approving(BaseModel):
+class Approving(views.Signed):
     """Body of ``POST /v1/admin/approvals/{id}/approve``."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    operator: Operator = OPERATOR
     reason: Annotated[str | None, Field(description="Why, up to 500 characters.")] = None
 
 
-class Declining(BaseModel):
+class Declining(views.Signed):
     """Body of ``POST /v1/admin/approvals/{id}/decline``."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    operator: Operator = OPERATOR
     reason: Annotated[str, Field(description="Why, 1 to 500 characters; whoever asked reads it.")]
 
 
@@ -59,12 +51,12 @@ def add_approvals(admin: APIRouter, services: Services) -> None:
         A video is held and queued now, in the same transaction; when its wallet does not cover it, it goes on waiting and the reason
         stands in `problem`. Another request runs when its sender sends it again with its quote. Approving twice is as good as once.
         """
-        return (await services.videos.approvals.approve(_approval(approval_id), body.operator, body.reason)).to_api()
+        return (await services.videos.approvals.approve(_approval(approval_id), body.sender, body.reason)).to_api()
 
     @admin.post("/approvals/{approval_id}/decline", tags=["Approvals"], summary="Decline a request")
     async def decline(approval_id: str, body: Declining) -> dict[str, Any]:
         """Do not let it run. Declining twice is as good as once."""
-        return (await services.videos.approvals.decline(_approval(approval_id), body.operator, body.reason)).to_api()
+        return (await services.videos.approvals.decline(_approval(approval_id), body.sender, body.reason)).to_api()
 
 
 def _approval(text: str) -> UUID:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from taximeter.admission import budgets
-from taximeter.gateway.admin_values import OPERATOR, PageCursor, PageLimit
+from taximeter.gateway.admin_values import PageCursor, PageLimit
 from taximeter.gateway.admin_views import KeyBudget, Page, Thresholds, Tokens
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
@@ -20,7 +20,7 @@ PREFIX = "bud"
 
 
 class NewBudgetBody(KeyBudget):
-    """Body of ``POST /v1/admin/budgets``.  A field that we do not know must not look as if it were kept."""
+    """Body of ``POST /v1/admin/budgets``."""
 
     scope: Annotated[
         Literal["organisation", "project", "key", "end_user"], Field(description="Whom it bounds; that one's id is given, and no other.")
@@ -126,7 +126,7 @@ def _new(body: KeyBudget, scope: budgets.Scope, owners: Owners, end_user: str | 
         window_s=body.window_s,
         hard=body.hard,
         thresholds=tuple(body.thresholds),
-        operator=OPERATOR,
+        operator=body.sender,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from taximeter.gateway import admin_views as views
-from taximeter.gateway.admin_values import OPERATOR
+from taximeter.gateway.admin_values import OPERATOR, Sender
 from taximeter.gateway.services import Services
 
 
@@ -18,6 +18,6 @@ def add_health(admin: APIRouter, services: Services) -> None:
         return {"data": await services.resets.list_all(), "next_cursor": None}
 
     @admin.post("/breakers/{engine}/{model}/reset", tags=["Health"], summary="Close a circuit breaker")
-    async def reset_breaker(engine: str, model: str) -> dict[str, Any]:
+    async def reset_breaker(engine: str, model: str, operator: Sender = OPERATOR) -> dict[str, Any]:
         """Close it in every process: here at once, elsewhere with the next heartbeat.  `model` is a version, `name@version`."""
-        return await services.resets.reset(engine, model, OPERATOR)
+        return await services.resets.reset(engine, model, operator)

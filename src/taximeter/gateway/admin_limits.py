@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, Field, StrictBool, StrictInt
 
 from taximeter.admission import limits
 from taximeter.gateway import admin_views as views
-from taximeter.gateway.admin_values import OPERATOR, PageCursor, PageLimit, amount_utok, object_id
+from taximeter.gateway.admin_values import OPERATOR, PageCursor, PageLimit, Sender, amount_utok, object_id
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
 from taximeter.identity import KeyLimits
@@ -17,10 +17,8 @@ from taximeter.kernel.errors import InvalidRequest
 WINDOW_S = 60
 
 
-class NewLimit(BaseModel):
-    """Body of ``POST /v1/admin/limits``.  Whatever we do not know must not look as if it were kept."""
-
-    model_config = ConfigDict(extra="forbid")
+class NewLimit(views.Signed):
+    """Body of ``POST /v1/admin/limits``."""
 
     scope: Annotated[Literal["key", "project", "model"], Field(description="Whom it limits; `model`: everybody who asks for the model.")]
     project_id: Annotated[str | None, Field(description="With `project` (prj_...).")] = None
@@ -32,10 +30,8 @@ class NewLimit(BaseModel):
     shadow: Annotated[StrictBool, Field(description="It only counts what it would refuse.")] = False
 
 
-class KeyChange(BaseModel):
+class KeyChange(views.Signed):
     """Body of ``PATCH /v1/admin/projects/{id}/keys/{id}``; what is left out stays."""
-
-    model_config = ConfigDict(extra="forbid")
 
     requests_per_minute: Annotated[StrictInt | None, Field(description="At most so many requests a minute; null: no limit.")] = None
     tokens_per_minute: Annotated[views.Tokens | None, Field(description="At most so many Tokens a minute; null: no limit.")] = None
@@ -88,9 +84,9 @@ def add_limits(admin: APIRouter, services: Services) -> None:
         return page(found, limit, lambda each: each.to_api())
 
     @admin.delete("/limits/{limit_id}", response_model=LimitView, tags=["Limits"], summary="Remove a limit")
-    async def remove_limit(limit_id: str) -> Any:  # noqa: ANN401
+    async def remove_limit(limit_id: str, operator: Sender = OPERATOR) -> Any:  # noqa: ANN401
         """Remove a limit.  Every gateway has forgotten it within one second."""
-        return (await services.limits.remove(object_id(limits.LIMIT_PREFIX, limit_id, "limit"), OPERATOR)).to_api()
+        return (await services.limits.remove(object_id(limits.LIMIT_PREFIX, limit_id, "limit"), operator)).to_api()
 
     @admin.get("/limits/{limit_id}/refusals", response_model=ShadowDays, tags=["Limits"], summary="What a shadow would have refused")
     async def list_refusals(limit_id: str) -> Any:  # noqa: ANN401
@@ -107,7 +103,7 @@ def add_limits(admin: APIRouter, services: Services) -> None:
             tokens = body.tokens_per_minute
             changes["tokens_per_minute_utok"] = None if tokens is None else amount_utok(tokens, "tokens_per_minute")
         project, key = object_id("prj", project_id, "project"), object_id("key", key_id, "key")
-        changed = await services.identity.limit_key(project, key, KeyLimits(**changes), tuple(changes), OPERATOR)
+        changed = await services.identity.limit_key(project, key, KeyLimits(**changes), tuple(changes), body.sender)
         return views.key_view(changed)
 
 
@@ -134,7 +130,7 @@ def _order(services: Services, body: NewLimit) -> limits.LimitOrder:
         most=amount_utok(body.most, "most") if body.kind == "tokens" else _whole(body.most),
         window_s=window,
         shadow=body.shadow,
-        operator=OPERATOR,
+        operator=body.sender,
     )
 
 

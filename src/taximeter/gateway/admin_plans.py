@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from taximeter.admission import plans
 from taximeter.gateway import admin_views as views
-from taximeter.gateway.admin_values import OPERATOR, PageCursor, PageLimit, amount_utok, object_id
+from taximeter.gateway.admin_values import OPERATOR, PageCursor, PageLimit, Sender, amount_utok, object_id
 from taximeter.gateway.paging import cursor, page
 from taximeter.gateway.services import Services
 from taximeter.kernel.ids import encode_id
@@ -19,7 +19,7 @@ CHANGES_MAX = 100
 GRANT_TERMS = frozenset({"starts_at", "expires_at", "priority", "modality", "kind"})
 
 
-class Signed(Protocol):
+class Explained(Protocol):
     """A body that says who and why."""
 
     @property
@@ -27,7 +27,7 @@ class Signed(Protocol):
     @property
     def reason(self) -> str | None: ...  # noqa: D102
     @property
-    def operator(self) -> str | None: ...  # noqa: D102
+    def sender(self) -> str: ...  # noqa: D102
 
 
 class OrganisationChange(BaseModel):
@@ -39,12 +39,7 @@ class OrganisationChange(BaseModel):
 
 
 class NewGrant(views.NewTopUp):
-    """Body of ``POST /v1/admin/projects/{id}/grants``.  Without any terms the Tokens go to the allowance, and do not expire.
-
-    A misspelt term must not make one of those.
-    """
-
-    model_config = ConfigDict(extra="forbid")
+    """Body of ``POST /v1/admin/projects/{id}/grants``.  Without any terms the Tokens go to the allowance, and do not expire."""
 
     starts_at: Annotated[datetime | None, Field(description="From when on they may be spent, with a time zone; null: now.")] = None
     expires_at: Annotated[datetime | None, Field(description="From when on they may not; null: never.")] = None
@@ -56,8 +51,6 @@ class NewGrant(views.NewTopUp):
 class NewEntry(views.NewTopUp):
     """Body of ``POST /v1/admin/projects/{id}/payments``."""
 
-    model_config = ConfigDict(extra="forbid")
-
 
 class NewCorrection(NewEntry):
     """Body of ``POST /v1/admin/projects/{id}/corrections``: Tokens to put on the wallet or, with a minus, to take."""
@@ -65,21 +58,16 @@ class NewCorrection(NewEntry):
     reason: Annotated[str, Field(description="Why; it is kept with the entry.", min_length=1, max_length=500)]
 
 
-class NewCreditLine(BaseModel):
+class NewCreditLine(views.Signed):
     """Body of ``POST /v1/admin/projects/{id}/credit-line``."""
-
-    model_config = ConfigDict(extra="forbid")
 
     tokens: Annotated[views.Tokens | None, Field(description="How far the wallet may go below nothing; null: no bound.")]
     reference: views.Metadata = None
     reason: views.Reason = None
-    operator: views.Operator = None
 
 
-class NewSubscription(BaseModel):
+class NewSubscription(views.Signed):
     """Body of ``POST /v1/admin/projects/{id}/subscription``."""
-
-    model_config = ConfigDict(extra="forbid")
 
     plan: Annotated[str, Field(description="A plan of the catalog.", examples=["standard"])]
     when: Annotated[
@@ -89,18 +77,17 @@ class NewSubscription(BaseModel):
     anchor: Annotated[
         date | None, Field(description="Where a period begins: the day that months are counted from (today).  In the middle of one it is refused.")
     ] = None
-    operator: views.Operator = None
 
 
-def by(body: Signed) -> plans.By:
+def by(body: Explained) -> plans.By:
     """Who sends a body, and why."""
-    return plans.By(operator=body.operator or OPERATOR, reason=body.reason or "", reference=body.reference or "")
+    return plans.By(operator=body.sender, reason=body.reason or "", reference=body.reference or "")
 
 
-async def subscribe(services: Services, project_id: UUID, plan: str | None) -> None:
+async def subscribe(services: Services, project_id: UUID, plan: str | None, operator: str) -> None:
     """Subscribe a project to the plan that it is to have, if there is one: a name that stands for list prices alone is none."""
     if plan is not None and plan in services.catalog().plans:
-        await services.plans.subscribe(project_id, plan, plans.By(operator=OPERATOR))
+        await services.plans.subscribe(project_id, plan, plans.By(operator=operator))
 
 
 def add_plans(admin: APIRouter, services: Services) -> None:
@@ -131,8 +118,7 @@ def _add_subscriptions(admin: APIRouter, services: Services) -> None:
         """Give a project a plan, or another one.  What a Token costs follows the plan at once, its allowance as `when` says."""
         project = object_id("prj", project_id, "project")
         services.catalog().check_buyer(body.plan, None)
-        made_by = plans.By(operator=body.operator or OPERATOR)
-        await services.plans.subscribe(project, body.plan, made_by, when=body.when, anchor=body.anchor)
+        await services.plans.subscribe(project, body.plan, plans.By(operator=body.sender), when=body.when, anchor=body.anchor)
         await services.identity.change_project(project, body.plan, None)
         wallet: dict[str, Any] = await services.tenancy.wallet(project)
         return wallet
@@ -145,10 +131,10 @@ def _add_subscriptions(admin: APIRouter, services: Services) -> None:
         return {"subscription": wallet["subscription"], "changes": [_change(row) for row in await services.plans.changes(project, CHANGES_MAX)]}
 
     @admin.delete("/projects/{project_id}/subscription", tags=["Plans"], summary="End a subscription")
-    async def delete_subscription(project_id: str) -> dict[str, Any]:
+    async def delete_subscription(project_id: str, operator: Sender = OPERATOR) -> dict[str, Any]:
         """End it at once: nothing more is granted or lent.  What was granted may be used to its end."""
         project = object_id("prj", project_id, "project")
-        await services.plans.unsubscribe(project, plans.By(operator=OPERATOR))
+        await services.plans.unsubscribe(project, plans.By(operator=operator))
         wallet: dict[str, Any] = await services.tenancy.wallet(project)
         return wallet
 

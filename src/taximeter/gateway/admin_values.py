@@ -11,6 +11,8 @@ from taximeter.kernel.units import parse_tokens
 
 OPERATOR = "admin"
 """What entries say that were made with the admin key, of which there is one, when nobody says who he is."""
+Sender = Annotated[str, Query(min_length=1, max_length=200, description="Who does it.")]
+"""Of requests without a body."""
 PageLimit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
 PageCursor = Annotated[str | None, Query(alias="cursor", description="The `next_cursor` of the page before.")]
 

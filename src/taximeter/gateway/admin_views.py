@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 from pydantic_core import PydanticCustomError
 
 from taximeter.admission import budgets, plans
+from taximeter.gateway.admin_values import OPERATOR
 from taximeter.identity import ApiKey, IssuedKey, Organisation, Project
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
@@ -47,14 +48,29 @@ Reason = Annotated[str | None, Field(description="Why; it is kept with the entry
 Operator = Annotated[str | None, Field(description="Who does it; `admin` when left out.", min_length=1, max_length=200)]
 
 
+class Signed(BaseModel):
+    """A body that says who sends it.  A misspelt field must not look as if it were kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    operator: Operator = None
+
+    @property
+    def sender(self) -> str:
+        """Whose name stands with what is done."""
+        return self.operator or OPERATOR
+
+
 class NewOrganisation(BaseModel):
     """Body of ``POST /v1/admin/organisations``."""
+
+    model_config = ConfigDict(extra="forbid")
 
     name: Name
     time_zone: TimeZone = "UTC"
 
 
-class NewProject(BaseModel):
+class NewProject(Signed):
     """Body of ``POST /v1/admin/projects``."""
 
     name: Name
@@ -65,19 +81,15 @@ class NewProject(BaseModel):
     currency: Currency = None
 
 
-class ProjectChange(BaseModel):
+class ProjectChange(Signed):
     """Body of ``PATCH /v1/admin/projects/{id}``; what is left out stays."""
-
-    model_config = ConfigDict(extra="forbid")
 
     plan: Plan = None
     currency: Currency = None
 
 
-class KeyBudget(BaseModel):
+class KeyBudget(Signed):
     """The ``budget`` of a new key."""
-
-    model_config = ConfigDict(extra="forbid")
 
     tokens: Tokens
     window: Window
@@ -100,16 +112,15 @@ class NewKey(BaseModel):
     budget: Annotated[KeyBudget | None, Field(description="A budget that it has from the beginning; without it the key is not made.")] = None
 
 
-class NewTopUp(BaseModel):
+class NewTopUp(Signed):
     """Body of ``POST /v1/admin/projects/{id}/top-ups``."""
 
     tokens: Tokens
     reference: Metadata = None
     reason: Reason = None
-    operator: Operator = None
 
 
-class NewRefund(BaseModel):
+class NewRefund(Signed):
     """Body of ``POST /v1/admin/receipts/{id}/refunds``."""
 
     tokens: Annotated[Tokens | None, Field(description="How much to give back, at most what was charged; without it, all that is left.")] = None

@@ -20,6 +20,7 @@ NATIVE_PATHS = (
     "/v1/admin",
     "/v1/approvals",
     "/v1/budgets",
+    "/v1/limits",
     "/v1/health",
     "/v1/keys",
     "/v1/quotes",

@@ -1,4 +1,4 @@
-"""The native API: receipts, wallet, usage.  Quotes: ``quotes.py``."""
+"""The native API: receipts, wallet, limits, usage.  Quotes: ``quotes.py``."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -31,6 +31,11 @@ def routes(services: Services, clock: Clock) -> list[Route]:
         caller = await authenticate(services, request)
         return json_response(await services.tenancy.wallet(caller.project_id))
 
+    async def limits(request: Request) -> Response:
+        caller = await authenticate(services, request)
+        model, end_user = request.query_params.get("model") or None, request.query_params.get("user") or None
+        return json_response(await services.tenancy.limits(caller, model, end_user))
+
     async def usage(request: Request) -> Response:
         caller = await authenticate(services, request)
         groups = _groups(request.query_params.get("group_by"))
@@ -41,6 +46,7 @@ def routes(services: Services, clock: Clock) -> list[Route]:
     return [
         *_receipt_routes(services),
         Route("/v1/wallet", wallet, methods=["GET"]),
+        Route("/v1/limits", limits, methods=["GET"]),
         Route("/v1/usage", usage, methods=["GET"]),
     ]
 

@@ -49,6 +49,11 @@ where project_id = $1 and ($2::uuid is null or id < $2)
 order by id desc
 limit $3;
 
+-- name: key
+select id, project_id, name, prefix, requests_per_minute, tokens_per_minute_utok, created_at, expires_at, revoked_at, last_used_at
+from identity.api_keys
+where id = $1;
+
 -- name: limit_key
 select id, project_id, name, prefix, requests_per_minute, tokens_per_minute_utok, created_at, expires_at, revoked_at, last_used_at
 from identity.limit_key($1, $2, $3, $4, $5, $6);

@@ -83,6 +83,11 @@ class IdentityStore:
         """A project's keys, newest first, those older than ``after``."""
         return [ApiKey(**row) for row in await self._pool.fetch(_SQL["list_keys"], project_id, after, limit)]
 
+    async def find_key(self, key_id: UUID) -> ApiKey | None:
+        """A key of any project."""
+        row = await self._pool.fetchrow(_SQL["key"], key_id)
+        return None if row is None else ApiKey(**row)
+
     async def limit_key(self, project_id: UUID, key_id: UUID, limits: KeyLimits, changed: Sequence[str], operator: str) -> ApiKey | None:
         """Give a key of this project other limits: those whose names are in ``changed``; None when it has no such key."""
         requests, tokens_utok = limits.requests_per_minute, limits.tokens_per_minute_utok

@@ -29,6 +29,7 @@ _RANGES = {
     "shed_batch_s": (0, 86_400),
     "job_rest_max_s": (0.1, 3_600),
     "queue_ahead": (0, 1_000),
+    "wallet_low_tokens": (0, 1_000_000_000),
     "key_failures_max": (0, 1_000_000),
     "key_block_max_s": (1, 86_400),
 }
@@ -90,6 +91,8 @@ class Settings:
     """Keys that one address may get wrong in a minute, and that may be wrong for one prefix; 0: any number."""
     key_block_max_s: float = 300.0
     """The longest time that wrong keys are refused for."""
+    wallet_low_tokens: int = 0
+    """Who has fewer Tokens left is told of, as ``wallet.low`` or ``credit.low``; 0: nobody."""
     trusted_proxies: str = ""
     """Addresses or networks, joined with commas, whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed; empty: none."""
     catalog_refresh_s: float = 1.0

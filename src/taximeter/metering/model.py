@@ -97,7 +97,7 @@ class Refund:
         amount_utok: the sum of the next two.
         prepaid_utok: what went back to the account of bought Tokens; it goes first.
         allowance_utok: what went back to the account of granted Tokens.
-        operator: who did it: ``admin`` for the admin key, ``cli`` for the command line.
+        operator: who did it, as he said: ``admin`` for the admin key, ``cli:`` and a user for the command line.
         replayed: it was made before, under the same reference.
     """
 

@@ -13,6 +13,7 @@ from taximeter.metering.store import MeteringStore, read_refund
 DEFAULT_REFERENCE = "refund"
 REFERENCE_CHARS_MAX = 255
 REASON_CHARS_MAX = 500
+OPERATOR_CHARS_MAX = 200
 
 
 class Refunds:
@@ -37,6 +38,7 @@ class Refunds:
         """
         reference = _text(reference or DEFAULT_REFERENCE, "reference", REFERENCE_CHARS_MAX)
         reason = _text(reason, "reason", REASON_CHARS_MAX)
+        operator = _text(operator, "operator", OPERATOR_CHARS_MAX)
         wanted = RefundOrder(
             id=named_id(receipt_id, "refund", reference),
             request_id=receipt_id,

@@ -7,14 +7,15 @@ from uuid import UUID
 
 import asyncpg
 
-from taximeter.admission import plans
-from taximeter.identity import IdentityStore, NewProject, Organisation, Project, check_name
+from taximeter.admission import limits, plans
+from taximeter.identity import ApiKey, Caller, IdentityStore, NewProject, Organisation, Project, check_name
 from taximeter.kernel.clock import utc_from_ms
 from taximeter.kernel.errors import NotFound
 from taximeter.kernel.ids import encode_id, named_id
 from taximeter.kernel.units import format_tokens
 from taximeter.ledger import AccountCode, DifferentBody, Kind, Leg, Operation, Status, operator_account
 from taximeter.ledger import store as ledger_store
+from taximeter.metering.bounds import bounds_view
 from taximeter.metering.desk import Desk
 from taximeter.metering.wallet import wallet_view
 
@@ -42,6 +43,7 @@ class Tenancy:
         self._desk = desk
         self._ids = desk.ids
         self._plans = kept
+        self._limits = limits.LimitsOffice(limits.LimitStore(pool), desk.ids)
 
     async def create_organisation(self, name: str, time_zone: str = "UTC") -> Organisation:
         """A new organisation.  Raises InvalidRequest for a bad name or an unknown time zone."""
@@ -128,6 +130,28 @@ class Tenancy:
         _, balances = found
         purse = await self.purse(project_id)
         return wallet_view(project_id, (balances.allowance_utok, balances.prepaid_utok, balances.held_utok), purse)
+
+    async def limits(self, caller: Caller, model: str | None = None, end_user: str | None = None, *, shadows: bool = False) -> dict[str, Any]:
+        """All that binds a caller's requests, or those for one model, and what of it is left.  ``shadows``: also what only counts."""
+        return await bounds_view(self._desk, self._limits, caller, model=model, end_user=end_user, shadows=shadows)
+
+    async def caller(self, project_id: UUID, key: ApiKey | None = None) -> Caller:
+        """Whoever asks with this key; without one, with a key of the project that has no limits of its own.  Raises NotFound."""
+        project = await self._project(project_id)
+        caller = Caller(
+            organisation_id=project.organisation_id,
+            project_id=project.id,
+            key_id=UUID(int=0) if key is None else key.id,
+            key_name="" if key is None else key.name,
+            lane=project.lane,
+            allowance_account=project.allowance_account,
+            prepaid_account=project.prepaid_account,
+            requests_per_minute=None if key is None else key.requests_per_minute,
+            tokens_per_minute_utok=None if key is None else key.tokens_per_minute_utok,
+            plan=project.plan,
+            currency=project.currency,
+        )
+        return replace(caller, terms=await self._plans.terms(caller))
 
     async def purse(self, project_id: UUID, *, ended: bool = False) -> plans.Purse:
         """What a project has by plans now; with ``ended`` all grants that it ever had."""

@@ -1,6 +1,7 @@
 """Grants from the day they are given to the entry of their expiry, each way ending with a replay of the log."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -17,6 +18,10 @@ from tests.support.tenants import Town
 pytestmark = pytest.mark.anyio
 
 DAY = timedelta(days=1)
+
+
+def plans_by(reason: str) -> By:
+    return By(operator="Kim", reason=reason)
 
 
 async def events(town: Town, kind: str) -> int:
@@ -131,6 +136,34 @@ async def test_of_grants_that_will_expire_soon_the_project_is_told_once(town: To
     for now, told in ((None, 0), (ahead(days=6, hours=23), 0), (ahead(days=7, hours=1), 1), (ahead(days=8), 1)):
         await Upkeep(town.office.plans).turn(now)
         assert await events(town, "grant.expiring") == told
+    told_of = json.loads(await town.office.pool.fetchval("select data from admission.events where type = 'grant.expiring'"))
+    assert (told_of["grant"][:4], told_of["left"]) == ("grt_", "5")
+    await town.assert_books_agree()
+
+
+async def test_of_a_wallet_that_is_low_the_project_is_told_once_until_it_has_more_again(town: Town) -> None:
+    caller, never = await town.caller("3"), await town.caller("0")
+    below = 2_000_000
+    plans = town.office.plans
+    assert await plans.tell_low_wallets(below) == 0
+    await plans.correct(caller.project_id, -2_000_000, plans_by("spent"))
+    # However many workers look, and however often.
+    assert sorted(await asyncio.gather(*(plans.tell_low_wallets(below) for _ in range(3)))) == [0, 0, 1]
+    await plans.correct(caller.project_id, 5_000_000, plans_by("paid"))
+    assert await plans.tell_low_wallets(below) == 0
+    await plans.correct(caller.project_id, -5_500_000, plans_by("spent again"))
+    assert await plans.tell_low_wallets(below) == 1
+    # A credit line is something left, until it is lowered; one without a bound is never low.
+    await plans.set_line(caller.project_id, 50_000_000, plans_by("trust"))
+    assert await plans.tell_low_wallets(below) == 0
+    await plans.set_line(caller.project_id, 1_000_000, plans_by("less trust"))
+    assert await plans.tell_low_wallets(below) == 1
+    await plans.set_line(never.project_id, None, plans_by("all trust"))
+    assert await plans.tell_low_wallets(below) == 0
+    rows = await town.office.pool.fetch("select type, project_id, data from admission.events where type in ('wallet.low', 'credit.low') order by id")
+    assert [(row["type"], row["project_id"] == caller.project_id) for row in rows] == [("wallet.low", True)] * 2 + [("credit.low", True)]
+    assert [json.loads(row["data"])["left"] for row in rows] == ["1", "0.5", "1.5"]
+    assert json.loads(rows[-1]["data"]) == {"left": "1.5", "below": "2", "line": "1", "owed": "0"}
     await town.assert_books_agree()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from taximeter.db.pool import connect_owner
 from taximeter.engines import Done, Vectors
 from taximeter.kernel.ids import encode_id
 from taximeter.metering import Receipt
+from taximeter.pricing import builtin_dir
 from tests.support.tenants import open_town
 
 Taximeter = Callable[..., str]
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "sell-access.md"
 PLAN = """
 kind: plan
 name: trial
@@ -51,6 +54,27 @@ def project(database_url: str, tmp_path: Path) -> str:
             return encode_id("prj", (await office.tenancy.create_project(None, "Research")).id)
 
     return asyncio.run(create())
+
+
+def test_the_commands_of_the_guide_to_selling_access_work_as_they_stand(
+    taximeter: Taximeter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide = GUIDE.read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sell").mkdir()
+    (tmp_path / "sell" / "plans.yaml").write_text(re.findall(r"```yaml\n(.+?)```", guide, re.DOTALL)[0])
+    # What `make run` has published.
+    taximeter("apply", "-f", str(builtin_dir()))
+    shown = {line: taximeter(*shlex.split(line)[1:]) for line in re.findall(r"^\$ (.+)$", guide, re.MULTILINE)}
+    assert len(shown) == 13
+    bounds = shown["taximeter limits show --project Acme"]
+    assert re.search(r"a request for video +2000 Tokens +refuse\n", bounds)
+    assert re.search(r"plan +all +120 requests in 60 s +120", bounds)
+    assert re.search(r"lim_\w+ +sketch-video +1 requests at the same time +1", bounds)
+    assert re.search(r"lim_\w+ +all +3000 Tokens in 3600 s +3000 +shadow", bounds)
+    assert re.search(r"bud_\w+ +all +15000 Tokens +15000", bounds)
+    assert re.search(r"balance +25000\n", shown["taximeter wallet show Acme"])
+    assert re.search(r"then standard\n$", shown["taximeter projects plan Acme standard --when period_end --operator kim"])
 
 
 def test_projects_get_plans_grants_corrections_and_lines(taximeter: Taximeter, tmp_path: Path) -> None:
@@ -178,11 +202,11 @@ def test_a_refund_is_booked_once_and_shown_with_the_receipts(taximeter: Taximete
             return receipt.public_id, encode_id("prj", caller.project_id)
 
     receipt_id, project_id = asyncio.run(spend())
-    booked = taximeter("refund", receipt_id, "--tokens", "0.000001", "--reason", "a test")
+    booked = taximeter("refund", receipt_id, "--tokens", "0.000001", "--reason", "a test", "--operator", "Kim")
     assert re.fullmatch(r"rfd_\w+ booked: 0\.000001 Tokens \(0\.000001 to prepaid, 0 to the allowance\)\n", booked)
     assert taximeter("refund", receipt_id, "--tokens", "0.000001", "--reason", "a test") == booked.replace("booked", "was booked before")
     (shown,) = [json.loads(line) for line in taximeter("receipts", "--json", "--project", project_id).splitlines()]
-    assert (shown["tokens_refunded"], shown["refunds"][0]["operator"]) == ("0.000001", "cli")
+    assert (shown["tokens_refunded"], shown["refunds"][0]["operator"]) == ("0.000001", "Kim")
     assert "0.000001" in taximeter("receipts", "--project", project_id).splitlines()[1]
     assert "can be refunded" in taximeter("refund", receipt_id, "--tokens", "1000", "--reason", "x", "--reference", "more", code=1)
     assert "is not a receipt's id" in taximeter("refund", "nonsense", "--reason", "x", code=1)

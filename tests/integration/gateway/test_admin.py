@@ -135,7 +135,7 @@ async def test_a_body_nested_about_as_deep_as_can_be_is_read_or_refused_as_json(
         data = b'{"name": "x", "more": ' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
         status, _, answer = await gateway.call("POST", "/v1/admin/projects", ADMIN_KEY, data=data, headers={"Content-Type": "application/json"})
         answers.add((status, answer.get("code")))
-    assert answers == {(201, None), (400, "invalid_json")}
+    assert answers == {(400, "invalid_value"), (400, "invalid_json")}
 
 
 async def test_a_body_is_json_under_other_names_too(gateway: Any) -> None:
@@ -193,10 +193,11 @@ async def spend(gateway: Any, tenant: Any) -> dict[str, Any]:
 async def test_a_receipt_is_refunded_in_parts_and_the_tenant_sees_it(gateway: Any, tenant: Any) -> None:
     receipt = await spend(gateway, tenant)
     path = f"/receipts/{receipt['id']}/refunds"
-    first = await gateway.admin("POST", path, json={"tokens": "0.5", "reason": "slow"}, headers={"Idempotency-Key": "click 1"})
+    body = {"tokens": "0.5", "reason": "slow", "operator": "Kim"}
+    first = await gateway.admin("POST", path, json=body, headers={"Idempotency-Key": "click 1"})
     again = await gateway.admin("POST", path, json={"tokens": "0.5", "reason": "slow"}, headers={"Idempotency-Key": "click 1"})
     assert (first["replayed"], again["replayed"], first["id"] == again["id"]) == (False, True, True)
-    assert (first["tokens"], first["to_prepaid"], first["operator"], first["reference"]) == ("0.5", "0.5", "admin", "click 1")
+    assert (first["tokens"], first["to_prepaid"], first["operator"], first["reference"]) == ("0.5", "0.5", "Kim", "click 1")
     rest = await gateway.admin("POST", path, json={"reason": "all of it", "reference": "case 7"})
     assert (await gateway.wallet(tenant))[0] == "1000"
     _, _, shown = await gateway.call("GET", f"/v1/receipts/{receipt['id']}", tenant.key)
@@ -228,6 +229,14 @@ async def test_a_refund_that_cannot_be_is_a_problem_with_its_own_code(gateway: A
         with subtests.test(method=method, code=code, body=str(body)):
             got, headers, answer = await gateway.call(method, where, ADMIN_KEY, json=body)
             assert (got, answer["code"], headers["Content-Type"]) == (status, code, "application/problem+json")
+    with subtests.test("a misspelt operator"):
+        for where, body in (
+            (path, {"reason": "x"}),
+            (f"/v1/admin/projects/{tenant.id}/top-ups", {"tokens": "1"}),
+            ("/v1/admin/projects", {"name": "x"}),
+        ):
+            got, _, answer = await gateway.call("POST", where, ADMIN_KEY, json={**body, "oprator": "Kim"})
+            assert (got, answer["param"]) == (400, "oprator")
     for key in (tenant.key, "nobody's"):
         got, _, answer = await gateway.call("POST", path, key, json={"reason": "x"})
         assert (got, answer["code"]) == (401, "invalid_admin_key")

@@ -2,12 +2,14 @@
 # ruff: noqa: ANN401 - JSON
 
 import asyncio
+import json
 import re
 from typing import Any
 
 import pytest
 
 from taximeter.engines import EngineFailed
+from taximeter.kernel.ids import decode_id
 from tests.integration.gateway.conftest import ADMIN_KEY, Gateway, Tenant
 from tests.support.asking import ask_chat
 from tests.support.waiting import until
@@ -192,7 +194,16 @@ async def test_limits_are_changed_listed_and_removed_and_each_change_is_an_event
     await gateway.admin("DELETE", f"/limits/{first['id']}")
     assert (await gateway.call("DELETE", f"/v1/admin/limits/{first['id']}", ADMIN_KEY))[0] == 404
     events = await gateway.office.pool.fetch("select data from admission.events where type = 'limit.changed' order by id")
-    assert len(events) == 4
+    told = [json.loads(event["data"]) for event in events]
+    assert [(each["limit"], each["before"], each["after"], each["key"]) for each in told] == [
+        (first["id"], None, "1", None),
+        (first["id"], "1", "1000", None),
+        (key_limit["id"], None, "3", tenant.key_id),
+        (first["id"], "1000", None, None),
+    ]
+    await gateway.admin("PATCH", f"/projects/{tenant.id}/keys/{tenant.key_id}", json={"tokens_per_minute": "0.5", "operator": "Kim"})
+    last = json.loads(await gateway.office.pool.fetchval("select data from admission.events where type = 'limit.changed' order by id desc limit 1"))
+    assert (last["key"], last["operator"], last["after"]["tokens_per_minute"]) == (tenant.key_id, "Kim", "0.5")
 
 
 async def test_a_limit_that_cannot_be_is_refused_by_name(gateway: Gateway) -> None:
@@ -239,3 +250,50 @@ async def test_bifrost_5673_a_limit_on_key_creation_is_saved_and_enforced(gatewa
     assert status == 400
     status, _, _ = await gateway.call("PATCH", f"/v1/admin/projects/{tenant.id}/keys/key_00000000000000000000000001", ADMIN_KEY, json={})
     assert status == 404
+
+
+async def test_a_caller_sees_all_that_binds_him_and_what_is_left_of_it(gateway: Gateway, tenant: Tenant) -> None:
+    status, _, answer = await gateway.call("GET", "/v1/limits", tenant.key)
+    assert (status, answer["caps"], answer["limits"], answer["budgets"]) == (200, None, [], [])
+    limit = await set_limit(gateway, scope="project", project_id=tenant.id, kind="requests", most=10, window=86_400)
+    await set_limit(gateway, scope="key", key_id=tenant.key_id, model="teller", kind="tokens", most="100", window=86_400)
+    await set_limit(gateway, scope="model", model="speaker", kind="concurrency", most=2)
+    await set_limit(gateway, scope="project", project_id=tenant.id, kind="requests", most=1, shadow=True)
+    await gateway.admin("PATCH", f"/projects/{tenant.id}/keys/{tenant.key_id}", json={"requests_per_minute": 7})
+    budget = await gateway.admin("POST", "/budgets", json={"scope": "project", "project_id": tenant.id, "tokens": "500", "window": "month"})
+
+    async def shown(query: str = "") -> Any:
+        status, _, answer = await gateway.call("GET", f"/v1/limits{query}", tenant.key)
+        assert (status, answer["key_id"], answer["project_id"]) == (200, tenant.key_id, tenant.id)
+        return answer
+
+    async def of_all_five() -> bool:
+        return len((await shown())["limits"]) == 4 and len((await shown())["budgets"]) == 1
+
+    await until(of_all_five)
+    gateway.engine.gate = asyncio.Event()
+    running = asyncio.create_task(gateway.call("POST", "/v1/audio/speech", tenant.key, json=SPEECH))
+    await until_begun(gateway, 1)
+    answer = await shown()
+    left = {(each["scope"], each["kind"], each["model"]): (each["most"], each["left"], each["window"]) for each in answer["limits"]}
+    assert left["project", "requests", None] == ("10", "9", 86_400)
+    assert left["key", "tokens", "teller"] == ("100", "100", 86_400)
+    assert left["model", "concurrency", "speaker"] == ("2", "1", None)
+    assert left["key", "requests", None][0] == "7"
+    assert {each["id"] for each in answer["limits"] if each["scope"] == "project"} == {limit["id"]}
+    assert [each["id"] for each in answer["limits"] if (each["scope"], each["model"]) == ("key", None)] == [None]
+    (seen,) = answer["budgets"]
+    assert (seen["id"], seen["tokens"], seen["hard"], float(seen["left"]) < 500) == (budget["id"], "500", True, True)
+    gateway.engine.gate.set()
+    assert (await running)[0] == 200
+    assert {each["model"] for each in (await shown("?model=mapper"))["limits"]} == {None}
+    status, _, answer = await gateway.call("GET", "/v1/limits?model=nobody", tenant.key)
+    assert (status, answer["code"]) == (404, "model_not_found")
+    # What operators see of the same key: the shadow, too.
+    key_id = decode_id("key", tenant.key_id)
+    assert key_id is not None
+    key = await gateway.office.identity_store.find_key(key_id)
+    assert key is not None
+    bounds = await gateway.office.tenancy.limits(await gateway.office.tenancy.caller(key.project_id, key), shadows=True)
+    assert sorted(each["shadow"] for each in bounds["limits"]) == [False] * 4 + [True]
+    assert bounds["budgets"][0]["id"] == budget["id"]

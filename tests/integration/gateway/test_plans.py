@@ -68,6 +68,8 @@ async def test_a_plan_that_is_asked_for_is_subscribed_to_and_shown_in_the_wallet
     assert (subscription["plan"], subscription["renews_at"]) == ("monthly", wallet["grants"][0]["expires_at"])
     # Midnight in Shanghai.
     assert datetime.fromisoformat(subscription["period_end"]).astimezone(UTC).hour == 16
+    _, _, bounds = await gateway.call("GET", "/v1/limits", key)
+    assert (bounds["plan"], bounds["caps"]["request_tokens_max"], bounds["caps"]["above_cap"]) == ("monthly", None, "refuse")
     path = f"/projects/{project['id']}/subscription"
     changed = await gateway.admin("POST", path, json={"plan": "later"})
     assert (changed["subscription"]["plan"], changed["postpaid"]["line"]) == ("later", "500")

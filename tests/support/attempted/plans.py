@@ -25,6 +25,7 @@ ROWS: dict[str, tuple[Columns, Columns]] = {
     "admission.plan_periods": (PERIOD, {"project_id": OTHER}),
     "admission.subscription_changes": (CHANGE, {"id": OTHER}),
     "admission.credit_lines": ({"project_id": ID, "account": "1", "line_utok": "5", "active": "true"}, {"project_id": OTHER}),
+    "admission.low_wallets": ({"project_id": ID}, {"project_id": OTHER}),
     "admission.credit_accounts": ({"account": "1", "project_id": ID, "lent_utok": "5"}, {"account": "2"}),
 }
 
@@ -62,6 +63,7 @@ def attempts() -> dict[str, Attempt]:
         **texts("adjustments", "adjustments", "reason", "operator", "reference"),
         "admission.adjustments.adjustments_append_only": does("update admission.adjustments set amount_utok = 6; delete from admission.adjustments"),
         "admission.adjustments.adjustments_append_only_truncate": does("truncate admission.adjustments"),
+        "admission.low_wallets.low_wallets_pkey": again("admission.low_wallets", "project_id"),
         "admission.subscriptions.subscriptions_pkey": again("admission.subscriptions", "project_id"),
         "admission.subscriptions.subscriptions_month_check": second("admission.subscriptions", month="-1"),
         "admission.subscriptions.subscriptions_allowance_utok_check": second("admission.subscriptions", allowance_utok="-1"),

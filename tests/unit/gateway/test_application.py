@@ -37,6 +37,7 @@ ROUTES = [
     ("GET", "/v1/wallet"),
     ("GET", "/v1/usage"),
     ("GET", "/v1/budgets"),
+    ("GET", "/v1/limits"),
 ]
 ADMIN_ROUTES = [
     ("POST", "/v1/admin/organisations"),

@@ -19,12 +19,15 @@ TYPES = (
     "approval.requested",
     "breaker.changed",
     "budget.threshold",
+    "credit.low",
     "grant.expired",
     "grant.expiring",
     "limit.changed",
     "plan.changed",
     "subscription.renewed",
     "surge.changed",
+    "wallet.low",
+    "webhook.disabled",
     "webhook.test",
 )
 """Every type of event that there is; whatever calls ``admission.emit`` names one of these."""

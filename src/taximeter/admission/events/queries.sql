@@ -129,7 +129,18 @@ set state = 'failed', ended_at = clock_timestamp(), error = 'the worker that mad
 where state = 'pending' and attempts >= $1 and next_at < clock_timestamp()
 
 -- name: disable
-update admission.webhooks set disabled_at = clock_timestamp(), disabled_reason = $2 where id = $1 and disabled_at is null
+with ended as (
+    update admission.webhooks set disabled_at = clock_timestamp(), disabled_reason = $2 where id = $1 and disabled_at is null
+    returning *
+)
+select admission.emit(
+    'webhook.disabled', d.project_id,
+    jsonb_strip_nulls(jsonb_build_object(
+        'webhook', admission.public_id('whk', d.id), 'reason', d.disabled_reason,
+        'organisation_id', case when d.organisation_id is not null then admission.public_id('org', d.organisation_id) end
+    ))
+)
+from ended d
 
 -- name: forget
 with gone as (

@@ -3,6 +3,7 @@
 rules     what a hold must fit into, and what its sender is told when it does not; pure
 headers   what is left, as headers say it; pure
 model     limits as operators set and see them
+standing  what is left, as it is looked up between requests; pure
 service   sets and removes them
 store     keeps them
 """

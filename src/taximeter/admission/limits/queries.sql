@@ -26,3 +26,13 @@ select exists (select from identity.projects p where p.id = $1)
 
 -- name: shadow_total
 select coalesce(sum(refused), 0)::bigint from admission.shadow_refusals
+
+-- name: standing
+-- How full buckets are: the moments up to which they are used up, and what runs, in the order of the ids.
+select
+    coalesce(b.requests_at, 0) as requests_at, coalesce(b.tokens_at, 0) as tokens_at,
+    (select count(*) from admission.running r where r.bucket = u.id) as running,
+    (extract(epoch from statement_timestamp()) * 1000000000)::bigint as now
+from unnest($1::uuid[]) with ordinality u (id, n)
+left join admission.buckets b on b.id = u.id
+order by u.n

@@ -36,6 +36,11 @@ def limits_on(ask: Ask) -> tuple[terms.Limit, ...]:
     return found
 
 
+def limits_of(caller: Caller, plan: Plan | None) -> tuple[terms.Limit, ...]:
+    """All limits that requests of a caller meet, whichever model they ask for."""
+    return (*caller.terms.limits, *_own_limits(caller), *(() if plan is None else _plan_limits(plan, caller.project_id)))
+
+
 @lru_cache(maxsize=4096)
 def plan_bucket(project_id: UUID) -> str:
     """Where the limits of a project's plan are counted: one bucket a project, which a change of plan does not empty."""

@@ -6,10 +6,13 @@ from uuid import UUID
 
 from taximeter.admission.errors import TooManyLimits
 from taximeter.admission.limits.model import LimitOrder, SetLimit
-from taximeter.admission.limits.rules import LIMITS_PER_OWNER, check_height
+from taximeter.admission.limits.rules import LIMITS_PER_OWNER, check_height, limits_of
+from taximeter.admission.limits.standing import Standing, standing
 from taximeter.admission.limits.store import LimitStore
+from taximeter.identity import Caller
 from taximeter.kernel.errors import NotFound
 from taximeter.kernel.ids import IdFactory
+from taximeter.pricing import Plan
 
 DAYS = 31
 """Of what a shadow would have refused, so many days are told."""
@@ -50,6 +53,12 @@ class LimitsOffice:
     ) -> Sequence[SetLimit]:
         """Those in force, newest first."""
         return await self._store.in_force(after, limit, project=project, key=key, model=model)
+
+    async def standing(self, caller: Caller, plan: Plan | None) -> Sequence[Standing]:
+        """All limits that a caller's requests meet, with what is left of each now."""
+        met = limits_of(caller, plan)
+        buckets = await self._store.buckets([limit.bucket for limit in met]) if met else []
+        return [standing(caller, limit, bucket) for limit, bucket in zip(met, buckets, strict=True)]
 
     async def refused_by_day(self, limit_id: UUID) -> list[dict[str, Any]]:
         """What a shadow would have refused in the last days, latest first."""

@@ -1,6 +1,6 @@
 """Limits in PostgreSQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -9,6 +9,7 @@ import asyncpg
 
 from taximeter.admission.limits.model import LimitOrder, SetLimit
 from taximeter.admission.limits.rules import LIMITS_PER_OWNER
+from taximeter.admission.limits.standing import Bucket
 from taximeter.db import sql
 
 _SQL = sql.load("taximeter.admission.limits")
@@ -55,6 +56,11 @@ class LimitStore:
         """Whether there is such a key or project."""
         found: bool = await self._pool.fetchval(_SQL[f"{scope}_exists"], owner)
         return found
+
+    async def buckets(self, ids: Sequence[str]) -> list[Bucket]:
+        """How full these are, in this order."""
+        found = await self._pool.fetch(_SQL["standing"], [UUID(each) for each in ids])
+        return [Bucket(requests_at_ns=row["requests_at"], tokens_at_ns=row["tokens_at"], running=row["running"], now_ns=row["now"]) for row in found]
 
     async def shadow_total(self) -> int:
         """What all shadows would have refused so far."""

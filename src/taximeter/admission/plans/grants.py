@@ -9,7 +9,7 @@ from taximeter.admission.plans import store
 from taximeter.admission.plans.errors import CorrectionAboveBalance
 from taximeter.admission.plans.model import By, Grant, GrantOrder
 from taximeter.identity import Project
-from taximeter.kernel.ids import IdFactory, named_id
+from taximeter.kernel.ids import IdFactory, encode_id, named_id
 from taximeter.kernel.units import format_tokens
 from taximeter.ledger import AccountCode, DifferentBody, Leg, Status, operator_account
 
@@ -115,7 +115,10 @@ class Grants:
                 outcome = await store.transfer(connection, project.lane, transfer_id, EXPIRY_CODE, [leg], grant.free_utok)
                 assert outcome.status is Status.APPLIED, outcome
                 await store.insert_expiry(connection, transfer_id, grant_id, grant.free_utok)
-                data = {"grant": str(grant_id), "expired_utok": grant.free_utok, "kind": grant.kind, "modality": grant.modality, "plan": grant.plan}
+                data = {
+                    "grant": encode_id("grt", grant_id), "expired": format_tokens(grant.free_utok),
+                    "kind": grant.kind, "modality": grant.modality, "plan": grant.plan,
+                }  # fmt: skip
                 await store.emit(connection, "grant.expired", project.id, data, f"grant.expired/{transfer_id}")
             if grant.held_utok == 0:
                 await store.close_grant(connection, grant_id)

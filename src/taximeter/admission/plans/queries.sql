@@ -83,7 +83,11 @@ update admission.grants set closed_at = clock_timestamp() where id = $1 and clos
 -- Tells once of each grant that will expire soon with something left; not of those that live for less than twice that time.
 select admission.emit(
     'grant.expiring', s.project_id,
-    jsonb_build_object('grant', s.id, 'left_utok', s.free_utok, 'expires_at', s.expires_at, 'modality', s.modality, 'kind', s.kind), s.dedup
+    jsonb_build_object(
+        'grant', admission.public_id('grt', s.id), 'left', trim_scale(s.free_utok / 1000000.0)::text, 'expires_at', s.expires_at, 'modality', s.modality,
+        'kind', s.kind
+    ),
+    s.dedup
 )
 from (
     select g.*, a.credits_posted - a.debits_posted - a.debits_pending as free_utok, 'grant.expiring/' || g.id as dedup
@@ -93,6 +97,9 @@ from (
         and a.credits_posted - a.debits_posted - a.debits_pending > 0
 ) s
 where not exists (select from admission.events e where e.dedup = s.dedup)
+
+-- name: tell_low_wallets
+select admission.tell_low_wallets($1)
 
 -- name: subscription
 select s.*, p.due_utok, p.given_utok from admission.subscriptions s join admission.plan_periods p using (project_id) where s.project_id = $1

@@ -96,6 +96,11 @@ class Plans:
         """Take back what was lent above a project's line."""
         await self.credit.shrink(await self._project(project_id), By(operator="worker"))
 
+    async def tell_low_wallets(self, below_utok: int) -> int:
+        """Tell once of each wallet that has less than so much left; how many were told."""
+        async with self._pool.acquire() as connection:
+            return await store.tell_low_wallets(connection, below_utok)
+
     async def give(self, project_id: UUID, order: GrantOrder, by: By, now: datetime | None = None) -> tuple[Grant, bool]:
         """Give Tokens on terms.  Raises NotFound, InvalidRequest, DifferentBody."""
         _check(by)
@@ -156,6 +161,10 @@ class Plans:
         """What is agreed with a caller at this moment; a period that is to begin begins now, and not when a worker comes by."""
         if caller.terms.subscription is not None and await self.subscriptions.is_due(caller.project_id):
             await self.renew(caller.project_id)
+        return await self.terms(caller)
+
+    async def terms(self, caller: Caller) -> terms.Terms:
+        """What is agreed with a caller, as it is written."""
         async with self._pool.acquire() as connection:
             return await store.terms_of(connection, caller)
 

@@ -203,6 +203,12 @@ async def terms_of(connection: asyncpg.Connection, caller: Caller) -> terms.Term
     return terms.read_terms(await connection.fetchval(_SQL["terms"], caller.organisation_id, caller.project_id, caller.key_id))
 
 
+async def tell_low_wallets(connection: asyncpg.Connection, below_utok: int) -> int:
+    """Tell of wallets that have less than so much left; how many were told."""
+    told: int = await connection.fetchval(_SQL["tell_low_wallets"], below_utok)
+    return told
+
+
 async def warn(connection: asyncpg.Connection, at: datetime, ahead: object) -> None:
     """Tell of what will expire within ``ahead``."""
     await connection.execute(_SQL["warn"], at, ahead)

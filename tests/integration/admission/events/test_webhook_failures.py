@@ -78,6 +78,8 @@ async def test_a_410_ends_the_webhook_until_an_operator_enables_it(pool: asyncpg
         await EventStore.emit(pool, "plan.changed", None, {"n": 2})
         await until(lambda: nothing_to_fan_out(pool))
         assert (await webhooks.find(webhook.id)).disabled_reason == "it answered 410 Gone"
+        (told,) = await pool.fetch("select data from admission.events where type = 'webhook.disabled'")
+        assert json.loads(told["data"]) == {"webhook": webhook.public_id, "reason": "it answered 410 Gone"}
         assert len(receiver.came) == 1
         receiver.answers = [(200, {})]
         assert not (await webhooks.change(webhook.id, disabled=False)).disabled_at

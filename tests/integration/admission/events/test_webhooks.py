@@ -14,7 +14,7 @@ from taximeter.admission.events.model import Due, Event
 from taximeter.admission.events.sender import Sender
 from taximeter.admission.events.store import WebhookStore
 from taximeter.db.pool import connect_owner, open_pool
-from taximeter.kernel.ids import IdFactory, decode_id
+from taximeter.kernel.ids import IdFactory, decode_id, encode_id
 from taximeter.kernel.settings import Settings
 from tests.support.receiver import CLOCK, Receiver, all_of, nothing_to_fan_out, receiving, until_state, working
 from tests.support.waiting import until
@@ -104,7 +104,7 @@ async def test_who_is_told_what(pool: asyncpg.Pool, database_url: str, webhooks:
     for about in (None, mine, other):
         for kind in ("approval.requested", "plan.changed"):
             await EventStore.emit(pool, kind, about, {})
-    await EventStore.emit(pool, "budget.threshold", None, {"organisation_id": str(organisation)})
+    await EventStore.emit(pool, "budget.threshold", None, {"organisation_id": encode_id("org", organisation)})
     await WebhookStore(pool).fan_out(100)
     told = {name: {(each.type, each.event_id) for each in await all_of(webhooks, hook)} for name, hook in hooks.items()}
     assert {name: len(found) for name, found in told.items()} == {

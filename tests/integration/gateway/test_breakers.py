@@ -232,7 +232,7 @@ async def test_a_heavy_tenant_is_refused_what_could_not_begin_in_time_and_a_ligh
     shedder._clock = clock
     shedder._chance = lambda: 0
     gateway.engine.slots = 2
-    # Its pace: two at a time, an end each ten seconds.
+    # Its pace, by a clock of our own: two at a time, twenty seconds each.
     for _ in range(3):
         gateway.engine.gate = asyncio.Event()
         ran = len(gateway.engine.jobs)

@@ -93,7 +93,7 @@ docs: ## Check that every setting, error and command is documented
 lock: ## Compile requirements/*.txt anew (PyPI's newest that fit)
 	$(SETUP) dev
 	@$(LOCK) --upgrade --extra demo pyproject.toml requirements/build.in -o requirements/run.txt
-	@$(LOCK) --upgrade --extra demo --extra vocabularies --extra dev pyproject.toml requirements/build.in -c requirements/run.txt -o requirements/dev.txt
+	@$(LOCK) --upgrade --extra demo --extra vocabularies --extra nvml --extra dev pyproject.toml requirements/build.in -c requirements/run.txt -o requirements/dev.txt
 	@$(LOCK) --upgrade --no-deps requirements/models.in -o requirements/models.txt
 	@$(LOCK) --upgrade --no-deps requirements/torch.in -c requirements/dev.txt -o requirements/torch.txt
 	@$(LOCK) --upgrade --no-deps requirements/vocabularies.in -o requirements/vocabularies.txt

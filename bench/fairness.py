@@ -18,6 +18,7 @@ from bench.pictures import Line, Panel, svg
 
 NAME = "fairness"
 DISCIPLINES = ("fair queue", "plain FIFO", "strict priority")
+DRAWN = (*DISCIPLINES, "an engine of their own")
 SLOTS = 4
 LIGHT = 20
 # Tokens, four a second: chats of 1 to 10 s, speech of 10 s to a minute, films of ten minutes to an hour.
@@ -149,6 +150,11 @@ def curve_of(values: Sequence[float]) -> list[tuple[float, float]]:
     return [(part, percentile(values, part / 100)) for part in range(1, 100)]
 
 
+def _line(name: str, points: Sequence[tuple[float, float]]) -> Line:
+    """With one colour for a discipline in all panels."""
+    return Line(name, points, DRAWN.index(name))
+
+
 def picture(divided: dict[str, list[Shares]], waited: dict[str, list[Waits]]) -> str:
     """Who gets what, and who waits how long: of the first seed."""
     fair = 100 / sum(tenant.weight for tenant in everybody_wants_more())
@@ -158,18 +164,18 @@ def picture(divided: dict[str, list[Shares]], waited: dict[str, list[Waits]]) ->
             Panel(
                 "Part of the engine that the heavy tenant gets while all want more, %",
                 "hours",
-                [Line(name, divided[name][0].curve) for name in DISCIPLINES[:2]],
+                [_line(name, divided[name][0].curve) for name in DISCIPLINES[:2]],
                 [("its share", fair)],
             ),
             Panel(
                 "Light tenants' wait, seconds: fair queue",
                 "per cent of their requests that waited no longer",
-                [Line("fair queue", curve_of(first["fair queue"].all_s)), Line("an engine of their own", curve_of(first["fair queue"].fair_s))],
+                [_line("fair queue", curve_of(first["fair queue"].all_s)), _line("an engine of their own", curve_of(first["fair queue"].fair_s))],
             ),
             Panel(
                 "The same on plain FIFO",
                 "per cent of their requests that waited no longer",
-                [Line("plain FIFO", curve_of(first["plain FIFO"].all_s)), Line("fair queue", curve_of(first["fair queue"].all_s))],
+                [_line("plain FIFO", curve_of(first["plain FIFO"].all_s)), _line("fair queue", curve_of(first["fair queue"].all_s))],
             ),
         ]
     )

@@ -19,10 +19,15 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Line:
-    """One line: a name for the legend, and its points from left to right."""
+    """One line: a name for the legend, and its points from left to right.
+
+    Attributes:
+        colour: its place among the colours, the same wherever the same thing is drawn; None: by its place in the panel.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
+    colour: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def _panel(panel: Panel) -> list[str]:
         parts.append(f'<line x1="{LEFT}" y1="{at}" x2="{right}" y2="{at}" stroke="{LIMIT_COLOUR}" stroke-dasharray="6 4"/>')
         parts.append(mark(right + 6, y_of(height) + 4, name))
     for place, line in enumerate(panel.lines):
-        colour = COLOURS[place % len(COLOURS)]
+        colour = COLOURS[(place if line.colour is None else line.colour) % len(COLOURS)]
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line.points)
         parts.append(f'<polyline stroke="{colour}" points="{path}"/>')
         # The legend starts below the top, where limits often have their names.

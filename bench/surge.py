@@ -16,7 +16,7 @@ from taximeter.admission.surge.model import Point, Policy
 from taximeter.admission.surge.rules import target_pct
 
 NAME = "surge"
-SEEDS, QUICK_SEEDS = 30, 4
+SEEDS, QUICK_SEEDS, RETURN_SEEDS = 30, 4, 10
 TURNS_GOAL = 24
 NEUTRAL_GOAL = 0.03
 PICTURE_SEED = 1
@@ -33,6 +33,9 @@ POLICIES: Mapping[str, Policy | None] = {
     "revenue-neutral": _NEUTRAL,
 }
 ELASTICITIES = (0.0, 0.25, 0.5, 1.0, 2.0)
+RETURNS_S = (0.0, 60.0, 1800.0)
+COLOURS = {name: place for place, name in enumerate(POLICIES)}
+"""A policy has one colour in all panels."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,12 @@ def one(job: tuple[str, float, int]) -> Figures:
     return figures_of(play(POLICIES[name], World(elasticity=elasticity), seed, days=WARM_UP_DAYS + 1))
 
 
+def come_back(job: tuple[float, bool, int]) -> Figures:
+    """A day under the default policy of callers who come back so late, told one moment or several, from which seed."""
+    return_s, spread_out, seed = job
+    return figures_of(play(POLICIES["surge"], World(return_s=return_s, spread=spread_out), seed, days=WARM_UP_DAYS + 1))
+
+
 def main() -> int:
     """Play, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -77,12 +86,14 @@ def main() -> int:
     usual = World().elasticity
     jobs = [(name, usual, seed) for name in POLICIES for seed in seeds]
     jobs += [(name, elasticity, seed) for elasticity in ELASTICITIES if elasticity != usual for name in ("no surge", "surge") for seed in seeds]
+    returns = [(return_s, spread_out, seed) for return_s in RETURNS_S for spread_out in (False, True) for seed in seeds[:RETURN_SEEDS]]
     with ProcessPoolExecutor() as pool:
         found = dict(zip(jobs, pool.map(one, jobs, chunksize=4), strict=True))
+        came_back = dict(zip(returns, pool.map(come_back, returns, chunksize=4), strict=True))
     days = {name: [found[name, usual, seed] for seed in seeds] for name in POLICIES}
     by_elasticity = {value: [[found[name, value, seed] for seed in seeds] for name in ("no surge", "surge")] for value in ELASTICITIES}
     raw = {name: [vars(each) for each in figures] for name, figures in days.items()}
-    publish(NAME, [table(days), elasticity_table(by_elasticity)], {"days": raw}, picture())
+    publish(NAME, [table(days), elasticity_table(by_elasticity), return_table(came_back)], {"days": raw}, picture())
     return 0
 
 
@@ -149,6 +160,24 @@ def elasticity_table(found: Mapping[float, Sequence[Sequence[Figures]]]) -> Tabl
     )
 
 
+def return_table(found: Mapping[tuple[float, bool, int], Figures]) -> Table:
+    """Whether those who wait for a price come back all at once."""
+    rows: list[Sequence[str]] = []
+    for return_s in RETURNS_S:
+        by_spread = [
+            [figures for (late_s, spread_out, _), figures in found.items() if (late_s, spread_out) == (return_s, told)] for told in (False, True)
+        ]
+        loads = [_of(figures, lambda each: each.peak_load * 100, 0) + " %" for figures in by_spread]
+        waits = [_of(figures, lambda each: each.wait_p99_s, 0) for figures in by_spread]
+        rows.append((f"{return_s:g}", *loads, *waits))
+    return Table(
+        "Surge: callers who come back as they are told",
+        ("seconds late in the mean", "busiest 15 min, told one moment", "told several", "p99 wait (s), one moment", "several"),
+        rows,
+        (f"The default policy, {len(found) // (2 * len(RETURNS_S))} seeds; several: as Retry-After is told, by chance up to an hour apart.",),
+    )
+
+
 def _of(figures: Sequence[Figures], value: Callable[[Figures], float], digits: int) -> str:
     found: Spread = spread(value(each) for each in figures)
     return found.show(digits)
@@ -165,16 +194,22 @@ def picture() -> str:
             Panel(
                 "Work at the engine and waiting, in percent of its slots (without surge: the first 400)",
                 "hour of the day",
-                [Line(name, [(x, min(400.0, y * 100)) for x, y in hourly(day.loads)]) for name, day in days.items()],
+                [Line(name, [(x, min(400.0, y * 100)) for x, y in hourly(day.loads)], COLOURS[name]) for name, day in days.items()],
                 limits=(("surge begins", 85.0),),
             ),
             Panel(
                 "Multiplier",
                 "hour of the day",
-                [Line(name, hourly([price / 100 for price in day.prices_pct[::60]])) for name, day in days.items() if name != "no surge"],
+                [
+                    Line(name, hourly([price / 100 for price in day.prices_pct[::60]]), COLOURS[name])
+                    for name, day in days.items()
+                    if name != "no surge"
+                ],
                 limits=(("1", 1.0),),
             ),
-            Panel("The default curve", "utilisation, smoothed, in percent", [Line("rising", up), Line("falling", down)]),
+            Panel(
+                "The default curve", "utilisation, smoothed, in percent", [Line("rising", up, len(COLOURS)), Line("falling", down, len(COLOURS) + 1)]
+            ),
         ]
     )
 

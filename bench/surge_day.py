@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from taximeter.admission.surge.model import ONE_PCT, Policy, Sample, State
-from taximeter.admission.surge.rules import step, wait_s
+from taximeter.admission.surge.rules import spread_s, step, wait_s
 from taximeter.kernel.units import UTOK_PER_TOKEN, divide_half_even
 
 DAY_S = 86_400
@@ -34,7 +34,8 @@ class World:
         service_s: how long one takes, in the mean; exponentially distributed.
         elasticity: of the requests that run at once or not at all: their rate is the price to the power of minus this.
         patient: the share of the requests that name the highest multiplier they take, from 1 to 1.5, and come back when told to.
-        return_s: how long after the moment that Retry-After names they do so, in the mean: not everybody looks at the clock.
+        return_s: how long after the moment that Retry-After names they do so, in the mean: not everybody looks at the clock.  0: at once.
+        spread: whether Retry-After tells each of them another moment, as the product's does.
         batch: the share of those that wait for the calm.
         wait_max_s: after so long both run at any price.
         sample_s: how often the load is sampled.
@@ -45,6 +46,7 @@ class World:
     elasticity: float = 0.5
     patient: float = 0.2
     return_s: float = 1800.0
+    spread: bool = True
     batch: float = 0.1
     wait_max_s: int = 12 * HOUR_S
     sample_s: int = 5
@@ -214,9 +216,14 @@ def _arrivals(
         if price <= most_pct or policy is None or now_s - since_s >= world.wait_max_s:
             engine.arrive(now_s, price)
         else:
-            # As Retry-After says, and some time later.
-            back_s = now_s + wait_s(policy, price, most_pct, (DAY_S + now_s) * 1000) + source.expovariate(1 / world.return_s)
+            back_s = now_s + wait_s(policy, price, most_pct, (DAY_S + now_s) * 1000) + _later_s(world, source, policy)
             heapq.heappush(patient, (back_s, since_s, most_pct))
+
+
+def _later_s(world: World, source: random.Random, policy: Policy) -> float:
+    """How long after the soonest moment one of those who wait for a price comes back: as he is told, and some time later."""
+    told_s = spread_s(policy, source.randrange(1001)) if world.spread else 0
+    return told_s + (source.expovariate(1 / world.return_s) if world.return_s else 0.0)
 
 
 def _poisson(source: random.Random, mean: float) -> int:

@@ -131,7 +131,7 @@ def test_the_index_lists_every_decision_and_every_page() -> None:
 def test_every_dependency_has_its_row() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = {re.split(r"[<>=!;\[ ]", entry)[0] for entry in [*project["dependencies"], *extras["demo"], *extras["vocabularies"]]}
+    wanted = {re.split(r"[<>=!;\[ ]", entry)[0] for entry in [*project["dependencies"], *extras["demo"], *extras["nvml"], *extras["vocabularies"]]}
     record = next(path for path in DECISIONS if "dependency" in path.name).read_text(encoding="utf-8")
     rows = {name for row in re.findall(r"^\| (`.+?`) \|", record, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)}
     assert rows == wanted

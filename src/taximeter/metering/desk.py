@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from taximeter import admission, pricing
-from taximeter.admission import Ask, budgets, fairness, limits
+from taximeter.admission import Ask, budgets, fairness, limits, shedding
 from taximeter.admission import surge as surge_prices
 from taximeter.engines import Engine, EngineUnavailable
 from taximeter.identity import Caller, terms
@@ -311,6 +311,26 @@ def ask_of(desk: Desk, order: Order, fare: Fare) -> Ask:
     )
 
 
+def rider_of(desk: Desk, order: Order, fare: Fare) -> shedding.Rider:
+    """Whose request it is, as the fair queue will see it."""
+    plan = plan_of(desk, order.caller)
+    return shedding.Rider(
+        tenant=_tenant(desk, order.caller),
+        rank=fairness.CLASSES.get(fare.tier, fairness.CLASSES["standard"]),
+        amount_utok=max(1, _expected_utok(fare)),
+        weight=1 if plan is None else plan.queue_weight,
+    )
+
+
+def _tenant(desk: Desk, caller: Caller) -> UUID:
+    return caller.organisation_id if desk.settings.queue_tenant == "organisation" else caller.project_id
+
+
+def _expected_utok(fare: Fare) -> int:
+    """What it consumes, whatever that costs at this hour."""
+    return sum(line.expected_utok for line in fare.parts.lines)
+
+
 def slots_of(engine: Engine | None) -> int | None:
     """How many requests an engine works on at once; None: as many as come."""
     return None if engine is None else engine.slots
@@ -328,10 +348,7 @@ def _place_wanted(desk: Desk, order: Order, fare: Fare, ask: Ask, *, is_job: boo
         return None
     settings = desk.settings
     bounds_s = (settings.queue_standard_s, settings.queue_flex_s, settings.queue_batch_s)
-    tenant = ask.caller.organisation_id if settings.queue_tenant == "organisation" else ask.caller.project_id
-    # What it consumes, whatever that costs at this hour.
-    amount_utok = sum(line.expected_utok for line in fare.parts.lines)
-    fact = fairness.queue_fact(ask, tenant, amount_utok, slots, bounds_s, settings.queue_long_s)
+    fact = fairness.queue_fact(ask, _tenant(desk, ask.caller), _expected_utok(fare), slots, bounds_s, settings.queue_long_s)
     if ask.tier in fairness.PATIENT:
         fact |= _deadline(desk, order, fare, is_job=is_job)
     return {**fact, "ahead": settings.queue_ahead} if settings.queue_ahead and not is_job else fact

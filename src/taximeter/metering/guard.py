@@ -27,6 +27,11 @@ class Passage:
         """Raises EngineCircuitOpen when the breaker has opened since."""
         self._call.check()
 
+    def begin(self) -> None:
+        """Its turn has come."""
+        if self._place is not None:
+            self._place.begin()
+
     def succeeded(self) -> None:
         """The engine did what it was asked."""
         self._call.succeeded()
@@ -61,13 +66,13 @@ class Guard:
 
     def __init__(self, settings: Settings, clock: Clock, chance: Callable[[], int]) -> None:
         self.breakers = breakers.Breakers(breakers.rules_of(settings), clock, chance)
-        self.shedder = shedding.Shedder(shedding.patience_of(settings), clock)
+        self.shedder = shedding.Shedder(shedding.patience_of(settings), clock, chance)
 
-    def enter(self, engine: Engine, fare: Fare, timeout_s: float, project: UUID) -> Passage:
+    def enter(self, engine: Engine, fare: Fare, rider: shedding.Rider, timeout_s: float, project: UUID) -> Passage:
         """Leave for one request that is about to be held.  Raises Overloaded, EngineCircuitOpen."""
         name = fare.model.engine or ""
         # An engine of another package may be older than the property, and says nothing.
-        place = self.shedder.admit(name, getattr(engine, "slots", None), fare.tier)
+        place = self.shedder.admit(name, getattr(engine, "slots", None), fare.tier, rider)
         try:
             return Passage(self.breakers.admit(name, fare.model.id, timeout_s + PROBE_GRACE_S, project), place)
         except breakers.EngineCircuitOpen:

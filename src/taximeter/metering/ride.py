@@ -137,6 +137,7 @@ class Ride:
     async def _take_turn(self) -> Patience:
         """Wait for a slot of the engine, if it is wanted by many; from then on its time runs.  Whatever else ends the wait ends the hold."""
         if self._seat is None:
+            self._passage.begin()
             return Patience(self._job.deadline_s)
         granted = False
         try:
@@ -148,6 +149,7 @@ class Ride:
         finally:
             if not granted and not self._ended:
                 await asyncio.shield(self._desk.spawn(self._leave()))
+        self._passage.begin()
         return Patience(self._job.deadline_s)
 
     async def _leave(self) -> None:

@@ -12,7 +12,7 @@ from taximeter.kernel.errors import Refusal
 from taximeter.kernel.ids import encode_id
 from taximeter.ledger import Status
 from taximeter.metering.approvals import Parking
-from taximeter.metering.desk import Desk, Held, buyer_of, hold_with_fresh_terms, must_wait, price_order, slots_of
+from taximeter.metering.desk import Desk, Held, buyer_of, hold_with_fresh_terms, must_wait, price_order, rider_of, slots_of
 from taximeter.metering.errors import QuoteUsed
 from taximeter.metering.fares import Fare, quote_fare
 from taximeter.metering.model import Order
@@ -71,7 +71,7 @@ class Metering:
             raise await self._parking.refusal(order, fare)
         timeout_s = desk.timeout_s(order.modality)
         wait_s = 0.0 if slots_of(engine) is None else min(desk.settings.queue_wait_max_s, timeout_s)
-        passage = desk.guard.enter(engine, fare, wait_s + timeout_s, order.caller.project_id)
+        passage = desk.guard.enter(engine, fare, rider_of(desk, order, fare), wait_s + timeout_s, order.caller.project_id)
         try:
             request_id, order, outcome = await self._hold(order, fare, int(wait_s + timeout_s) + desk.settings.hold_ttl_s)
         except BaseException:

@@ -234,10 +234,8 @@ async def test_a_deadline_that_leaves_no_time_is_refused_where_waiting_is_part_o
 async def test_what_is_known_of_a_pools_pace_tells_the_wait(town: Town) -> None:
     assert town.office.desk.room is not None
     store = town.office.desk.room.store
-    assert await store.expected_wait_s("demo-text") == 0.0
     opened, caller = gate(town), await town.caller()
     started = [await begin(town, caller) for _ in range(3)]
-    assert await store.expected_wait_s("demo-text") is None
     assert (await store.standing(started[2][0].id)).wait_ms is None
     opened.set()
     await asyncio.gather(*(task for _, task in started))

@@ -242,7 +242,7 @@ async def test_a_request_above_the_highest_multiplier_that_it_takes_holds_nothin
     with pytest.raises(MultiplierAboveMaximum) as refused:
         await town.metering.open(replace(order, multiplier_max=Fraction(174, 100)))
     assert refused.value.headers["taximeter-multiplier"] == "1.75"
-    assert 1 <= int(refused.value.headers["retry-after"]) <= 3_600
+    assert 1 <= int(refused.value.headers["retry-after"]) <= 7_200
     with pytest.raises(MultiplierAboveMaximum) as refused:
         await town.metering.open(replace(order, multiplier_max=Fraction(1, 2)))
     assert "retry-after" not in refused.value.headers, "it never comes down so far"
@@ -382,7 +382,7 @@ async def test_a_call_of_a_cheap_tier_is_told_to_come_back_when_there_is_no_calm
     await set_price(town.office, ENGINE, 110)
     with pytest.raises(FlexUnavailable) as refused:
         town.office.desk.surge.check_calm(ENGINE, "flex")
-    assert 1 <= int(refused.value.headers["retry-after"]) <= 3_600
+    assert 1 <= int(refused.value.headers["retry-after"]) <= 7_200
     town.office.desk.surge.check_calm(ENGINE, "standard")
     town.office.desk.surge.check_calm("demo-speech", "flex")
     await set_price(town.office, ENGINE, 80)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from taximeter.admission import breakers
+from taximeter.admission import breakers, shedding
 from taximeter.engines import EngineError, EngineFailed, EngineRefused, EngineTimeout, EngineUnavailable
+from taximeter.kernel.clock import ManualClock
 from tests.integration.gateway.conftest import ADMIN_KEY, Gateway, Tenant
 from tests.support.asking import ask_chat
 from tests.support.waiting import until
@@ -256,18 +257,43 @@ async def test_health_is_told_while_the_database_is_away(gateway: Gateway) -> No
     assert (await gateway.call("GET", "/health", ""))[0] == 200
 
 
-async def test_more_than_could_begin_in_time_is_refused_by_tier(gateway: Gateway, tenant: Tenant) -> None:
-    shedder = gateway.office.desk.guard.shedder
-    shedder.expected_wait_s = lambda _engine: 241.5
+async def test_a_heavy_tenant_is_refused_what_could_not_begin_in_time_and_a_light_one_beside_him_is_not(gateway: Gateway) -> None:
+    heavy, light = await gateway.tenant("Heavy", "100000"), await gateway.tenant("Light", "1000")
+    shedder, clock = gateway.office.desk.guard.shedder, ManualClock()
+    shedder._clock = clock
+    shedder._chance = lambda: 0
     gateway.engine.slots = 2
-    told = await chat(gateway, tenant)
-    assert (told.status, told.error["code"], told.headers["retry-after"]) == (503, "overloaded", "2")
-    assert (await gateway.wallet(tenant), gateway.engine.jobs) == (("1000", "0"), [])
-    shedder.expected_wait_s = lambda _engine: 239.5
-    assert (await chat(gateway, tenant)).status == 200
+    # Its pace, by a clock of our own: two at a time, twenty seconds each.
+    for _ in range(3):
+        gateway.engine.gate = asyncio.Event()
+        ran = len(gateway.engine.jobs)
+        pair = [asyncio.create_task(chat(gateway, heavy)) for _ in range(2)]
+        await until(lambda ran=ran: len(gateway.engine.jobs) == ran + 2)  # type: ignore[misc]
+        clock.advance(20)
+        gateway.engine.gate.set()
+        assert [(await each).status for each in pair] == [200, 200]
+    gateway.engine.gate = asyncio.Event()
+    ran = len(gateway.engine.jobs)
+    crowd = [asyncio.create_task(chat(gateway, heavy)) for _ in range(60)]
+    line = shedder._lines["script"]
+    await until(lambda: line.running + sum(call.done() for call in crowd) == 60)
+    refused = [call.result() for call in crowd if call.done()]
+    assert refused
+    assert {(told.status, told.error["code"]) for told in refused} == {(503, "overloaded")}
+    assert all(int(told.headers["retry-after"]) >= 1 for told in refused)
+    assert "taximeter-receipt" not in refused[0].headers
+    await until(lambda: len(gateway.engine.jobs) == ran + 2)
+    beside = asyncio.create_task(chat(gateway, light))
+    await until(lambda: line.running == 60 - len(refused) + 1)
+    again = await chat(gateway, heavy)
+    assert (again.status, again.error["code"]) == (503, "overloaded")
+    gateway.engine.gate.set()
+    assert (await beside).status == 200
+    assert {(await call).status for call in crowd} == {200, 503}
+    await gateway.until_no_hold_is_open()
+    assert line == shedding.Line(2, _at_us=line._at_us, _busy_us=line._busy_us, _marks=line._marks)
     gateway.engine.slots = None
-    shedder.expected_wait_s = lambda _engine: 1e6
-    assert (await chat(gateway, tenant)).status == 200, "nobody knows its capacity"
+    assert (await chat(gateway, heavy)).status == 200, "nobody knows its capacity"
 
 
 async def test_a_hundred_parallel_chats_leave_no_place_taken(gateway: Gateway) -> None:

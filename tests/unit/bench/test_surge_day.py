@@ -2,12 +2,16 @@
 
 import math
 import random
+import re
+from pathlib import Path
 
 import pytest
 
 from bench import surge
+from bench.processes import ROOT
 from bench.surge_day import DAY_S, WANTED_BY_HOUR, Day, World, _poisson, play, wanted
-from taximeter.admission.surge.policy_file import check_policy
+from taximeter.admission.surge.model import Policy
+from taximeter.admission.surge.policy_file import check_policy, read_plans
 
 SEEDS = (1,)
 
@@ -52,6 +56,22 @@ def test_the_policies_that_are_compared_are_ones_that_an_operator_can_have() -> 
     for policy in surge.POLICIES.values():
         if policy is not None:
             check_policy(policy)
+
+
+def test_the_neutral_policy_in_the_documents_is_the_one_that_was_measured(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "concepts" / "surge.md").read_text(encoding="utf-8")
+    [block] = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "engines:" not in block]
+    (tmp_path / "surge.yaml").write_text(block, encoding="utf-8")
+    [plan] = read_plans(tmp_path / "surge.yaml", {"demo-text"}, {})
+    assert plan.policy == surge.POLICIES["revenue-neutral"]
+    [whole] = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "engines:" in block]
+    (tmp_path / "surge.yaml").write_text(whole, encoding="utf-8")
+    assert [plan.policy for plan in read_plans(tmp_path / "surge.yaml", {"demo-text", "gpu-pool"}, {})] == [Policy()] * 4
+
+
+def test_callers_who_come_back_as_they_are_told_are_no_peak_of_their_own_when_they_are_told_different_times() -> None:
+    one_moment, several = (play(Policy(), World(return_s=0, spread=spread), 1).peak_load for spread in (False, True))
+    assert several < one_moment / 2
 
 
 def test_what_is_wanted_goes_straight_from_hour_to_hour_and_round_the_clock() -> None:

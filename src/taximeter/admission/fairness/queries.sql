@@ -12,18 +12,6 @@ select place, wait_ms from admission.pool_standings((select pool from admission.
 -- name: job_standing
 select place, wait_ms, calm_until from admission.job_standings((select pool from jobs.jobs where id = $1 and state = 'queued'), $2) where id = $1
 
--- name: expected_wait_ms
--- What waits in the same class or a higher one, and what is left of those who run, at the pool's pace.
-select case when p.slots is null or p.running < p.slots + p.ahead and p.waiting = 0 then 0 else ((
-        select coalesce(sum(x.amount_utok), 0) from admission.places x where x.pool = p.name and x.granted_at is null and x.class <= $2
-    ) + (
-        select coalesce(sum(greatest(0, x.amount_utok
-            - extract(epoch from clock_timestamp() - x.granted_at) * admission.pool_rate(p.served_utok, p.served_ms))), 0)
-        from admission.places x where x.pool = p.name and x.granted_at is not null
-    )) * 1000 / nullif(admission.pool_rate(p.served_utok, p.served_ms) * (p.slots + p.ahead), 0) end::bigint
-from admission.pools p
-where p.name = $1
-
 -- name: figures
 select p.name, p.slots, admission.pool_rate(p.served_utok, p.served_ms) as utok_per_s,
     p.running + (select count(*) from jobs.jobs j where j.pool = p.name and j.state = 'in_progress')::int as running,

@@ -37,16 +37,6 @@ class QueueStore:
         row = await self._pool.fetchrow(_SQL["job_standing"], job_id, calm_s)
         return Standing(0, 0) if row is None else Standing(row["place"], row["wait_ms"], row["calm_until"])
 
-    async def expected_wait_s(self, pool: str, rank: int = 1) -> float | None:
-        """How long a request of this class that came now would wait for an engine; None when nothing is known of its pace.
-
-        0.0 for an engine that has no queue, or has never been asked for anything.
-        """
-        row = await self._pool.fetchrow(_SQL["expected_wait_ms"], pool, rank)
-        if row is None:
-            return 0.0
-        return None if row[0] is None else row[0] / 1000
-
     async def figures(self) -> list[PoolFigures]:
         """Every pool, for the metrics page."""
         return [PoolFigures(**row) for row in await self._pool.fetch(_SQL["figures"])]

@@ -1,20 +1,26 @@
 """The prices of the moment as one process knows them: read every second, and worth nothing when they are old."""
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
 from taximeter.admission.surge.errors import FlexUnavailable, MultiplierAboveMaximum
 from taximeter.admission.surge.model import NAME, ONE_PCT, Current, hundredths
-from taximeter.admission.surge.rules import next_change_ms, wait_s
+from taximeter.admission.surge.rules import next_change_ms, spread_s, wait_s
 from taximeter.kernel.clock import Clock, utc_from_ms
 from taximeter.pricing import Buyer
 
 CALM_TIERS = frozenset({"batch", "flex"})
 """Tiers that wait for the calm instead of paying for the rush."""
-# A caller who asks again sooner finds the same price; one who is told to wait for an hour finds another server.
-RETRY_S_MAX = 3_600
+# A caller who asks again sooner finds the same price; one who is told to wait for longer finds another server.  What spreads those
+# who wait for one price comes on top: else they would all come back with the first moment of it, and be the next peak.
+WAIT_S_MAX = 3_600
 FORGOTTEN_S = 3_600
+
+
+def _permille() -> int:
+    return secrets.randbelow(1001)
 
 
 class Board:
@@ -23,13 +29,15 @@ class Board:
     Args:
         clock: for how old it is.
         current: by engine; None: there are no surge prices here.
+        chance: 0 to 1000, another number each time.
     """
 
-    def __init__(self, clock: Clock, current: Mapping[str, Current] | None = None) -> None:
+    def __init__(self, clock: Clock, current: Mapping[str, Current] | None = None, chance: Callable[[], int] = _permille) -> None:
         self.on = current is not None
         self._clock = clock
         self._current = current or {}
         self._read_s = clock.monotonic_s()
+        self._chance = chance
 
     def find(self, engine: str | None) -> Current | None:
         """What is in force for an engine; None: nothing, or nobody has looked at it for too long."""
@@ -137,7 +145,8 @@ class Board:
         return figures
 
     def _wait_s(self, current: Current, wanted_pct: int) -> int:
-        return min(RETRY_S_MAX, wait_s(current.policy, current.state.factor_pct, wanted_pct, self._clock.now_ms()))
+        soonest_s = min(WAIT_S_MAX, wait_s(current.policy, current.state.factor_pct, wanted_pct, self._clock.now_ms()))
+        return soonest_s + spread_s(current.policy, self._chance())
 
 
 def _decimal(value: Fraction) -> str:

@@ -48,6 +48,8 @@ class PrometheusSource(msgspec.Struct, frozen=True, tag_field="kind", tag="prome
         scale: what the number is: a ``ratio``, of which 1 is all, or a ``percent``, of which 100 is.
         stale_s: an older answer is no answer.
         timeout_s: how long it is waited for.
+        token_file: a file with the bearer token that the server wants; read for each query, so it may be replaced.
+        ca_file: PEM certificates of who vouches for the server, instead of those that the system trusts.
     """
 
     url: str
@@ -55,6 +57,8 @@ class PrometheusSource(msgspec.Struct, frozen=True, tag_field="kind", tag="prome
     scale: Literal["ratio", "percent"]
     stale_s: int = 60
     timeout_s: int = 5
+    token_file: str | None = None
+    ca_file: str | None = None
 
 
 Source = OccupancySource | NvmlSource | PrometheusSource
@@ -154,6 +158,9 @@ def _plan(name: str, entry: _Entry, defaults: _Entry, capacity: int | None) -> E
         if source.concurrent_max is not None and source.concurrent_max < 1:
             message = "concurrent_max must be at least 1"
             raise ValueError(message)
+    if isinstance(source, PrometheusSource) and source.ca_file is not None and not source.url.startswith("https://"):
+        message = "ca_file is for a url that begins with https://"
+        raise ValueError(message)
     return EnginePlan(name, policy, source)
 
 

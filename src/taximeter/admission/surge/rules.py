@@ -17,6 +17,8 @@ from taximeter.kernel.units import divide_half_even
 from taximeter.pricing import Factors
 
 _MS = 1000
+SPREAD_STEPS, SPREAD_S_MAX = 6, 3_600
+"""Those who wait for one price are told times that lie so many of its periods apart, an hour at most (``bench/surge.py``)."""
 
 
 def step(policy: Policy, state: State, sample: Sample, now_ms: int, surplus_utok: int = 0) -> State:
@@ -93,6 +95,11 @@ def wait_s(policy: Policy, factor_pct: int, wanted_pct: int, now_ms: int) -> int
     steps = max(1, -(-(factor_pct - wanted_pct) // policy.fall_pct))
     left_ms = next_change_ms(policy, now_ms) - now_ms + (steps - 1) * policy.step_s * _MS
     return max(1, -(-left_ms // _MS))
+
+
+def spread_s(policy: Policy, permille: int) -> int:
+    """How much later than at the soonest one of those who wait for a price is told to come back, by a chance of 0 to 1000."""
+    return min(SPREAD_S_MAX, SPREAD_STEPS * policy.step_s) * permille // 1000
 
 
 def brought_in_utok(factors: Factors, consumed_utok: int, work: Mapping[str, int], maximum_utok: int) -> int:

@@ -2,8 +2,10 @@
 
 import asyncio
 import importlib
+import ssl
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -25,6 +27,7 @@ _BP_PER_PERCENT = 100
 # Above this a number is not of the scale that was said: a percentage where a ratio was announced.
 _ONES_MAX = Decimal(4)
 _MS = 1000
+_REFUSED = frozenset({401, 403})
 
 
 class LoadSource(Protocol):
@@ -116,7 +119,7 @@ def _load_nvml() -> ModuleType:
     try:
         return importlib.import_module(NVML)
     except ImportError as error:
-        message = f"the surge reads GPUs by NVML, which needs the package nvidia-ml-py ({error}); install it, or choose another source"
+        message = f"the surge reads GPUs by NVML, which needs the package nvidia-ml-py ({error}); install the extra nvml, or choose another source"
         raise SetupError(message) from error
 
 
@@ -136,29 +139,59 @@ class _Series(msgspec.Struct):
 
 
 class Prometheus:
-    """A number that a Prometheus server computes: ``/api/v1/query``."""
+    """A number that a Prometheus server computes: ``/api/v1/query``.
+
+    Raises SetupError when the files with its token or its certificates cannot be used.
+    """
 
     def __init__(self, source: PrometheusSource, clock: Clock) -> None:
         self._source = source
         self._clock = clock
         self._url = URL(source.url.rstrip("/") + "/api/v1/query").with_query(query=source.query)
         self._session: aiohttp.ClientSession | None = None
+        try:
+            self._tls: ssl.SSLContext | bool = True if source.ca_file is None else ssl.create_default_context(cafile=source.ca_file)
+            _authorization(source)
+        except (OSError, ssl.SSLError, _NoTokenError) as error:
+            message = f"the surge asks Prometheus with a file that cannot be used: {error}"
+            raise SetupError(message) from error
 
     async def sample(self, demand: Demand) -> Sample:  # noqa: ARG002 - the query says it all
         """Ask the server; anything but one fresh number of the scale is unknown."""
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._source.timeout_s))
         try:
-            async with self._session.get(self._url, allow_redirects=False) as answer:
+            headers = {} if self._source.token_file is None else await asyncio.to_thread(_authorization, self._source)
+            # A redirect would carry the token to somebody else.
+            async with self._session.get(self._url, allow_redirects=False, ssl=self._tls, headers=headers) as answer:
+                if answer.status in _REFUSED:
+                    return Sample(None, f"Prometheus refuses us ({answer.status}); see token_file")
                 body = await answer.content.read(ANSWER_BYTES_MAX)
             return read_answer(body, self._source, self._clock.now_ms())
         except (aiohttp.ClientError, TimeoutError) as error:
             return Sample(None, f"Prometheus does not answer ({type(error).__name__})")
+        except (OSError, _NoTokenError) as error:
+            return Sample(None, f"the token for Prometheus cannot be read ({type(error).__name__})")
 
     async def close(self) -> None:
         """Hang up."""
         if self._session is not None:
             await self._session.close()
+
+
+class _NoTokenError(Exception):
+    """A file has no token."""
+
+
+def _authorization(source: PrometheusSource) -> dict[str, str]:
+    """The header with the token that is in the file now."""
+    if source.token_file is None:
+        return {}
+    token = Path(source.token_file).read_text(encoding="ascii", errors="replace").strip()
+    if not token.isascii() or not token.isprintable() or not token or " " in token:
+        message = f"{source.token_file} has no token"
+        raise _NoTokenError(message)
+    return {"authorization": f"Bearer {token}"}
 
 
 class _NoNumberError(Exception):

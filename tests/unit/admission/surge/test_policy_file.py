@@ -75,6 +75,10 @@ def test_the_file_says_what_is_not_by_default(tmp_path: Path) -> None:
         ("engines: {demo-text: {deadband: 101}}", "deadband must be 0"),
         ("engines: {demo-text: {source: {kind: occupancy, concurrent_max: 0}}}", "concurrent_max must be at least 1"),
         ("engines: {demo-text: {source: {kind: prometheus, url: x, query: y}}}", "scale"),
+        (
+            "engines: {g: {source: {kind: prometheus, url: 'http://p', query: y, scale: ratio, ca_file: ca.pem}}}",
+            "ca_file is for a url that begins with https",
+        ),
         ("engines: {demo-text: {source: {kind: guess}}}", "guess"),
         ("engines: {demo-text: {cap: 3}}", "cap"),
         ("engines: {nobody: {}}", "no engine 'nobody' runs here; there are demo-text, upstream"),

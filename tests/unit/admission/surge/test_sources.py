@@ -1,15 +1,23 @@
 """Where loads are read: an engine's occupancy, NVML by a module of its shape, Prometheus over real HTTP."""
 
 import asyncio
+import ssl
 import sys
 import types
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from taximeter.admission.surge.model import Demand, Policy, Sample
 from taximeter.admission.surge.policy_file import EnginePlan, NvmlSource, OccupancySource, PrometheusSource, Source
@@ -212,6 +220,67 @@ async def test_anything_else_is_unknown_and_never_zero(answer: Any, words: str) 
 async def test_a_query_that_is_refused_says_why() -> None:
     sample = await sampled({"status": "error", "errorType": "bad_data", "error": "parse error"}, status=400)
     assert (sample.load_bp, sample.reason) == (None, "Prometheus refuses the query (parse error)")
+
+
+@asynccontextmanager
+async def guarded(folder: Path) -> AsyncIterator[str]:
+    """A server with a certificate of its own making, that wants a token; the certificate is in ``ca.pem``."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "prometheus")])
+    made = x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key(), serial_number=1)
+    made = made.not_valid_before(datetime(2020, 1, 1, tzinfo=UTC)).not_valid_after(datetime(2120, 1, 1, tzinfo=UTC))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    (folder / "ca.pem").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, form, plain))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(folder / "ca.pem", folder / "key.pem")
+
+    async def query(request: web.Request) -> web.Response:
+        if request.headers.get("authorization") != "Bearer right":
+            return web.Response(status=401, text="Unauthorized")
+        return web.json_response(vector("0.5"))
+
+    app = web.Application()
+    app.router.add_get("/api/v1/query", query)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    try:
+        yield f"https://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_server_with_its_own_certificate_and_a_token_that_is_replaced_is_asked(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("wrong\n", encoding="utf-8")
+    async with guarded(tmp_path) as url:
+        source = Prometheus(PrometheusSource(url, "x", "ratio", token_file=str(token), ca_file=str(tmp_path / "ca.pem")), ManualClock(NOW_MS))
+        stranger = Prometheus(PrometheusSource(url, "x", "ratio", token_file=str(token)), ManualClock(NOW_MS))
+        try:
+            assert (await source.sample(Demand())).reason == "Prometheus refuses us (401); see token_file"
+            token.write_text("right\n", encoding="utf-8")
+            assert await source.sample(Demand()) == Sample(5_000)
+            unsure = await stranger.sample(Demand())
+            assert (unsure.load_bp, "Certificate" in unsure.reason) == (None, True)
+            token.unlink()
+            gone = await source.sample(Demand())
+            assert (gone.load_bp, gone.reason) == (None, "the token for Prometheus cannot be read (FileNotFoundError)")
+            token.write_text("two\nlines", encoding="utf-8")
+            assert (await source.sample(Demand())).load_bp is None
+        finally:
+            await source.close()
+            await stranger.close()
+
+
+@pytest.mark.parametrize("names", [{"token_file": "none"}, {"token_file": "empty"}, {"ca_file": "none"}, {"ca_file": "empty"}])
+def test_files_that_cannot_be_used_are_told_at_the_start(tmp_path: Path, names: dict[str, str]) -> None:
+    (tmp_path / "empty").touch()
+    source = PrometheusSource("https://p", "x", "ratio", **{field: str(tmp_path / name) for field, name in names.items()})  # type: ignore[arg-type]
+    with pytest.raises(SetupError, match="cannot be used"):
+        Prometheus(source, ManualClock())
 
 
 async def test_a_server_that_is_slow_or_gone_is_unknown() -> None:

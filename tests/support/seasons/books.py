@@ -18,9 +18,9 @@ from taximeter.ledger import AccountCode, Kind, Leg, Operation, Outcome, SettleC
 from tests.support.ledger_model import LATE, Account, LedgerModel
 from tests.support.seasons.calendar import month_begins, month_of, today
 from tests.support.seasons.clock import SeasonClock
-from tests.support.seasons.paper import Asked, Bound, Line, Month, Offer, Period, Pot, Purse, Trip
+from tests.support.seasons.paper import Asked, Bound, Line, Month, Offer, Period, Pot, Purse, SetLimit, Trip
 from tests.support.seasons.stage import BOUNDS_S, HOLD_TTL_S, LONG_S, PLANS, TIMEOUT_S, WAIT_S
-from tests.support.simulator.limits import SECOND_NS, Buckets
+from tests.support.simulator.limits import Buckets
 
 NS_PER_MS = 1_000_000
 RATE_UTOK = 4_000_000
@@ -51,19 +51,6 @@ class Wish:
     @property
     def end_user(self) -> str | None:
         return self.asked[2]
-
-
-@dataclass
-class SetLimit:
-    """A limit that an operator has set."""
-
-    id: str
-    scope: str
-    owner: UUID | None
-    kind: str
-    most: int
-    window_s: int
-    shadow: bool
 
 
 @dataclass
@@ -259,21 +246,8 @@ class Books:
     def set_limit(self, limit: SetLimit) -> None:
         """A limit, or another height of one: what was used of it stays used, up to all of it."""
         old = next((one for one in self.limits if one.id == limit.id), None)
-        bucket = self.buckets.buckets.get(limit.id)
-        if old is not None and bucket is not None and old.most != limit.most and limit.kind != "concurrency":
-            before, after, longest_ns = old.most, limit.most, limit.window_s * SECOND_NS
-
-            def rescaled(at_ns: int) -> int:
-                level = at_ns - self.now_ns
-                return self.now_ns + (min(level * before // after, longest_ns) if level > 0 else level)
-
-            name = f"{limit.kind}_at"
-            setattr(bucket, name, rescaled(getattr(bucket, name)))
-            # What running requests took of it is counted in the new height, too.
-            for request_id, taken in self.buckets.taken.items() if limit.kind == "tokens" else ():
-                self.buckets.taken[request_id] = [
-                    ({**take, "most": after}, rescaled(full_at)) if take["bucket"] == limit.id else (take, full_at) for take, full_at in taken
-                ]
+        if old is not None and limit.kind != "concurrency":
+            self.buckets.rescale(self.now_ns, limit.id, limit.kind, (old.most, limit.most), limit.window_s)
         self.limits = [*(one for one in self.limits if one is not old), limit]
 
     def bounding(self, wish: Wish) -> list[Bound]:

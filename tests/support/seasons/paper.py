@@ -69,6 +69,19 @@ class Line:
 
 
 @dataclass
+class SetLimit:
+    """A limit that an operator has set."""
+
+    id: str
+    scope: str
+    owner: UUID | None
+    kind: str
+    most: int
+    window_s: int
+    shadow: bool
+
+
+@dataclass
 class Month:
     """A subscription."""
 

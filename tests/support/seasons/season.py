@@ -19,8 +19,8 @@ from taximeter.ledger import AccountCode, Kind, Status
 from taximeter.metering import Metering, Order, Receipt, Ride
 from taximeter.metering.fares import quote_fare
 from tests.support.ledger_model import Account
-from tests.support.seasons.books import Books, SetLimit, Wish, ends_at
-from tests.support.seasons.paper import Asked, Bound, Offer, Purse, Trip
+from tests.support.seasons.books import Books, Wish, ends_at
+from tests.support.seasons.paper import Asked, Bound, Offer, Purse, SetLimit, Trip
 from tests.support.seasons.stage import APPROVAL_TTL_S, MESSAGES, PLANS, TIERS, Stage
 
 TOKEN = 1_000_000

@@ -87,6 +87,26 @@ class Buckets:
                 self._end(operation, outcome, now_ns)
         return [replace(o, notes=asked[operation.id].notes()) if operation.id in asked else o for operation, o in done]
 
+    def rescale(self, now_ns: int, bucket_id: str, kind: str, heights: tuple[int, int], window_s: int) -> None:
+        """Another height: what was used stays used, up to all of it, and what running requests took of it is counted in the new one."""
+        bucket = self.buckets.get(bucket_id)
+        if bucket is None:
+            return
+        before, after = heights
+
+        def rescaled(at_ns: int) -> int:
+            level = at_ns - now_ns
+            return now_ns + (min(level * before // after, window_s * SECOND_NS) if level > 0 else level)
+
+        if kind == "requests":
+            bucket.requests_at = rescaled(bucket.requests_at)
+            return
+        bucket.tokens_at = rescaled(bucket.tokens_at)
+        for request_id, taken in self.taken.items():
+            self.taken[request_id] = [
+                ({**take, "most": after}, rescaled(full_at)) if take["bucket"] == bucket_id else (take, full_at) for take, full_at in taken
+            ]
+
     def _ask_one(self, now_ns: int, request_id: UUID, takes: Sequence[Mapping[str, Any]]) -> Asked:
         one = Asked(takes, now_ns)
         longest, blamed = 0, None

@@ -3,7 +3,9 @@
 -- they wait in the engine's own queue, so that no slot stands empty between two of them.
 
 alter table admission.pools
-    add column ahead int not null default 0 constraint pools_ahead_check check (ahead >= 0);
+    add column ahead int not null default 0 constraint pools_ahead_check check (ahead >= 0),
+    add column has_jobs boolean not null default false;    -- a worker claims from it, or did
+update admission.pools p set has_jobs = true where exists (select from jobs.jobs j where j.pool = p.name);
 
 -- As before, with those ahead.  A long request leaves the last slot itself to a short one.
 create or replace function admission.fill_pool(p_pool text) returns uuid[]
@@ -111,8 +113,8 @@ begin
 end
 $$;
 
--- As before, with those ahead.  A pool is locked when the ledger is through, so that others wait for less; but for jobs before, because
--- who claims one locks its pool and then its row.
+-- As before, with those ahead.  A pool is locked when the ledger is through, so that others wait for less.  One that has jobs is locked
+-- before, by every batch that names it: who claims a job locks its pool and then its row.
 create or replace function metering.post_queued(
     p_lane smallint,
     p_ids uuid[], p_kinds smallint[], p_amounts bigint[], p_ttls int[], p_codes int[], p_digests bytea[],
@@ -126,7 +128,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
-    v_jobs text[]; v_pools text[]; v_pool text; v_id uuid; v_granted uuid[] := '{}';
+    v_jobs text[]; v_first text[]; v_pools text[]; v_pool text; v_id uuid; v_granted uuid[] := '{}';
     r_pos int[]; r_status smallint[]; r_total bigint[]; r_available bigint[];
     v_ids uuid[]; v_used bigint[];
     o record;
@@ -147,7 +149,9 @@ begin
         union select x.pool from admission.places x where x.id = any (p_ids)
         union select unnest(v_jobs)
     );
-    perform from admission.pools where name = any (v_jobs) order by name for update;
+    v_first := array(select name from admission.pools where name = any (v_pools) and has_jobs union select unnest(v_jobs));
+    perform from admission.pools where name = any (v_first) order by name for update;
+    update admission.pools set has_jobs = true where name = any (v_jobs) and not has_jobs;
 
     select array_agg(r.pos), array_agg(r.status), array_agg(r.total), array_agg(r.available)
     into r_pos, r_status, r_total, r_available
@@ -234,7 +238,8 @@ declare
 begin
     perform set_config('synchronous_commit', 'off', true);
     v_pools := array(select distinct x.pool from admission.places x where x.id = any (p_ids));
-    perform from admission.pools where name = any (v_pools) order by name for update;
+    -- In the order of metering.post_queued.
+    perform from admission.pools where name = any (v_pools) order by not has_jobs, name for update;
     perform admission.leave_pools(p_ids, p_used);
     foreach v_pool in array v_pools loop
         foreach v_id in array admission.fill_pool(v_pool) loop

@@ -250,5 +250,34 @@ begin
 end
 $$;
 
+-- As before, but in the order in which metering.post_queued locks pools: all of them stay locked to the end.
+create or replace function admission.tend_pools(p_ids uuid[]) returns table (id uuid, granted_at timestamptz)
+language plpgsql security definer set search_path = pg_catalog, admission as $$
+#variable_conflict use_column
+declare
+    v_pool text;
+    v_gone uuid[];
+    v_id uuid;
+begin
+    for v_pool in select name from admission.pools where waiting > 0 or running > 0 order by not has_jobs, name loop
+        perform from admission.pools where name = v_pool for update;
+        select array_agg(x.id) into v_gone
+        from admission.places x
+        where x.pool = v_pool and x.joined_at < clock_timestamp() - interval '10 seconds'
+            and not exists (select from ledger.holds h where h.id = x.id);
+        if v_gone is not null then
+            perform admission.leave_pools(v_gone, array_fill(null::bigint, array[cardinality(v_gone)]));
+        end if;
+        foreach v_id in array admission.fill_pool(v_pool) loop
+            perform pg_notify('taximeter_places', v_id::text);
+        end loop;
+        delete from admission.pool_tenants t using admission.pools p
+        where p.name = v_pool and t.pool = v_pool and t.waiting = 0 and t.tag <= p.virtual
+            and not exists (select from admission.places x where x.pool = v_pool and x.tenant = t.tenant);
+    end loop;
+    return query select x.id, x.granted_at from admission.places x where x.id = any (p_ids);
+end
+$$;
+
 revoke all on function admission.hand_over from public;
 grant execute on function admission.hand_over to taximeter_app;

@@ -128,7 +128,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
-    v_jobs text[]; v_first text[]; v_pools text[]; v_pool text; v_id uuid; v_granted uuid[] := '{}';
+    v_jobs text[]; v_first text[]; v_pools text[]; v_pool text; v_begins boolean; v_id uuid;
     r_pos int[]; r_status smallint[]; r_total bigint[]; r_available bigint[];
     v_ids uuid[]; v_used bigint[];
     o record;
@@ -149,6 +149,13 @@ begin
         union select x.pool from admission.places x where x.id = any (p_ids)
         union select unnest(v_jobs)
     );
+    -- The first job of a pool waits for batches that know it without jobs, and would lock it when they have locked the ledger.
+    select bool_or(name = any (v_jobs)) into v_begins from admission.pools where name = any (v_pools) and not has_jobs;
+    if v_begins then
+        perform pg_advisory_xact_lock(7472, 0);
+    elsif not v_begins then
+        perform pg_advisory_xact_lock_shared(7472, 0);
+    end if;
     v_first := array(select name from admission.pools where name = any (v_pools) and has_jobs union select unnest(v_jobs));
     perform from admission.pools where name = any (v_first) order by name for update;
     update admission.pools set has_jobs = true where name = any (v_jobs) and not has_jobs;

@@ -76,7 +76,7 @@ def public_id(prefix: str, text: str, noun: str, listed_by: str | None = None) -
 
 
 def moment_of(text: str) -> datetime:
-    """A time as 2026-01-31T12:00:00Z; in UTC when it names no zone.  Raises ValueError."""
+    """A time as 2026-01-31T12:00:00Z, or the first moment of a day; in UTC when it names no zone.  Raises ValueError."""
     found = datetime.fromisoformat(text)
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
@@ -86,5 +86,5 @@ def moment(text: str) -> datetime:
     try:
         return moment_of(text)
     except ValueError as error:
-        message = f"{text!r} is not a time like 2026-01-31T12:00:00Z"
+        message = f"{text!r} is not a time like 2026-01-31 or 2026-01-31T12:00:00Z"
         raise argparse.ArgumentTypeError(message) from error

@@ -2,26 +2,15 @@
 
 import argparse
 import asyncio
-from datetime import UTC, datetime
 
 from taximeter.admission.plans import By, GrantOrder, Purse
-from taximeter.cli.arguments import Subparsers, add_operator, sender, tokens
+from taximeter.cli.arguments import Subparsers, add_operator, moment, sender, tokens
 from taximeter.cli.projects import find_project, make_identity, open_command_office
 from taximeter.cli.table import print_table
 from taximeter.kernel.ids import encode_id
 from taximeter.kernel.units import format_tokens
 
 HEAD = ("grant", "kind", "tokens", "remaining", "from", "until", "priority", "for")
-
-
-def moment(text: str) -> datetime:
-    """A day or a time, in UTC unless it says otherwise, for ``type=``."""
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError as error:
-        message = f"{text!r} is not a time like 2026-01-31 or 2026-01-31T12:00+01:00"
-        raise argparse.ArgumentTypeError(message) from error
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
 def add_parser(subparsers: Subparsers) -> None:

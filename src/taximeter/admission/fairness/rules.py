@@ -1,4 +1,4 @@
-"""The order of the fair queue.  Pure; the database does the same (migrations 0127 to 0151), and a test compares the two.
+"""The order of the fair queue.  Pure; the database does the same (migrations 0127 to 0150), and a test compares the two.
 
 Start-time fair queueing (Goyal, Vin, Cheng 1996) over virtual Tokens, which is the virtual token counter of Sheng et al.
 (OSDI 2024, arXiv 2401.00588) with weights.  Each tenant of a pool has a tag: where his next request starts, in virtual Tokens.

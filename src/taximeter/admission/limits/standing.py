@@ -62,7 +62,7 @@ class Standing:
 
 
 def standing(caller: Caller, limit: terms.Limit, bucket: Bucket) -> Standing:
-    """What is left of a limit, as the next hold finds it: the same arithmetic as in migration 0113."""
+    """What is left of a limit, as the next hold finds it: the same arithmetic as in migration 0130."""
     set_apart = limit.bucket not in (str(caller.key_id), plan_bucket(caller.project_id))
     limit_id = UUID(limit.bucket) if set_apart else None
     if limit.kind == "concurrency":

@@ -100,7 +100,7 @@ def _show(bounds: dict[str, Any], *, as_json: bool) -> None:
     rows = [[f"a request for {what}", "", f"{most} Tokens", "", caps["above_cap"]] for what, most in {**caps["request_caps"], **anything}.items()]
     for each in bounds["limits"]:
         window = "at the same time" if each["window"] is None else f"in {each['window']} s"
-        unit = "requests" if each["kind"] == "concurrency" else each["kind"].capitalize() if each["kind"] == "tokens" else each["kind"]
+        unit = ("Token" if each["kind"] == "tokens" else "request") + "s" * (each["most"] != "1")
         rows.append([each["id"] or each["scope"], each["model"] or "all", f"{each['most']} {unit} {window}", each["left"], "shadow" * each["shadow"]])
     rows += [[budget["id"], "all", f"{budget['tokens']} Tokens", budget["left"], "" if budget["hard"] else "soft"] for budget in bounds["budgets"]]
     print_table(["what", "model", "at most", "left", "mode"], rows, "nothing binds it")

@@ -70,7 +70,7 @@ def test_the_commands_of_the_guide_to_selling_access_work_as_they_stand(
     bounds = shown["taximeter limits show --project Acme"]
     assert re.search(r"a request for video +2000 Tokens +refuse\n", bounds)
     assert re.search(r"plan +all +120 requests in 60 s +120", bounds)
-    assert re.search(r"lim_\w+ +sketch-video +1 requests at the same time +1", bounds)
+    assert re.search(r"lim_\w+ +sketch-video +1 request at the same time +1", bounds)
     assert re.search(r"lim_\w+ +all +3000 Tokens in 3600 s +3000 +shadow", bounds)
     assert re.search(r"bud_\w+ +all +15000 Tokens +15000", bounds)
     assert re.search(r"balance +25000\n", shown["taximeter wallet show Acme"])
@@ -377,7 +377,7 @@ def test_a_key_is_revoked_on_record_and_the_file_signs_with_another_one(taximete
 
     first = signing()
     assert "there is no key 'nobody'" in taximeter("signing-keys", "revoke", "nobody", code=1)
-    assert "is still to come" in taximeter("signing-keys", "revoke", first, "--from", "2999-01-01T00:00:00Z", code=1)
+    assert "and 2999-01-01T00:00:00+00:00 is still to come" in taximeter("signing-keys", "revoke", first, "--from", "2999-01-01T00:00:00Z", code=1)
     assert signing() == first, "what was refused changes nothing"
     said = taximeter("signing-keys", "revoke", first, "--from", "2026-01-31T13:00:00+01:00")
     second = signing()

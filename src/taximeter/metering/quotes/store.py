@@ -221,7 +221,8 @@ async def revoke_key(connection: asyncpg.Connection, key_id: str, start: datetim
         try:
             await connection.execute(_SQL["revoke_key"], key_id, start)
         except asyncpg.CheckViolationError as error:
-            message = f"a key is revoked from now or from an earlier time on, and {start} is still to come; rotate it, or revoke it then"
+            assert start is not None
+            message = f"a key is revoked from now or from an earlier time on, and {start.isoformat()} is still to come; rotate it, or revoke it then"
             raise InvalidRequest(message) from error
         rows = await connection.fetch(_SQL["revocations"])
     found: dict[str, datetime] = {row["key_id"]: row["revoked_from"] for row in rows}

@@ -1,5 +1,6 @@
 """Migrations: numbered SQL files, each applied once, in order, in a transaction of its own."""
 
+import asyncio
 import hashlib
 from importlib import resources
 
@@ -10,7 +11,10 @@ from taximeter.kernel.errors import SetupError
 
 # "taximeter" in ASCII, cut to 63 bits: one migrator at a time on a database.
 LOCK_KEY = 0x746178696D657465
-TRIES_MAX = 10
+TRIES_MAX = 40
+# Less than PostgreSQL waits before it ends one of those who wait for each other.
+LOCK_PATIENCE_MS = 300
+PAUSE_S = 0.2
 
 _BOOKKEEPING = """
 create schema if not exists taximeter;
@@ -56,15 +60,20 @@ async def _apply_missing(connection: asyncpg.Connection) -> list[str]:
 
 
 async def _apply(connection: asyncpg.Connection, name: str, text: str, digest: str) -> None:
-    """All of the file or nothing, and again when it lost: programs that still run lock the same tables in orders of their own."""
+    """All of the file or nothing.
+
+    Programs that still run lock the same tables in orders of their own: whoever cannot have all soon gives way, and tries again.
+    """
     for tries_left in reversed(range(TRIES_MAX)):
         try:
             async with connection.transaction():
+                await connection.execute(f"set local lock_timeout = {LOCK_PATIENCE_MS if tries_left else 0}")
                 await connection.execute(text)
                 await connection.execute("insert into taximeter.migrations (name, sha256) values ($1, $2)", name, digest)
-        except asyncpg.DeadlockDetectedError:
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             if not tries_left:
                 raise
+            await asyncio.sleep(PAUSE_S)
         else:
             return
 

@@ -245,7 +245,8 @@ declare
 begin
     perform set_config('synchronous_commit', 'off', true);
     v_pools := array(select distinct x.pool from admission.places x where x.id = any (p_ids));
-    -- In the order of metering.post_queued.
+    -- In the order of metering.post_queued, and not while it changes.
+    perform pg_advisory_xact_lock_shared(7472, 0);
     perform from admission.pools where name = any (v_pools) order by not has_jobs, name for update;
     perform admission.leave_pools(p_ids, p_used);
     foreach v_pool in array v_pools loop
@@ -266,6 +267,7 @@ declare
     v_gone uuid[];
     v_id uuid;
 begin
+    perform pg_advisory_xact_lock_shared(7472, 0);
     for v_pool in select name from admission.pools where waiting > 0 or running > 0 order by not has_jobs, name loop
         perform from admission.pools where name = v_pool for update;
         select array_agg(x.id) into v_gone

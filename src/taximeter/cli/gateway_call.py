@@ -34,7 +34,10 @@ def gateway_key(file: Path | None, environ: Mapping[str, str]) -> str:
         except (OSError, UnicodeDecodeError) as error:
             message = f"{file} cannot be read ({error.strerror if isinstance(error, OSError) else error.reason})"
             raise SetupError(message) from error
-    if not key or not key.isascii() or not key.isprintable():
+    if key and not (key.isascii() and key.isprintable()):
+        message = f"what {file or KEY} holds is no key: one line like tx-..., and nothing else"
+        raise SetupError(message)
+    if not key:
         message = f"there is no key to ask with; set {KEY} (demo.env has it), or give --key-file FILE with the key alone in it"
         raise SetupError(message)
     return key

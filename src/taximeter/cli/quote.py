@@ -98,7 +98,7 @@ def body_of(args: argparse.Namespace, catalog: Catalog) -> tuple[dict[str, Any] 
 def _body(text: str) -> dict[str, Any]:
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         message = "--request must be the body as a JSON object"

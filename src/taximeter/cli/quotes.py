@@ -55,7 +55,7 @@ def _create(args: argparse.Namespace) -> int:
         return 0
     answer = json.loads(text)
     if "items" in answer:
-        _print_batch(answer)
+        _print_batch(answer, body["items"])
     else:
         _print_quote(answer)
     return 0
@@ -90,7 +90,7 @@ def _items(path: Path) -> list[Any]:
     text = _read(path)
     try:
         items = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"{path} is neither a JSON list nor a JSON object in each line ({error})"
         raise InvalidRequest(message) from error
     assert isinstance(items, list)
@@ -115,12 +115,14 @@ def _print_quote(quote: dict[str, Any]) -> None:
         )
 
 
-def _print_batch(answer: dict[str, Any]) -> None:
+def _print_batch(answer: dict[str, Any], asked: list[Any]) -> None:
     rows = []
-    for number, item in enumerate(answer["items"], 1):
+    for number, (item, question) in enumerate(zip(answer["items"], asked, strict=True), 1):
         quote, error = item.get("quote"), item.get("error")
-        rows.append([str(number), quote["model"], quote["id"], quote["tokens_max"]] if quote else [str(number), error["code"], error["message"], ""])
-    print_table(["item", "model", "quote", "at most, Tokens"], rows)
+        model = question.get("model") if isinstance(question, dict) else None
+        told = [quote["id"], quote["tokens_max"]] if quote else [f"{error['message']} ({error['code']})", ""]
+        rows.append([str(number), model[:100] if isinstance(model, str) else "", *told])
+    print_table(["item", "model", "quote, or why there is none", "at most, Tokens"], rows)
     totals = answer["totals"]
     money = ", ".join(f"{each['maximum']} {each['currency']}" for each in totals["money"])
     print(f"{totals['quoted']} quoted, {totals['refused']} refused: at most {totals['tokens_max']} Tokens{f' ({money})' if money else ''}")
@@ -149,7 +151,7 @@ def _keys(path: Path) -> tuple[list[PublicKey], dict[str, datetime]]:
         found = json.loads(_read(path))
         keys = [(PublicKey.from_jwk(entry), entry.get("revoked_from")) for entry in found.get("keys", [found])]
         return [key for key, _ in keys], {key.id: moment_of(start) for key, start in keys if start is not None}
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         message = f"{path} is no JSON Web Key Set of Ed25519 keys ({error}); GET /v1/keys gives one"
         raise InvalidRequest(message) from error
 

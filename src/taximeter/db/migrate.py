@@ -10,6 +10,7 @@ from taximeter.kernel.errors import SetupError
 
 # "taximeter" in ASCII, cut to 63 bits: one migrator at a time on a database.
 LOCK_KEY = 0x746178696D657465
+TRIES_MAX = 10
 
 _BOOKKEEPING = """
 create schema if not exists taximeter;
@@ -46,14 +47,26 @@ async def _apply_missing(connection: asyncpg.Connection) -> list[str]:
     for name, text in _files():
         digest = hashlib.sha256(text.encode()).hexdigest()
         if name not in applied:
-            async with connection.transaction():
-                await connection.execute(text)
-                await connection.execute("insert into taximeter.migrations (name, sha256) values ($1, $2)", name, digest)
+            await _apply(connection, name, text, digest)
             done.append(name)
         elif applied[name] != digest:
             message = f"migration {name} was changed after it was applied; restore the released file or start with an empty database"
             raise SetupError(message)
     return done
+
+
+async def _apply(connection: asyncpg.Connection, name: str, text: str, digest: str) -> None:
+    """All of the file or nothing, and again when it lost: programs that still run lock the same tables in orders of their own."""
+    for tries_left in reversed(range(TRIES_MAX)):
+        try:
+            async with connection.transaction():
+                await connection.execute(text)
+                await connection.execute("insert into taximeter.migrations (name, sha256) values ($1, $2)", name, digest)
+        except asyncpg.DeadlockDetectedError:
+            if not tries_left:
+                raise
+        else:
+            return
 
 
 def _files() -> list[tuple[str, str]]:

@@ -52,7 +52,7 @@ class Presence:
             self._connection.terminate()
 
     async def _hold_on(self) -> None:
-        if self._connection is not None and not self._connection.is_closed():
+        if self._grip is not None and self._connection is not None and not self._connection.is_closed():
             return
         self._grip = None
         self.close()

@@ -129,7 +129,7 @@ set heartbeat_at = clock_timestamp(), lock_key = excluded.lock_key, server_start
 
 -- name: hold_on
 -- Shared, so that two processes with the same key do not wait for each other; they are found out a little later then.
-select pg_postmaster_start_time() from pg_advisory_lock_shared(7469, $1)
+select metering.locks_kept_since() from pg_advisory_lock_shared(7469, $1)
 
 -- name: goodbye
 delete from metering.processes where id = $1
@@ -150,10 +150,10 @@ where (
         and not exists (
             select from metering.processes p
             where p.id = q.process_id and p.heartbeat_at > clock_timestamp() - make_interval(secs => $1)
-                -- Of a server that was started again, or took over from another, nobody has a lock: that says nothing.
+                -- Of a server that was started again, began anew, or took over from another, nobody has a lock: that says nothing.
                 and (
                     p.heartbeat_at > clock_timestamp() - make_interval(secs => $2)
-                    or p.server_started_at is distinct from pg_postmaster_start_time()
+                    or p.server_started_at is distinct from metering.locks_kept_since()
                     or exists (
                         select from pg_locks l
                         where l.locktype = 'advisory' and l.classid = 7469 and l.objid = p.lock_key::oid and l.objsubid = 2 and l.granted

@@ -88,7 +88,8 @@ async def test_a_command_asks_a_running_gateway_for_a_quote_that_binds_it(
     (tmp_path / "items").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     assert await command("--items", str(tmp_path / "items"), "--key-file", str(tmp_path / "key")) == 0
     told = capsys.readouterr().out
-    assert "model_not_found" in told
+    assert "   2  nobody   there is no model 'nobody'" in told
+    assert "(model_not_found)" in told
     assert told.endswith("1 quoted, 1 refused: at most 10 Tokens (0.01 USD)\n")
     await gateway.until_no_hold_is_open()
 
@@ -99,6 +100,8 @@ async def test_a_command_that_gets_no_quote_says_why_in_one_line(
     monkeypatch.setenv("OPENAI_API_KEY", tenant.key)
     monkeypatch.delenv("TAXIMETER_URL", raising=False)
     (tmp_path / "items").write_text("{", encoding="utf-8")
+    (tmp_path / "deep").write_text("[" * 100_000, encoding="utf-8")
+    (tmp_path / "note").write_text("the key is\ntx-1", encoding="utf-8")
     here = ["--url", gateway.url]
     wrong: list[tuple[int, list[str], str]] = [
         (78, ["painter", "--request", "{}"], "give --url http://host:port"),
@@ -109,6 +112,9 @@ async def test_a_command_that_gets_no_quote_says_why_in_one_line(
         (1, ["sketch-video", "--request", "{}", "--steps", "5", *here], "leave steps out"),
         (1, ["painter", "--items", str(tmp_path / "items"), *here], "leave everything else"),
         (1, ["--items", str(tmp_path / "items"), *here], "neither a JSON list"),
+        (1, ["--items", str(tmp_path / "deep"), *here], "neither a JSON list"),
+        (1, ["painter", "--request", '{"a":' * 100_000, *here], "must be the body as a JSON object"),
+        (78, ["painter", "--request", "{}", *here, "--key-file", str(tmp_path / "note")], "note holds is no key"),
         (1, here, "say which MODEL"),
     ]
     for code, arguments, says in wrong:

@@ -114,7 +114,7 @@ async def test_a_silent_process_whose_connection_has_ended_is_dead_long_before_i
         # The lock may have been lost with its server: that one can say nothing about it.
         await owner.execute("update metering.processes set server_started_at = server_started_at - interval '1 day'")
         assert await sweeper.sweep() == 0
-        await owner.execute("update metering.processes set server_started_at = pg_postmaster_start_time()")
+        await owner.execute("update metering.processes set server_started_at = metering.locks_kept_since()")
         assert await sweeper.sweep() == 1
         assert await survivor.open_holds() == 0
     await owner.close()
@@ -134,5 +134,18 @@ async def test_a_process_that_lost_its_connection_and_beats_is_alive_and_takes_h
         await until(holds_again)
         # It beats every 0.4 s, however slow this machine is: whoever looks must be patient.
         town.office.desk.settings = dataclasses.replace(town.office.settings, process_dead_s=600)
+        assert await town.sweeper.sweep() == 0
+    await owner.close()
+
+
+async def test_a_server_that_began_anew_without_a_restart_says_of_nobody_that_he_is_dead(database_url: str, tmp_path: Path) -> None:
+    """When one of its processes is killed it ends all others, and forgets locks and what it has counted; it is not started again."""
+    owner = await asyncpg.connect(database_url)
+    async with open_town(database_url, tmp_path, process_dead_s=600) as town:
+        await town.metering.open(town.order(await town.caller("1000")))
+        await until(lambda: has_grip(town, owner))
+        await grow_silent(town, owner)
+        await cut_off(town, owner)
+        await owner.execute("select pg_stat_reset_shared('bgwriter')")
         assert await town.sweeper.sweep() == 0
     await owner.close()

@@ -35,6 +35,10 @@ class Pool:
         """Makes partitions: there is nothing to make."""
         return await self.ask(lambda _tables, _now_s: 0)
 
+    async def fetchrow(self, _query: str, *_values: object) -> None:
+        """Looks for a parked request: no plan of these schedules parks one."""
+        return await self.ask(lambda _tables, _now_s: None)
+
     def terminate(self) -> None:
         return
 
@@ -128,7 +132,10 @@ class Jobs:
         *,
         calm_s: float = 0.0,  # noqa: ARG002 - prices are calm
         without: Sequence[str] = (),
+        among: tuple[Sequence[str], bool] | None = None,
     ) -> Job | None:
+        assert among is None or among == ([], False), "no engine of these schedules orders from a provider"
+
         def take(tables: Tables, now_s: float) -> Job | None:
             for row in sorted(tables.jobs.values(), key=lambda row: row.number):
                 free = row.state == "queued" or (row.state == "in_progress" and row.lease_until is not None and row.lease_until < now_s)
@@ -138,6 +145,10 @@ class Jobs:
             return None
 
         return await self._pool.ask(take)
+
+    async def claim_late(self, _kind: str, _lease_s: float) -> None:
+        """Nobody has a deadline."""
+        return await self._pool.ask(lambda _tables, _now_s: None)
 
     async def claim_ordered(self, _kind: str, _lease_s: float) -> None:
         """No engine of these schedules orders from a provider."""

@@ -128,7 +128,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
-    v_jobs text[]; v_first text[]; v_pools text[]; v_pool text; v_id uuid; v_granted uuid[] := '{}';
+    v_jobs text[]; v_first text[]; v_pools text[]; v_pool text; v_begins boolean; v_id uuid;
     r_pos int[]; r_status smallint[]; r_total bigint[]; r_available bigint[];
     v_ids uuid[]; v_used bigint[];
     o record;
@@ -149,6 +149,13 @@ begin
         union select x.pool from admission.places x where x.id = any (p_ids)
         union select unnest(v_jobs)
     );
+    -- The first job of a pool waits for batches that know it without jobs, and would lock it when they have locked the ledger.
+    select bool_or(name = any (v_jobs)) into v_begins from admission.pools where name = any (v_pools) and not has_jobs;
+    if v_begins then
+        perform pg_advisory_xact_lock(7472, 0);
+    elsif not v_begins then
+        perform pg_advisory_xact_lock_shared(7472, 0);
+    end if;
     v_first := array(select name from admission.pools where name = any (v_pools) and has_jobs union select unnest(v_jobs));
     perform from admission.pools where name = any (v_first) order by name for update;
     update admission.pools set has_jobs = true where name = any (v_jobs) and not has_jobs;
@@ -247,6 +254,35 @@ begin
             return next v_id;
         end loop;
     end loop;
+end
+$$;
+
+-- As before, but in the order in which metering.post_queued locks pools: all of them stay locked to the end.
+create or replace function admission.tend_pools(p_ids uuid[]) returns table (id uuid, granted_at timestamptz)
+language plpgsql security definer set search_path = pg_catalog, admission as $$
+#variable_conflict use_column
+declare
+    v_pool text;
+    v_gone uuid[];
+    v_id uuid;
+begin
+    for v_pool in select name from admission.pools where waiting > 0 or running > 0 order by not has_jobs, name loop
+        perform from admission.pools where name = v_pool for update;
+        select array_agg(x.id) into v_gone
+        from admission.places x
+        where x.pool = v_pool and x.joined_at < clock_timestamp() - interval '10 seconds'
+            and not exists (select from ledger.holds h where h.id = x.id);
+        if v_gone is not null then
+            perform admission.leave_pools(v_gone, array_fill(null::bigint, array[cardinality(v_gone)]));
+        end if;
+        foreach v_id in array admission.fill_pool(v_pool) loop
+            perform pg_notify('taximeter_places', v_id::text);
+        end loop;
+        delete from admission.pool_tenants t using admission.pools p
+        where p.name = v_pool and t.pool = v_pool and t.waiting = 0 and t.tag <= p.virtual
+            and not exists (select from admission.places x where x.pool = v_pool and x.tenant = t.tenant);
+    end loop;
+    return query select x.id, x.granted_at from admission.places x where x.id = any (p_ids);
 end
 $$;
 

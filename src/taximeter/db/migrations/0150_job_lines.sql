@@ -77,7 +77,8 @@ begin
 end
 $$;
 
-drop function jobs.claim(text, float8, text[], int[], float8, text[]);
+drop function jobs.claim(text, float8, text[], int[], float8, text[]), admission.advance(text, uuid, bigint, int),
+    admission.correct(text, uuid, bigint);
 
 -- Leases the next job of a kind; p_pools with their p_slots are not given more than they can do at once.  Flex and batch jobs of an
 -- engine whose price surges are left until they are p_calm_s old or their deadline leaves no more time, and those of p_without (engine

@@ -29,7 +29,7 @@ async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def are_waiting(owner: asyncpg.Connection, number: int) -> bool:
-    return await owner.fetchval(WAITING) == number
+    return bool(await owner.fetchval(WAITING) == number)
 
 
 async def test_the_sweeper_takes_pools_that_have_jobs_before_the_others(town: Town, owner: asyncpg.Connection, database_url: str) -> None:

@@ -4,6 +4,7 @@
 import asyncio
 import json
 import re
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -185,7 +186,7 @@ async def test_limits_are_changed_listed_and_removed_and_each_change_is_an_event
     async def runs() -> bool:
         return (await ask_chat(gateway.http, gateway.url, tenant.key)).status == 200
 
-    await until(runs, 1.0)
+    await until(runs)
     key_limit = await set_limit(gateway, scope="key", key_id=tenant.key_id, kind="concurrency", most=3)
     listed = (await gateway.admin("GET", f"/limits?project_id={tenant.id}"))["data"]
     assert [each["id"] for each in listed] == [key_limit["id"], first["id"]]
@@ -245,7 +246,7 @@ async def test_bifrost_5673_a_limit_on_key_creation_is_saved_and_enforced(gatewa
     async def runs() -> bool:
         return (await ask_chat(gateway.http, gateway.url, made["key"])).status == 200
 
-    await until(runs, 1.0)
+    await until(runs)
     status, _, _ = await gateway.call("PATCH", f"/v1/admin/projects/{tenant.id}/keys/{made['id']}", ADMIN_KEY, json={"requests_per_minute": 0})
     assert status == 400
     status, _, _ = await gateway.call("PATCH", f"/v1/admin/projects/{tenant.id}/keys/key_00000000000000000000000001", ADMIN_KEY, json={})
@@ -283,7 +284,7 @@ async def test_a_caller_sees_all_that_binds_him_and_what_is_left_of_it(gateway: 
     assert {each["id"] for each in answer["limits"] if each["scope"] == "project"} == {limit["id"]}
     assert [each["id"] for each in answer["limits"] if (each["scope"], each["model"]) == ("key", None)] == [None]
     (seen,) = answer["budgets"]
-    assert (seen["id"], seen["tokens"], seen["hard"], float(seen["left"]) < 500) == (budget["id"], "500", True, True)
+    assert (seen["id"], seen["tokens"], seen["hard"], Decimal(seen["left"]) < 500) == (budget["id"], "500", True, True)
     gateway.engine.gate.set()
     assert (await running)[0] == 200
     assert {each["model"] for each in (await shown("?model=mapper"))["limits"]} == {None}

@@ -1,7 +1,7 @@
 """Days and months where somebody lives, by Python's own calendar."""
 
 import calendar
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 
@@ -33,8 +33,3 @@ def span_begins(span: str, now: datetime, zone: str) -> datetime:
     """The first moment of this day, or of this month."""
     day = today(now, zone)
     return day_begins(day.replace(day=1) if span == "month" else day, zone)
-
-
-def span_ends(span: str, now: datetime, zone: str) -> datetime:
-    day = today(now, zone)
-    return day_begins((day.replace(day=1) + timedelta(days=32)).replace(day=1) if span == "month" else day + timedelta(days=1), zone)

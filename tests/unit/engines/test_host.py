@@ -89,7 +89,7 @@ async def test_a_caller_that_hangs_up_stops_its_job_and_no_other() -> None:
             if event == Progress(done=3, total=100_000):
                 break
         await events.aclose()
-        await until(lambda: engine.running == 1, 1.0)
+        await until(lambda: engine.running == 1)
         finished = await other
         await client.close()
     assert isinstance(finished, list)
@@ -104,7 +104,7 @@ async def test_a_caller_that_hangs_up_between_events_stops_the_job() -> None:
         await until(lambda: engine.running == 1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await until(lambda: engine.running == 0, 1.0)
+        await until(lambda: engine.running == 0)
         await client.close()
 
 
@@ -115,7 +115,7 @@ async def test_stopping_the_host_cancels_jobs_and_tells_their_callers() -> None:
         task = asyncio.create_task(outcome(client, steps(1)))
         await until(lambda: engine.running == 1)
         stop.set()
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(10.0):
             error = await task
         await client.close()
     assert isinstance(error, EngineFailed)

@@ -111,7 +111,7 @@ async def test_closing_the_iterator_stops_the_model(engine: DemoText) -> None:
             break
     assert await engine.busy() == 1
     await events.aclose()
-    await until(_idle(engine), 2.0)
+    await until(_idle(engine))
 
 
 async def test_a_plain_request_that_is_cancelled_stops_the_model_too(engine: DemoText) -> None:
@@ -119,7 +119,7 @@ async def test_a_plain_request_that_is_cancelled_stops_the_model_too(engine: Dem
     await until(_busy(engine))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    await until(_idle(engine), 2.0)
+    await until(_idle(engine))
 
 
 async def test_a_long_prompt_is_dropped_before_it_is_read_to_its_end(engine: DemoText) -> None:

@@ -181,7 +181,7 @@ async def test_closing_the_iterator_stops_the_upstream_at_once(engine: OpenAIEng
         if isinstance(event, Chunk) and event.output_tokens == 3:
             break
     await events.aclose()
-    await until(lambda: upstream.running == 0, 1.0)
+    await until(lambda: upstream.running == 0)
     made = upstream.generated
     assert done_of(await collect(engine, chat(2))).work["output_tokens"] == 2
     assert upstream.generated == made + 2
@@ -195,7 +195,7 @@ async def test_cancelling_the_reader_stops_the_upstream_at_once(engine: OpenAIEn
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: upstream.running == 0, 1.0)
+    await until(lambda: upstream.running == 0)
 
 
 async def test_connections_are_used_again(engine: OpenAIEngine) -> None:

@@ -11,7 +11,6 @@ from the later of its first request's arrival and the last moment when it had a 
 given more than his share is not starved.
 """
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,10 +19,10 @@ from uuid import UUID
 from taximeter.admission.fairness.model import CLASSES
 from taximeter.admission.model import Ask
 
-TOKEN_RATE_UTOK = 4_000_000
-"""What a slot is taken to do in a second while nothing is known of it: a Token is a quarter of a second of the reference GPU."""
 MEMORY = 32
 """A pool's pace is a moving mean over about so many requests."""
+# After every moment that a deadline can name.
+_NOT_URGENT = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,7 @@ class _Turn:
 
     level: int
     start: int
-    urgent_at_ms: float
+    urgent_at_ms: int
     id: int
 
 
@@ -194,9 +193,9 @@ def _is_urgent(arrival: Arrival, now_ms: int) -> bool:
     return arrival.rank > 0 and arrival.urgent_at_ms is not None and arrival.urgent_at_ms <= now_ms
 
 
-def _urgency(arrival: Arrival, now_ms: int) -> float:
+def _urgency(arrival: Arrival, now_ms: int) -> int:
     """Those whose deadline leaves no more time go by it, before others of their tenant."""
-    return float(arrival.urgent_at_ms or 0) if _is_urgent(arrival, now_ms) else math.inf
+    return arrival.urgent_at_ms or 0 if _is_urgent(arrival, now_ms) else _NOT_URGENT
 
 
 def _in_order(turn: _Turn) -> tuple[int, int, float, int]:

@@ -190,10 +190,12 @@ begin
 end
 $$;
 
+drop function admission.job_standings;
+
 -- Who waits in a pool for a worker, in the order of the lines, as admission.pool_standings.  Flex and batch jobs that wait for the calm, at
 -- most until they are p_calm_s old or their deadline leaves no more time, are behind the others, and nobody knows when they begin:
 -- calm_until says from when on they wait no longer for it.
-create or replace function admission.job_standings(p_pool text, p_calm_s float8 default 0)
+create function admission.job_standings(p_pool text, p_calm_s float8 default 0)
 returns table (id uuid, class smallint, place int, wait_ms bigint, calm_until timestamptz)
 language sql stable set search_path = pg_catalog, admission as $$
     with r as materialized (
@@ -246,5 +248,5 @@ language sql stable set search_path = pg_catalog, admission as $$
     cross join r
 $$;
 
-revoke all on function jobs.claim from public;
-grant execute on function jobs.claim to taximeter_app;
+revoke all on function jobs.claim, admission.job_standings from public;
+grant execute on function jobs.claim, admission.job_standings to taximeter_app;
